@@ -1,0 +1,201 @@
+//! The parameters of the views, as a job file names them. Durations read `7d`, `24h`, `90m`, `30s`, `500ms`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use schemas::Symbol;
+use schemas::units::{DAY_MS, HOUR_MS};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A span of time in milliseconds, written with a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(pub i64);
+
+const UNITS: [(&str, i64); 5] = [("d", DAY_MS), ("h", HOUR_MS), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
+        let ms = factor.and_then(|factor| number.parse::<i64>().ok()?.checked_mul(factor));
+        ms.map(Span).ok_or_else(|| format!("{text:?} is no duration: write a whole number and d, h, m, s or ms, as 7d"))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, factor) = UNITS.iter().find(|(_, factor)| self.0 % factor == 0).expect("every span is whole ms");
+        write!(f, "{}{unit}", self.0 / factor)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A window per channel: `7d`, or `{ default: 7d, search: 30d }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WindowsText", into = "WindowsText")]
+pub struct Windows {
+    /// The window of channels that are not named.
+    pub default: Span,
+    /// The window of a named channel.
+    pub by_channel: BTreeMap<String, Span>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum WindowsText {
+    One(Span),
+    ByChannel {
+        default: Span,
+        #[serde(flatten)]
+        by_channel: BTreeMap<String, Span>,
+    },
+}
+
+impl From<WindowsText> for Windows {
+    fn from(text: WindowsText) -> Windows {
+        match text {
+            WindowsText::One(default) => Windows { default, by_channel: BTreeMap::new() },
+            WindowsText::ByChannel { default, by_channel } => Windows { default, by_channel },
+        }
+    }
+}
+
+impl From<Windows> for WindowsText {
+    fn from(windows: Windows) -> WindowsText {
+        WindowsText::ByChannel { default: windows.default, by_channel: windows.by_channel }
+    }
+}
+
+impl Windows {
+    /// The same window for every channel.
+    pub fn all(default: Span) -> Windows {
+        Windows { default, by_channel: BTreeMap::new() }
+    }
+
+    /// The window of each named channel by its symbol.
+    pub fn by_symbol(&self) -> BTreeMap<Symbol, Span> {
+        self.by_channel.iter().map(|(channel, span)| (Symbol::of(channel), *span)).collect()
+    }
+}
+
+/// Parameters of `installs` (and of the paths that `credits` follows).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstallsParams {
+    /// How long a click can be credited: 1 d to 30 d.
+    pub click_window: Windows,
+    /// How long an impression can be credited: 1 h to 24 h.
+    pub view_window: Windows,
+    /// How long a fingerprint can match: 1 h to 24 h.
+    pub fingerprint_window: Span,
+    /// How long an install speaks for its person: 1 d to 3650 d.
+    pub attribution_lifetime: Span,
+}
+
+impl Default for InstallsParams {
+    fn default() -> InstallsParams {
+        InstallsParams {
+            click_window: Windows::all(Span(7 * DAY_MS)),
+            view_window: Windows::all(Span(DAY_MS)),
+            fingerprint_window: Span(DAY_MS),
+            attribution_lifetime: Span(365 * DAY_MS),
+        }
+    }
+}
+
+/// Parameters of `credits`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreditsParams {
+    /// Time in which a touch loses half its weight under `time_decay`: whole hours, at least 36.
+    pub half_life: Span,
+    /// Channels that `last_non_direct` passes over.
+    pub direct_channels: Vec<String>,
+}
+
+impl Default for CreditsParams {
+    fn default() -> CreditsParams {
+        CreditsParams { half_life: Span(7 * DAY_MS), direct_channels: vec!["direct".to_owned()] }
+    }
+}
+
+/// The parameters of all views.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// Parameters of `installs`.
+    pub installs: InstallsParams,
+    /// Parameters of `credits`.
+    pub credits: CreditsParams,
+}
+
+impl Params {
+    /// Checks every range; the error names the field and what it may be.
+    pub fn validate(&self) -> Result<(), String> {
+        let installs = &self.installs;
+        for (name, windows, low, high) in [
+            ("click_window", &installs.click_window, Span(DAY_MS), Span(30 * DAY_MS)),
+            ("view_window", &installs.view_window, Span(HOUR_MS), Span(DAY_MS)),
+        ] {
+            within(&format!("views.installs.{name}.default"), windows.default, low, high)?;
+            for (channel, span) in &windows.by_channel {
+                within(&format!("views.installs.{name}.{channel}"), *span, low, high)?;
+            }
+        }
+        within("views.installs.fingerprint_window", installs.fingerprint_window, Span(HOUR_MS), Span(DAY_MS))?;
+        let lifetime = installs.attribution_lifetime;
+        within("views.installs.attribution_lifetime", lifetime, Span(DAY_MS), Span(3650 * DAY_MS))?;
+        let half_life = self.credits.half_life;
+        within("views.credits.half_life", half_life, Span(36 * HOUR_MS), Span(365 * DAY_MS))?;
+        if half_life.0 % HOUR_MS != 0 {
+            return Err(format!("views.credits.half_life is {half_life}: it may be whole hours only, as 36h or 7d"));
+        }
+        Ok(())
+    }
+}
+
+fn within(field: &str, span: Span, low: Span, high: Span) -> Result<(), String> {
+    if span < low || span > high {
+        return Err(format!("{field} is {span}: it may be {low} to {high}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_they_print() {
+        for text in ["7d", "36h", "90m", "30s", "1500ms"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        assert_eq!("24h".parse::<Span>().unwrap().to_string(), "1d");
+        for text in ["", "7", "d", "7w", "-1d", "1.5h", "999999999999999d"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_checked_by_name() {
+        let mut params = Params::default();
+        assert_eq!(params.validate(), Ok(()));
+        params.installs.click_window.by_channel.insert("search".to_owned(), Span(31 * DAY_MS));
+        assert_eq!(params.validate().unwrap_err(), "views.installs.click_window.search is 31d: it may be 1d to 30d");
+    }
+}

@@ -1,0 +1,19 @@
+//! Event and record types, ids, units, codecs and Arrow schemas: what the rest of Bidstream agrees on.
+//!
+//! No I/O and no dataflow here. Rows that live in arrangements are fixed-size `Copy` types; strings of low
+//! cardinality are 64-bit [`Symbol`]s, people and addresses are 128-bit keyed hashes ([`Id`]).
+
+pub mod event;
+pub mod ids;
+pub mod symbols;
+pub mod table;
+pub mod units;
+pub mod view;
+pub mod wire;
+
+pub use event::{Capped, Event, EventType};
+pub use ids::{
+    ClickId, DeviceId, EventId, EventKey, Fingerprint, Id, IpHash, JoinKey, LoginId, PayloadHash, Subject, UserId,
+};
+pub use symbols::Symbol;
+pub use units::{EventTime, Micros, Tick};

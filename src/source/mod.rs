@@ -1,0 +1,135 @@
+//! Where records come from. Every source speaks of *partitions*: sequences of records with consecutive offsets and an
+//! arrival that never falls. A worker polls its own partitions and never those of another.
+
+pub mod file;
+pub mod kafka;
+
+use std::sync::Arc;
+
+use schemas::{PayloadHash, Tick};
+
+/// Names a partition of a topic; a file is a topic with one partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId {
+    /// Topic, or `file:` and the hash of the file's content.
+    pub topic: Arc<str>,
+    /// Number within the topic.
+    pub partition: i32,
+}
+
+/// Where to go on with a partition, as the ledger recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The next offset to read.
+    pub offset: i64,
+    /// The arrival of the last record before it: a later one arrives no earlier.
+    pub arrival_ms: i64,
+}
+
+/// A record as it arrived, lent for the time of a call.
+pub struct Arrived<'a> {
+    /// Index into [`Source::partitions`].
+    pub partition: usize,
+    /// Offset within the partition.
+    pub offset: i64,
+    /// When the log took it in, raised to its predecessor's: ms since the Unix epoch.
+    pub arrival_ms: i64,
+    /// What it says.
+    pub payload: Payload<'a>,
+}
+
+/// The content of a record.
+pub enum Payload<'a> {
+    /// An encoded event, from a topic.
+    Bytes {
+        /// The record's value.
+        bytes: &'a [u8],
+        /// How to read it.
+        encoding: schemas::wire::Encoding,
+    },
+    /// One event of a file's row, already mapped; or why the row could not be.
+    Row {
+        /// The event, in wire form, or the reason why there is none.
+        event: Result<&'a schemas::wire::Event, &'a str>,
+        /// Hash of the row's bytes and the mapping's entry.
+        hash: PayloadHash,
+        /// The row, as text.
+        raw: &'a [u8],
+    },
+}
+
+/// What a poll achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What comes later enters at this tick or after.
+    pub tick: Tick,
+    /// Records handed over.
+    pub records: usize,
+    /// Whether every partition was read to its end when last asked.
+    pub at_end: bool,
+    /// Whether nothing will ever come again (a file that was read; a drained source).
+    pub finished: bool,
+}
+
+/// A sequence of records that a worker reads.
+pub trait Source {
+    /// Hands over at most about `records_max` records. Partitions whose last arrival is far ahead of `frontier` (the
+    /// tick up to which all workers are done) wait. Never blocks longer than a few milliseconds.
+    fn poll(
+        &mut self,
+        frontier: Tick,
+        records_max: usize,
+        each: &mut dyn FnMut(Arrived<'_>),
+    ) -> Result<Progress, SourceError>;
+
+    /// The partitions that this worker reads, in a stable order; new ones are added at the end.
+    fn partitions(&self) -> &[PartitionId];
+
+    /// The next offset to read of a partition; it also moves where the log has offsets without records.
+    fn position(&self, partition: usize) -> i64;
+}
+
+/// Why a source cannot go on. Temporary trouble (a broker away) is none: the source logs it and goes on trying.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The broker has lost records that the ledger still needs.
+    #[error(
+        "topic {topic} partition {partition}: the ledger goes on at offset {wanted}, but the broker's first is \
+         {earliest} (its last {latest}); records between were lost by its retention"
+    )]
+    OffsetGone {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Where the ledger wants to go on.
+        wanted: i64,
+        /// The broker's first offset.
+        earliest: i64,
+        /// The broker's next offset.
+        latest: i64,
+    },
+    /// A topic was deleted and made again: its offsets mean other records now.
+    #[error("topic {topic} was re-created: the ledger knows it as {recorded}, the broker as {found}")]
+    TopicRecreated {
+        /// Topic.
+        topic: String,
+        /// Topic id in the ledger.
+        recorded: String,
+        /// Topic id at the broker.
+        found: String,
+    },
+    /// A setting that the client library refuses, a missing topic, and the like.
+    #[error("{0}")]
+    Setup(String),
+    /// A file that cannot be read.
+    #[error("{path}: {error}")]
+    File {
+        /// Path of the file.
+        path: String,
+        /// What went wrong.
+        error: String,
+    },
+}
