@@ -1,1 +1,161 @@
-//! (being written)
+//! The gate: one verdict per record at the entrance, from the record and its arrival alone, so that the gate, too, is
+//! SQL. And the rule that bounds hot keys, which is a function of the partition alone, so that replay agrees with it.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use schemas::units::{DAY_MS, HOUR_MS};
+use schemas::{Capped, Event, EventTime, JoinKey};
+
+/// An event dated this far ahead of its arrival is dead.
+pub const FUTURE_MS_MAX: i64 = DAY_MS;
+
+/// The first so many touches of a join key in an event hour and arrival hour of a partition are candidates.
+pub const HOT_KEY_TOUCHES: u16 = 64;
+
+/// What the gate decides about a readable event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// Accepted.
+    Ok,
+    /// Later than the allowed lateness.
+    Late,
+    /// Not believable; the reason goes with it.
+    Dead(String),
+}
+
+/// The rule of the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// How late an event may be; `None` lets everything in.
+    pub allowed_lateness_ms: Option<i64>,
+}
+
+impl Gate {
+    /// The verdict on an event that arrived at `arrival_ms`.
+    pub fn passage(&self, event_time: EventTime, arrival_ms: i64) -> Passage {
+        let lateness_ms = arrival_ms.saturating_sub(event_time.0);
+        if lateness_ms < -FUTURE_MS_MAX {
+            let ahead_ms = lateness_ms.saturating_neg();
+            return Passage::Dead(format!(
+                "event_time {} is {ahead_ms} ms after the record's arrival; at most {FUTURE_MS_MAX} ms are allowed",
+                event_time.0
+            ));
+        }
+        match self.allowed_lateness_ms {
+            Some(allowed_ms) if lateness_ms > allowed_ms => Passage::Late,
+            _ => Passage::Ok,
+        }
+    }
+}
+
+/// The counters of one partition: how often each join key was touched in an event hour, within one arrival hour.
+///
+/// The rule: per join key, event hour and arrival hour, the first [`HOT_KEY_TOUCHES`] accepted touches in offset order
+/// (copies count) are candidates; later ones are capped by that key. Counters are dropped when the arrival hour ends.
+#[derive(Default)]
+pub struct HotKeys {
+    arrival_hour: i64,
+    touches: HashMap<u64, u16, BuildHasherDefault<Word>>,
+}
+
+impl HotKeys {
+    /// Counts an accepted event and says by which keys it is capped. Only touches count.
+    pub fn count(&mut self, event: &Event, arrival_ms: i64) -> Capped {
+        if !event.event_type.is_touch() {
+            return Capped::default();
+        }
+        let arrival_hour = arrival_ms.div_euclid(HOUR_MS);
+        if arrival_hour != self.arrival_hour {
+            self.arrival_hour = arrival_hour;
+            self.touches = HashMap::default();
+        }
+        let event_hour = event.event_time.0.div_euclid(HOUR_MS);
+        let mut capped = Capped::default();
+        for (key, bit) in [
+            (event.person_key(), Capped::PERSON),
+            (event.click_key(), Capped::CLICK),
+            (event.fingerprint_key(), Capped::FINGERPRINT),
+        ] {
+            let Some(key) = key else { continue };
+            let touches = self.touches.entry(slot(key, event_hour)).or_default();
+            if *touches >= HOT_KEY_TOUCHES {
+                capped.0 |= bit.0;
+            } else {
+                *touches += 1;
+            }
+        }
+        capped
+    }
+}
+
+/// 64 bits of a join key and hour: keys are uniform hashes already. Two keys that meet here (1 in 2^64) share a count.
+fn slot(key: JoinKey, event_hour: i64) -> u64 {
+    key.0.route() ^ (event_hour as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Takes a word that is a hash already as its own hash.
+#[derive(Default)]
+struct Word(u64);
+
+impl Hasher for Word {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("slots are hashed as words");
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::ids::{IdHasher, IdKind};
+    use schemas::{ClickId, DeviceId, EventType};
+
+    use super::*;
+
+    #[test]
+    fn verdicts_at_their_edges() {
+        let gate = Gate { allowed_lateness_ms: Some(3 * DAY_MS) };
+        let arrival_ms = 100 * DAY_MS;
+        assert_eq!(gate.passage(EventTime(arrival_ms - 3 * DAY_MS), arrival_ms), Passage::Ok);
+        assert_eq!(gate.passage(EventTime(arrival_ms - 3 * DAY_MS - 1), arrival_ms), Passage::Late);
+        assert_eq!(gate.passage(EventTime(arrival_ms + DAY_MS), arrival_ms), Passage::Ok);
+        assert!(matches!(gate.passage(EventTime(arrival_ms + DAY_MS + 1), arrival_ms), Passage::Dead(_)));
+        assert!(matches!(gate.passage(EventTime(i64::MAX), 0), Passage::Dead(_)));
+        let open = Gate { allowed_lateness_ms: None };
+        assert_eq!(open.passage(EventTime(i64::MIN), arrival_ms), Passage::Ok);
+    }
+
+    fn click(device: u8, event_time: i64) -> Event {
+        let id = |kind, byte: u8| IdHasher::new(b"test").hash(kind, "t", &[byte]);
+        Event {
+            event_type: EventType::Click,
+            event_time: EventTime(event_time),
+            device: DeviceId(id(IdKind::Device, device)),
+            click: ClickId(id(IdKind::Click, 1)),
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn the_first_touches_of_a_key_are_candidates_each_hour_anew() {
+        let mut keys = HotKeys::default();
+        for n in 0..HOT_KEY_TOUCHES {
+            assert_eq!(keys.count(&click(1, 5), i64::from(n)), Capped::default());
+        }
+        assert_eq!(keys.count(&click(1, 5), 100), Capped(Capped::PERSON.0 | Capped::CLICK.0));
+        assert_eq!(keys.count(&click(2, 5), 100), Capped::CLICK, "another device, the same click id");
+        assert_eq!(keys.count(&click(1, HOUR_MS), 100), Capped::default(), "another event hour");
+        assert_eq!(keys.count(&click(1, 5), HOUR_MS), Capped::default(), "another arrival hour");
+        let conversion = Event { event_type: EventType::Conversion, ..click(3, 5) };
+        for _ in 0..200 {
+            assert_eq!(keys.count(&conversion, HOUR_MS), Capped::default(), "only touches count");
+        }
+    }
+}
