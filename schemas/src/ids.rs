@@ -4,6 +4,7 @@
 //! [`Id::NONE`] (all zero bytes) stands for *absent*, so that rows stay fixed-size; tables write it as null.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::symbols::Symbol;
 use crate::units::EventTime;
@@ -131,6 +132,15 @@ impl JoinKey {
     }
 }
 
+impl PayloadHash {
+    /// The hash of a record's value.
+    pub fn of(value: &[u8]) -> PayloadHash {
+        let mut bytes = [0u8; 16];
+        bytes.copy_from_slice(&Sha256::digest(value)[..16]);
+        PayloadHash(Id::from_bytes(bytes))
+    }
+}
+
 /// Makes keyed hashes, so that ids cannot be guessed back from a table and tenants never meet in one.
 #[derive(Clone)]
 pub struct IdHasher {
@@ -190,6 +200,12 @@ mod tests {
         let high = Id::from_bytes([0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert!(low < high && low.to_bytes() < high.to_bytes());
         assert_eq!(Id::from_bytes(low.to_bytes()), low);
+    }
+
+    #[test]
+    fn a_payload_hash_is_the_head_of_its_sha_256() {
+        let head = 0xba78_16bf_8f01_cfea_4141_40de_5dae_2223_u128;
+        assert_eq!(PayloadHash::of(b"abc"), PayloadHash(Id::from_bytes(head.to_be_bytes())));
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod units;
 pub mod view;
 pub mod wire;
 
-pub use event::{Capped, Event, EventType};
+pub use event::{Accepted, Capped, Event, EventType};
 pub use ids::{
     ClickId, DeviceId, EventId, EventKey, Fingerprint, Id, IpHash, JoinKey, LoginId, PayloadHash, Subject, UserId,
 };

@@ -1,10 +1,32 @@
-//! The tables' rows and their Arrow form.
+//! The tables' rows and their Arrow form, both ways.
+//!
+//! | table | rows | unique by |
+//! |---|---|---|
+//! | `records` | every consumed record, accepted or not | topic, partition, offset |
+//! | `symbols` | the names behind symbols | symbol |
+//! | `installs`, `credits` | changes of the views: the rows with their `_cut` and `_diff` | the view's key, `_cut` |
+//!
+//! Ids are `Binary` of 16 big-endian bytes, symbols, times (ms) and money (micros) `Int64`; absent is null. A table's
+//! schema is that of its batch without rows, so that each column is named in one place. Readers find columns by name:
+//! one that may be null may also be left out of a projection.
+
+mod columns;
+mod records;
+mod symbols;
+#[cfg(test)]
+mod tests;
+mod views;
 
 use std::sync::Arc;
 
 use crate::event::{Capped, Event};
 use crate::ids::PayloadHash;
 use crate::units::Tick;
+
+pub use columns::TableError;
+pub use records::{events_batch, events_schema, records_batch, records_rows, records_schema};
+pub use symbols::{symbols_batch, symbols_rows, symbols_schema};
+pub use views::{credits_batch, credits_rows, credits_schema, installs_batch, installs_rows, installs_schema};
 
 /// What the gate said of a record: once, from the record and its arrival alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +37,25 @@ pub enum Verdict {
     Late,
     /// Not readable; the reason and the raw bytes are kept.
     Dead,
+}
+
+impl Verdict {
+    /// All verdicts.
+    pub const ALL: [Verdict; 3] = [Verdict::Ok, Verdict::Late, Verdict::Dead];
+
+    /// The name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Late => "late",
+            Verdict::Dead => "dead",
+        }
+    }
+
+    /// The verdict of a name.
+    pub fn from_name(name: &str) -> Option<Verdict> {
+        Verdict::ALL.into_iter().find(|verdict| verdict.name() == name)
+    }
 }
 
 /// One row of `records`: unique by (topic, partition, offset).
