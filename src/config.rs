@@ -1,1 +1,274 @@
-//! (being written)
+//! The job file: what to read, where to keep it, and the parameters of the views.
+//!
+//! ```yaml
+//! lake: ./lake
+//! source: { kafka: { brokers: 127.0.0.1:9092, topics: { ad-events: protobuf, site-events: json } } }
+//! allowed_lateness: 3d
+//! commit_every: 5s
+//! views:
+//!   installs: { click_window: { default: 7d, search: 30d }, view_window: 24h }
+//!   credits: { half_life: 7d, direct_channels: [direct] }
+//! http: 127.0.0.1:9464
+//! ```
+//! A mistake is one [`ConfigError`] that names file, line and field and says what may be written. Relative paths are
+//! relative to the working directory of the process.
+
+pub mod located;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use dataflows::params::{Params, Span};
+use schemas::ids::IdHasher;
+use schemas::units::{DAY_MS, SECOND_MS};
+use schemas::wire::Encoding;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use located::ConfigError;
+use located::Outline;
+
+/// Allowed lateness where a job names none: 3 d.
+pub const ALLOWED_LATENESS_DEFAULT: Span = Span(3 * DAY_MS);
+/// The smallest and largest bounded allowed lateness.
+pub const ALLOWED_LATENESS_RANGE: (Span, Span) = (Span(SECOND_MS), Span(365 * DAY_MS));
+/// Time between commits where a job names none: 5 s.
+pub const COMMIT_EVERY_DEFAULT: Span = Span(5 * SECOND_MS);
+/// The shortest and longest time between commits. Shorter ones would be slower than a commit is, longer ones would make
+/// readers of the tables wait and the buffer of rows that are not yet durable grow.
+pub const COMMIT_EVERY_RANGE: (Span, Span) = (Span(100), Span(600 * SECOND_MS));
+/// The most workers of one process.
+pub const WORKERS_MAX: usize = 64;
+/// The variable that holds the secret of the id hashes where a job names no file.
+pub const ID_KEY_ENV: &str = "BIDSTREAM_ID_KEY";
+/// The shortest secret that is taken, in bytes.
+pub const ID_KEY_BYTES_MIN: usize = 16;
+/// The secret of lakes that are made without one: known to everybody, so good for demos only.
+pub const ID_KEY_DEMO: &str = "bidstream demo key: not a secret";
+
+/// A job file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// Directory of the lake; made when it is missing.
+    pub lake: PathBuf,
+    /// Where records come from.
+    pub source: Source,
+    /// How long after its event time a record may arrive and still count: 1s to 365d, default 3d; or `unbounded`, then
+    /// no record is late and nothing is ever forgotten. Fixed when the lake is made.
+    #[serde(default)]
+    pub allowed_lateness: Lateness,
+    /// Time between commits to the lake: 100ms to 10m, default 5s.
+    #[serde(default = "commit_every_default")]
+    pub commit_every: Span,
+    /// Parameters of the views.
+    #[serde(default)]
+    pub views: Params,
+    /// Address that serves `/metrics`, `/healthz` and `/readyz`, as `127.0.0.1:9464`; default: none is served.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
+    pub http: Option<SocketAddr>,
+    /// Number of worker threads: 1 to 64, default 1.
+    #[serde(default = "workers_default")]
+    pub workers: usize,
+    /// File that holds the secret of the id hashes, at least 16 bytes; default: the variable `BIDSTREAM_ID_KEY`, else
+    /// the demo key. Another secret gives other ids: keep it as long as the lake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_key_file: Option<PathBuf>,
+}
+
+/// Where records come from: exactly one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub struct Source {
+    /// Topics of an Apache Kafka.
+    pub kafka: Kafka,
+}
+
+/// Topics of an Apache Kafka.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    /// Bootstrap servers: `host:port`, several with commas between.
+    pub brokers: String,
+    /// The topics and how their records are encoded: `json` or `protobuf`. At least one.
+    pub topics: BTreeMap<String, Encoding>,
+    /// Further settings of the client library (librdkafka), as `security.protocol`; default: none. Those in
+    /// [`KAFKA_PROPERTIES_RESERVED`] are refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Settings of the client library on which exactly-once rests, so that a job cannot choose them.
+pub const KAFKA_PROPERTIES_RESERVED: [&str; 8] = [
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "isolation.level",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+];
+
+/// How late a record may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lateness {
+    /// At most this long.
+    Within(Span),
+    /// However late.
+    Unbounded,
+}
+
+impl Lateness {
+    /// The bound in milliseconds, where there is one.
+    pub fn ms(self) -> Option<i64> {
+        match self {
+            Lateness::Within(span) => Some(span.0),
+            Lateness::Unbounded => None,
+        }
+    }
+}
+
+impl Default for Lateness {
+    fn default() -> Lateness {
+        Lateness::Within(ALLOWED_LATENESS_DEFAULT)
+    }
+}
+
+impl fmt::Display for Lateness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lateness::Within(span) => span.fmt(f),
+            Lateness::Unbounded => f.write_str("unbounded"),
+        }
+    }
+}
+
+impl Serialize for Lateness {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lateness {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Lateness, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "unbounded" {
+            return Ok(Lateness::Unbounded);
+        }
+        let span = text.parse().map_err(|error| serde::de::Error::custom(format!("{error}; or `unbounded`")))?;
+        Ok(Lateness::Within(span))
+    }
+}
+
+fn commit_every_default() -> Span {
+    COMMIT_EVERY_DEFAULT
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let error = || serde::de::Error::custom(format!("{text:?} is no address: write ip:port, as 127.0.0.1:9464"));
+    text.parse().map(Some).map_err(|_| error())
+}
+
+fn workers_default() -> usize {
+    1
+}
+
+impl Job {
+    /// Reads and checks a job file.
+    pub fn read(path: &Path) -> Result<Job, ConfigError> {
+        Job::parse(path, &located::read_text(path)?)
+    }
+
+    /// Reads and checks the text of a job file; `path` is named in errors.
+    pub fn parse(path: &Path, text: &str) -> Result<Job, ConfigError> {
+        let (job, outline) = located::from_text::<Job>(path, text)?;
+        job.validate(&outline)?;
+        Ok(job)
+    }
+
+    fn validate(&self, outline: &Outline) -> Result<(), ConfigError> {
+        if self.lake.as_os_str().is_empty() {
+            return Err(outline.error("lake", "is empty: write a directory, as ./lake"));
+        }
+        self.source.kafka.validate(outline)?;
+        if let Lateness::Within(span) = self.allowed_lateness {
+            let error = |allowed| outline.error("allowed_lateness", format!("{allowed}, or `unbounded`"));
+            within(span, ALLOWED_LATENESS_RANGE).map_err(error)?;
+        }
+        within(self.commit_every, COMMIT_EVERY_RANGE).map_err(|allowed| outline.error("commit_every", allowed))?;
+        if !(1..=WORKERS_MAX).contains(&self.workers) {
+            let message = format!("is {}: it may be 1 to {WORKERS_MAX}", self.workers);
+            return Err(outline.error("workers", message));
+        }
+        // The views name their own fields first: `views.installs.view_window.default is 2d: it may be 1h to 1d`.
+        self.views.validate().map_err(|message| {
+            let (field, rest) = message.split_once(' ').unwrap_or(("views", &message));
+            outline.error(field, rest)
+        })
+    }
+
+    /// The hasher of ids: from `id_key_file`, else the environment, else the demo key (with a warning in the log).
+    pub fn id_hasher(&self) -> Result<IdHasher, ConfigError> {
+        id_hasher(self.id_key_file.as_deref())
+    }
+}
+
+impl Kafka {
+    fn validate(&self, outline: &Outline) -> Result<(), ConfigError> {
+        for broker in self.brokers.split(',') {
+            let port = broker.trim().rsplit_once(':').and_then(|(host, port)| {
+                let port = port.parse::<u16>().ok()?;
+                (!host.is_empty() && port > 0).then_some(port)
+            });
+            if port.is_none() {
+                let message = format!("{broker:?} is no broker: write host:port, several with commas between");
+                return Err(outline.error("source.kafka.brokers", message));
+            }
+        }
+        if self.topics.is_empty() {
+            let message = "names no topic: write at least one, as { ad-events: protobuf }";
+            return Err(outline.error("source.kafka.topics", message));
+        }
+        let refused = self.properties.keys().find(|name| KAFKA_PROPERTIES_RESERVED.contains(&name.as_str()));
+        if let Some(name) = refused {
+            let message = format!("cannot be chosen, nor can {}", KAFKA_PROPERTIES_RESERVED.join(", "));
+            return Err(outline.error(&format!("source.kafka.properties.{name}"), message));
+        }
+        Ok(())
+    }
+}
+
+/// The hasher of ids with the secret of a file, else of [`ID_KEY_ENV`], else [`ID_KEY_DEMO`] with a warning in the log.
+pub fn id_hasher(id_key_file: Option<&Path>) -> Result<IdHasher, ConfigError> {
+    let (named, secret) = match id_key_file {
+        Some(file) => (file.to_owned(), located::read_text(file)?.trim_end_matches(['\r', '\n']).to_owned()),
+        None => match std::env::var(ID_KEY_ENV) {
+            Ok(secret) => (PathBuf::from(ID_KEY_ENV), secret),
+            Err(_) => {
+                tracing::warn!(
+                    "ids are hashed with the demo key, which everybody knows: set {ID_KEY_ENV} or `id_key_file` before \
+                     the first record of real people"
+                );
+                return Ok(IdHasher::new(ID_KEY_DEMO.as_bytes()));
+            }
+        },
+    };
+    if secret.len() < ID_KEY_BYTES_MIN {
+        let message = format!("has {} bytes: a key for ids has at least {ID_KEY_BYTES_MIN}", secret.len());
+        return Err(ConfigError::of_file(&named, message));
+    }
+    Ok(IdHasher::new(secret.as_bytes()))
+}
+
+fn within(span: Span, (low, high): (Span, Span)) -> Result<(), String> {
+    if span < low || span > high {
+        return Err(format!("is {span}: it may be {low} to {high}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

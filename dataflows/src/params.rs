@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use schemas::Symbol;
 use schemas::units::{DAY_MS, HOUR_MS};
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A span of time in milliseconds, written with a unit.
@@ -46,8 +47,7 @@ impl<'de> Deserialize<'de> for Span {
 }
 
 /// A window per channel: `7d`, or `{ default: 7d, search: 30d }`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "WindowsText", into = "WindowsText")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Windows {
     /// The window of channels that are not named.
     pub default: Span,
@@ -55,29 +55,40 @@ pub struct Windows {
     pub by_channel: BTreeMap<String, Span>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(untagged)]
-enum WindowsText {
-    One(Span),
-    ByChannel {
-        default: Span,
-        #[serde(flatten)]
-        by_channel: BTreeMap<String, Span>,
-    },
-}
-
-impl From<WindowsText> for Windows {
-    fn from(text: WindowsText) -> Windows {
-        match text {
-            WindowsText::One(default) => Windows { default, by_channel: BTreeMap::new() },
-            WindowsText::ByChannel { default, by_channel } => Windows { default, by_channel },
-        }
+impl Serialize for Windows {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let default = std::iter::once(("default", &self.default));
+        serializer.collect_map(default.chain(self.by_channel.iter().map(|(channel, span)| (channel.as_str(), span))))
     }
 }
 
-impl From<Windows> for WindowsText {
-    fn from(windows: Windows) -> WindowsText {
-        WindowsText::ByChannel { default: windows.default, by_channel: windows.by_channel }
+impl<'de> Deserialize<'de> for Windows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Windows, D::Error> {
+        deserializer.deserialize_any(WindowsVisitor)
+    }
+}
+
+/// By hand, because an untagged enum would lose where in a job file a mistake is.
+struct WindowsVisitor;
+
+impl<'de> Visitor<'de> for WindowsVisitor {
+    type Value = Windows;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration, as 7d, or one per channel, as { default: 7d, search: 30d }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Windows, E> {
+        text.parse().map(Windows::all).map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Windows, A::Error> {
+        let mut by_channel = BTreeMap::new();
+        while let Some((channel, span)) = entries.next_entry::<String, Span>()? {
+            by_channel.insert(channel, span);
+        }
+        let default = by_channel.remove("default").ok_or_else(|| de::Error::missing_field("default"))?;
+        Ok(Windows { default, by_channel })
     }
 }
 

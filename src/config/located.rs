@@ -1,0 +1,217 @@
+//! Reads YAML so that every mistake names file, line and field: the text is read twice, once into the typed value and
+//! once into an [`Outline`] that knows where each field stands, so types stay plain serde types.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+/// The one mistake of a job or mapping file that is reported: where it is and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// Line of the mistake, from 1; none where the whole file is meant.
+    pub line: Option<u64>,
+    /// Path of the field, as `views.installs.click_window.search`; empty where the whole file is meant.
+    pub field: String,
+    /// What is wrong and what may be written.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, ": {}", self.field)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl ConfigError {
+    /// A mistake of the file as a whole (it cannot be read, say).
+    pub fn of_file(file: &Path, message: impl fmt::Display) -> ConfigError {
+        ConfigError { file: file.to_owned(), line: None, field: String::new(), message: message.to_string() }
+    }
+}
+
+/// Where each field of a file stands.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    file: PathBuf,
+    /// Path, first line of its key (or list item), and where its value begins; in the order of the file.
+    places: Vec<Place>,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    field: String,
+    key: (u64, u64),
+    value: (u64, u64),
+}
+
+impl Outline {
+    /// An error at a field; at the nearest field around it where it is not written (a default, say).
+    pub fn error(&self, field: &str, message: impl fmt::Display) -> ConfigError {
+        let mut around = field;
+        let line = loop {
+            if let Some(place) = self.places.iter().find(|place| place.field == around) {
+                break Some(place.key.0);
+            }
+            if around.is_empty() {
+                break None;
+            }
+            around = parent(around);
+        };
+        ConfigError { file: self.file.clone(), line, field: field.to_owned(), message: message.to_string() }
+    }
+
+    /// The innermost field that begins at or last before a place.
+    fn field_at(&self, at: (u64, u64)) -> &str {
+        let exact = self.places.iter().rfind(|place| place.key == at || place.value == at);
+        let before = || self.places.iter().rfind(|place| place.key <= at);
+        exact.or_else(before).map_or("", |place| &place.field)
+    }
+}
+
+/// Reads a file.
+pub fn read_text(file: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(file).map_err(|error| ConfigError::of_file(file, format!("cannot be read: {error}")))
+}
+
+/// Reads a YAML text as `T`; `file` is named in errors.
+pub fn from_text<T: DeserializeOwned>(file: &Path, text: &str) -> Result<(T, Outline), ConfigError> {
+    let options = || serde_saphyr::options! { with_snippet: false };
+    let mut outline = Outline { file: file.to_owned(), places: Vec::new() };
+    // A text that is no YAML at all fails here, with its place.
+    let root =
+        serde_saphyr::from_str_with_options::<Node>(text, options()).map_err(|error| located(&outline, &error))?;
+    root.places("", &mut outline.places);
+    let value = serde_saphyr::from_str_with_options::<T>(text, options()).map_err(|error| located(&outline, &error))?;
+    Ok((value, outline))
+}
+
+/// Says in our words where the library found a mistake and what it is.
+fn located(outline: &Outline, error: &serde_saphyr::Error) -> ConfigError {
+    let at = error.location().map(|location| (location.line(), location.column())).filter(|at| at.0 > 0);
+    let mut message = error.without_snippet().to_string();
+    if let Some((line, column)) = at {
+        // The place leads our message; the library repeats it at the end of its own.
+        message = message.replace(&format!(" at line {line}, column {column}"), "");
+    }
+    // A name of the library's interface, which is none of the writer's concern.
+    message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    let field = match (at, missing) {
+        (None, _) => String::new(),
+        (Some(at), None) => outline.field_at(at).to_owned(),
+        (Some(at), Some(name)) => {
+            let whole = outline.places.iter().find(|place| place.value == at).map(|place| place.field.as_str());
+            let field = join(whole.unwrap_or_else(|| parent(outline.field_at(at))), name);
+            message = "is missing".to_owned();
+            field
+        }
+    };
+    ConfigError { file: outline.file.clone(), line: at.map(|at| at.0), field, message }
+}
+
+/// The path around a path.
+fn parent(field: &str) -> &str {
+    field.rfind(['.', '[']).map_or("", |end| &field[..end])
+}
+
+fn join(around: &str, name: &str) -> String {
+    if around.is_empty() { name.to_owned() } else { format!("{around}.{name}") }
+}
+
+/// Any YAML, of which only the places matter.
+enum Node {
+    Scalar,
+    List(Vec<Spanned<Node>>),
+    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+impl Node {
+    fn places(&self, field: &str, places: &mut Vec<Place>) {
+        let at = |location: serde_saphyr::Location| (location.line(), location.column());
+        match self {
+            Node::Scalar => {}
+            Node::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    let field = format!("{field}[{index}]");
+                    let place = at(item.referenced);
+                    places.push(Place { field: field.clone(), key: place, value: place });
+                    item.value.places(&field, places);
+                }
+            }
+            Node::Map(entries) => {
+                for (key, value) in entries {
+                    let field = join(field, &key.value);
+                    places.push(Place { field: field.clone(), key: at(key.referenced), value: at(value.referenced) });
+                    value.value.places(&field, places);
+                }
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+macro_rules! scalars {
+    ($($visit:ident: $kind:ty),*) => {$(
+        fn $visit<E>(self, _: $kind) -> Result<Node, E> {
+            Ok(Node::Scalar)
+        }
+    )*};
+}
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YAML")
+    }
+
+    scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64,
+        visit_str: &str, visit_bytes: &[u8]);
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Scalar)
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Scalar)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Node::Scalar)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Node::Map(map))
+    }
+}
