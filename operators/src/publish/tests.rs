@@ -94,7 +94,7 @@ fn play(script: &Script, workers: usize, hold: usize) -> Vec<Seen> {
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let mut publisher = on_worker.publisher(worker.index());
         let mut input = InputSession::new();
-        let mut probe = ProbeHandle::new();
+        let probe = ProbeHandle::new();
         worker.dataflow::<u64, _, _>(|scope| {
             let rows = input.to_collection(scope);
             let arranged = arrange_shared(rows.clone(), "Rows");
@@ -105,7 +105,7 @@ fn play(script: &Script, workers: usize, hold: usize) -> Vec<Seen> {
             publisher.register("sums", sums.trace.clone());
             let keys = arrange_keys_shared(rows.map(|(key, _)| key), "Keys");
             publisher.register("keys", keys.trace);
-            sums.stream.probe_with(&mut probe);
+            sums.stream.probe_with(&probe);
         });
         for (tick, updates) in played.iter().enumerate() {
             for (at, (key, val, diff)) in updates.iter().enumerate() {
