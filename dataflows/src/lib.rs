@@ -2,4 +2,12 @@
 //!
 //! No I/O, no clock, no randomness: a view at a cut is a function of the set of records accepted by it.
 
+pub mod catalogue;
+pub mod credits;
+pub mod events;
+pub mod installs;
 pub mod params;
+pub mod paths;
+pub mod targets;
+pub mod touches;
+pub mod weights;

@@ -1,0 +1,210 @@
+//! All views: what defines each, and how the dataflow that maintains some of them is fed and read.
+
+use differential_dataflow::VecCollection;
+use differential_dataflow::input::{Input, InputSession};
+use schemas::event::Accepted;
+use schemas::view::{CreditRow, InstallRow};
+use schemas::{EventKey, EventType, PayloadHash, Tick};
+use timely::dataflow::Scope;
+
+use crate::credits::{self, governed_credits, governors, own_credits};
+use crate::events;
+use crate::installs::{self, install_rows, reinstalls};
+use crate::params::Params;
+use crate::paths::{Eligibility, matches};
+use crate::targets::{TargetRow, standing};
+use crate::touches::{ByKey, TouchRow, WITHDRAWN, touch_indexes};
+use crate::weights::Weights;
+
+/// What a view is.
+pub struct Definition {
+    /// Its name in the catalogue.
+    pub name: &'static str,
+    /// The question that it answers.
+    pub question: &'static str,
+    /// Raised when the dataflow's results change though the SQL's do not.
+    pub code: u32,
+    /// The views and tables that its SQL reads.
+    pub reads: &'static [&'static str],
+    /// Whether a dataflow maintains it as a changelog; the others are SQL over the ledger.
+    pub maintained: bool,
+    /// The SQL that defines it over raw columns, in DataFusion's dialect.
+    pub sql: fn(&Params) -> String,
+}
+
+/// All views, each after those that it reads.
+pub fn definitions() -> &'static [Definition] {
+    &DEFINITIONS
+}
+
+static DEFINITIONS: [Definition; 6] = [
+    Definition {
+        name: "events",
+        question: "What happened: which accepted records stand, each event once and none that was withdrawn?",
+        code: 1,
+        reads: &["records"],
+        maintained: false,
+        sql: |_| events::EVENTS_SQL.to_owned(),
+    },
+    Definition {
+        name: "late_events",
+        question: "What came after the allowed lateness?",
+        code: 1,
+        reads: &["records"],
+        maintained: false,
+        sql: |_| events::LATE_EVENTS_SQL.to_owned(),
+    },
+    Definition {
+        name: "dead_letters",
+        question: "What could not be read, and why?",
+        code: 1,
+        reads: &["records"],
+        maintained: false,
+        sql: |_| events::DEAD_LETTERS_SQL.to_owned(),
+    },
+    Definition {
+        name: "costs",
+        question: "What did media cost by hour, source, campaign and ad group?",
+        code: 1,
+        reads: &["events"],
+        maintained: false,
+        sql: |_| events::COSTS_SQL.to_owned(),
+    },
+    Definition {
+        name: "installs",
+        question: "Which touch led to each install, how surely, and which path did it freeze?",
+        code: 1,
+        reads: &["events"],
+        maintained: true,
+        sql: installs::sql,
+    },
+    Definition {
+        name: "credits",
+        question: "What did each touch earn of each conversion, under six models of credit at once?",
+        code: 1,
+        reads: &["events", "installs"],
+        maintained: true,
+        sql: credits::sql,
+    },
+];
+
+/// The definition of a view.
+pub fn definition(name: &str) -> Option<&'static Definition> {
+    DEFINITIONS.iter().find(|definition| definition.name == name)
+}
+
+impl Definition {
+    /// What names the view's table: 16 hexadecimal digits that cover its SQL with these parameters, its code number
+    /// and the hashes of the views that it reads.
+    pub fn hash(&self, params: &Params) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_be_bytes());
+            hasher.update(bytes);
+        };
+        part((self.sql)(params).as_bytes());
+        part(&self.code.to_be_bytes());
+        for read in self.reads.iter().filter_map(|name| definition(name)) {
+            part(read.hash(params).as_bytes());
+        }
+        hasher.finalize().to_hex()[..16].to_owned()
+    }
+}
+
+/// Where accepted records enter the dataflow. Each worker has one; a record enters at one worker, whichever.
+///
+/// Records only come; none is ever taken back: copies, late events and withdrawals are records too.
+pub struct Feed {
+    touches: InputSession<Tick, (EventKey, TouchRow), isize>,
+    targets: InputSession<Tick, (EventKey, TargetRow), isize>,
+    rivals: InputSession<Tick, (EventKey, PayloadHash), isize>,
+}
+
+impl Feed {
+    /// Takes in an accepted record at a tick.
+    ///
+    /// # Panics
+    /// When the feed was already advanced past `tick`.
+    pub fn push(&mut self, record: &Accepted, tick: Tick) {
+        let key = record.event.key();
+        match record.event.event_type {
+            EventType::Impression | EventType::Click => self.touches.update_at((key, TouchRow::of(record)), tick, 1),
+            EventType::Install | EventType::Conversion => {
+                self.targets.update_at((key, TargetRow::of(record)), tick, 1);
+                self.rivals.update_at((key, record.payload_hash), tick, 1);
+            }
+            // What shares its identity with a touch or target is a copy of it, whatever its type.
+            EventType::Open | EventType::Event | EventType::Identify | EventType::Cost => {
+                self.rivals.update_at((key, record.payload_hash), tick, 1);
+            }
+            EventType::Tombstone => self.rivals.update_at((key, WITHDRAWN), tick, 1),
+        }
+    }
+
+    /// Promises that no record will come before `tick`.
+    ///
+    /// # Panics
+    /// When `tick` lies before an earlier promise.
+    pub fn advance_to(&mut self, tick: Tick) {
+        self.touches.advance_to(tick);
+        self.targets.advance_to(tick);
+        self.rivals.advance_to(tick);
+    }
+
+    /// Hands what came, and the promise, to the dataflow.
+    pub fn flush(&mut self) {
+        self.touches.flush();
+        self.targets.flush();
+        self.rivals.flush();
+    }
+
+    /// The tick up to which nothing more will come.
+    pub fn tick(&self) -> Tick {
+        *self.touches.time()
+    }
+}
+
+/// The maintained views: their changes, and the indexes that readers are given.
+pub struct Outputs<'scope> {
+    /// Rows of `installs`, one per install.
+    pub installs: VecCollection<'scope, Tick, InstallRow, isize>,
+    /// Rows of `credits`, one per conversion, model and touch.
+    pub credits: VecCollection<'scope, Tick, CreditRow, isize>,
+    /// `installs` by install.
+    pub installs_by_key: ByKey<'scope, EventKey, InstallRow>,
+    /// `credits` by conversion.
+    pub credits_by_key: ByKey<'scope, EventKey, CreditRow>,
+}
+
+/// Builds the dataflow of all views in a scope of a worker.
+pub fn build<'scope>(scope: Scope<'scope, Tick>, params: &Params) -> (Feed, Outputs<'scope>) {
+    let (touch_input, touch_copies) = scope.new_collection();
+    let (target_input, target_copies) = scope.new_collection();
+    let (rival_input, rivals) = scope.new_collection();
+    let feed = Feed { touches: touch_input, targets: target_input, rivals: rival_input };
+
+    let eligibility = Eligibility::of(&params.installs);
+    let weights = Weights::of(&params.credits);
+    let lifetime = params.installs.attribution_lifetime;
+
+    let touches = touch_indexes(touch_copies, rivals);
+    let targets = standing(target_copies, &touches);
+    let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime);
+    let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime);
+
+    let [install_matches, own_matches] = matches(installs.all.concat(conversions.own), &touches, &eligibility);
+    let installs_by_key = install_rows(install_matches, eligibility.clone());
+    let governed = governed_credits(conversions.governed, installs_by_key.clone(), weights.clone());
+    let credits_by_key = governed
+        .concat(own_credits(own_matches, eligibility, weights))
+        .map(|row| (row.key(), row))
+        .arrange_by_key_named("credits");
+
+    let outputs = Outputs {
+        installs: installs_by_key.clone().as_collection(|_, row| row.clone()),
+        credits: credits_by_key.clone().as_collection(|_, row| *row),
+        installs_by_key,
+        credits_by_key,
+    };
+    (feed, outputs)
+}

@@ -1,0 +1,298 @@
+//! What did each touch earn of each conversion, under six models of credit at once?
+
+use differential_dataflow::VecCollection;
+use schemas::symbols::NO_CHANNEL;
+use schemas::view::{CreditRow, InstallRef, InstallRow, Model, PATH_TOUCHES_MAX, PathTouch};
+use schemas::{EventKey, EventTime, Micros, Symbol, Tick};
+use serde::{Deserialize, Serialize};
+
+use crate::installs::Installs;
+use crate::params::{Params, Span};
+use crate::paths::{self, Eligibility, Match, Path};
+use crate::targets::TargetRow;
+use crate::touches::ByKey;
+use crate::weights::{Weights, split};
+
+const SQL: &str = "\
+WITH
+conversions AS (
+  SELECT tenant, app, coalesce(app, 0) AS scope, event_id, subject, event_time, name, revenue_micros, currency,
+    device_id, coalesce(device_id, user_id) AS person, click_id, fingerprint
+  FROM events
+  WHERE type = 'conversion'
+),
+-- The latest install of the person that is no reinstall: its frozen path is the conversion's.
+governed AS (
+  SELECT *
+  FROM (
+    SELECT conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time,
+      installs.event_id AS install_event_id, installs.subject AS install_subject,
+      installs.event_time AS install_event_time, path, path_dropped,
+      row_number() OVER (
+        PARTITION BY conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time
+        ORDER BY installs.event_time DESC, installs.event_id DESC, installs.subject DESC
+      ) AS place
+    FROM conversions JOIN installs
+      ON conversions.tenant = installs.tenant AND conversions.scope = coalesce(installs.app, 0)
+      AND conversions.person = coalesce(installs.device_id, installs.user_id)
+    WHERE NOT reinstall AND conversions.event_time - installs.event_time BETWEEN 0 AND {lifetime_ms}
+  ) AS ordered
+  WHERE place = 1
+),
+-- The others have a path of their own.
+targets AS (
+  SELECT * FROM conversions LEFT ANTI JOIN governed USING (tenant, event_id, subject, event_time)
+),
+{paths},
+lengths AS (
+  SELECT tenant, event_id, subject, event_time, count(*) AS touches
+  FROM eligible
+  GROUP BY tenant, event_id, subject, event_time
+),
+steps AS (
+  SELECT tenant, event_id, subject, event_time, install_event_time AS reference_time,
+    touch['event_time'] AS touch_event_time, touch['event_id'] AS touch_event_id, touch['subject'] AS touch_subject,
+    touch['type'] AS touch_type, touch['method'] AS method, touch['channel'] AS channel,
+    touch['campaign'] AS campaign, touch['ad_group'] AS ad_group, touch['creative'] AS creative,
+    touch['source'] AS source
+  FROM (
+    SELECT tenant, event_id, subject, event_time, install_event_time, unnest(path) AS touch FROM governed
+  ) AS unnested
+  UNION ALL
+  SELECT tenant, event_id, subject, event_time, event_time, touch_event_time, touch_event_id, touch_subject,
+    touch_type, method, channel, campaign, ad_group, creative, source
+  FROM paths
+),
+placed AS (
+  SELECT *, (reference_time - touch_event_time) / 3600000 AS hours,
+    row_number() OVER (
+      PARTITION BY tenant, event_id, subject, event_time
+      ORDER BY touch_event_time, touch_event_id, touch_subject
+    ) AS place,
+    count(*) OVER (PARTITION BY tenant, event_id, subject, event_time) AS length
+  FROM steps
+),
+-- Which touch is the last that is not direct; the last where all are.
+turned AS (
+  SELECT *, coalesce(max(CASE WHEN {is_direct} THEN NULL ELSE place END) OVER (
+      PARTITION BY tenant, event_id, subject, event_time
+    ), length) AS last_non_direct
+  FROM placed
+),
+-- half_lives(k, weight): round(2^20 / 2^(k / {half_life_hours})).
+half_lives(k, full_weight) AS (
+  VALUES {decay_table}
+),
+models(model) AS (
+  VALUES ('first'), ('last'), ('last_non_direct'), ('linear'), ('time_decay'), ('position')
+),
+weighed AS (
+  SELECT turned.*, model,
+    CASE model
+      WHEN 'first' THEN CASE WHEN place = 1 THEN 1 ELSE 0 END
+      WHEN 'last' THEN CASE WHEN place = length THEN 1 ELSE 0 END
+      WHEN 'last_non_direct' THEN CASE WHEN place = last_non_direct THEN 1 ELSE 0 END
+      WHEN 'linear' THEN 1
+      WHEN 'time_decay' THEN full_weight >> (hours / {half_life_hours})
+      ELSE CASE WHEN length > 2 AND (place = 1 OR place = length) THEN 2 * (length - 2) ELSE 1 END
+    END AS weight
+  FROM turned JOIN half_lives ON hours % {half_life_hours} = k CROSS JOIN models
+),
+-- What each touch gets for certain of a million and of the revenue, and what remains of it.
+products AS (
+  SELECT weighed.*,
+    CAST(sum(weight) OVER (PARTITION BY tenant, event_id, subject, event_time, model) AS DECIMAL(38, 0)) AS total,
+    CAST(1000000 AS DECIMAL(38, 0)) * CAST(weight AS DECIMAL(19, 0)) AS ppm_product,
+    CAST(abs(revenue_micros) AS DECIMAL(19, 0)) * CAST(weight AS DECIMAL(19, 0)) AS revenue_product
+  FROM weighed JOIN conversions USING (tenant, event_id, subject, event_time)
+  WHERE weight > 0
+),
+shares AS (
+  SELECT *,
+    CAST((ppm_product - ppm_product % total) / total AS BIGINT) AS ppm_floor,
+    CAST((revenue_product - revenue_product % total) / total AS BIGINT) AS revenue_floor,
+    row_number() OVER (
+      PARTITION BY tenant, event_id, subject, event_time, model ORDER BY ppm_product % total DESC, place
+    ) AS ppm_turn,
+    row_number() OVER (
+      PARTITION BY tenant, event_id, subject, event_time, model ORDER BY revenue_product % total DESC, place
+    ) AS revenue_turn
+  FROM products
+),
+-- What is left over goes one unit each to the largest remainders, then the sign.
+earned AS (
+  SELECT *,
+    ppm_floor + CASE WHEN ppm_turn <= 1000000 - sum(ppm_floor) OVER conversion THEN 1 ELSE 0 END AS credit_ppm,
+    (revenue_floor + CASE WHEN revenue_turn <= abs(revenue_micros) - sum(revenue_floor) OVER conversion
+      THEN 1 ELSE 0 END) * CASE WHEN revenue_micros < 0 THEN -1 ELSE 1 END AS revenue_part
+  FROM shares
+  WINDOW conversion AS (PARTITION BY tenant, event_id, subject, event_time, model)
+)
+SELECT conversions.tenant, conversions.app, conversions.event_id, conversions.subject, conversions.event_time,
+  conversions.name, models.model, touch_event_id, touch_subject, touch_event_time, touch_type, method,
+  CASE WHEN credit_ppm IS NULL THEN {no_channel} ELSE channel END AS channel,
+  campaign, ad_group, creative, source, install_event_id, install_subject, install_event_time,
+  coalesce(credit_ppm, 1000000) AS credit_ppm,
+  CASE WHEN credit_ppm IS NULL THEN conversions.revenue_micros ELSE revenue_part END AS revenue_micros,
+  conversions.currency,
+  coalesce(path_dropped, CASE WHEN touches > {path_touches_max} THEN touches - {path_touches_max} END, 0)
+    AS path_dropped
+FROM conversions
+CROSS JOIN models
+LEFT JOIN governed USING (tenant, event_id, subject, event_time)
+LEFT JOIN lengths USING (tenant, event_id, subject, event_time)
+LEFT JOIN earned USING (tenant, event_id, subject, event_time, model)
+";
+
+/// The SQL that defines the view over `events` and `installs`.
+pub fn sql(params: &Params) -> String {
+    let weights = Weights::of(&params.credits);
+    let decay_table: Vec<String> =
+        weights.decay_table.iter().enumerate().map(|(hour, weight)| format!("({hour}, {weight})")).collect();
+    let direct: Vec<String> = weights.direct_channels.iter().map(|channel| channel.0.to_string()).collect();
+    let is_direct = if direct.is_empty() { "false".to_owned() } else { format!("channel IN ({})", direct.join(", ")) };
+    SQL.replace("{paths}", &paths::sql(&params.installs))
+        .replace("{lifetime_ms}", &params.installs.attribution_lifetime.0.to_string())
+        .replace("{path_touches_max}", &PATH_TOUCHES_MAX.to_string())
+        .replace("{half_life_hours}", &weights.decay_table.len().to_string())
+        .replace("{decay_table}", &decay_table.join(", "))
+        .replace("{is_direct}", &is_direct)
+        .replace("{no_channel}", &Symbol::of(NO_CHANNEL).0.to_string())
+}
+
+/// Who decides the path of each conversion.
+pub struct Conversions<'scope> {
+    /// Conversions by the install whose frozen path they follow.
+    pub governed: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    /// Conversions that have a path of their own, by their own key.
+    pub own: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+}
+
+/// A conversion, or an install that may govern it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Fact {
+    Conversion(TargetRow),
+    Install(InstallRef, EventKey),
+}
+
+/// Finds for each conversion the latest install by (event time, id, subject) of the same person and app that is no
+/// reinstall and at most `lifetime` old.
+pub fn governors<'scope>(
+    conversions: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    installs: &Installs<'scope>,
+    lifetime: Span,
+) -> Conversions<'scope> {
+    let candidates = conversions
+        .clone()
+        .filter(|(_, row)| !row.person().is_none())
+        .map(|(key, row)| (row.person(), (key, row.event_time)))
+        .arrange_by_key_named("conversions by person")
+        .join_core(installs.by_person.clone(), move |_, (conversion, event_time), (install, row)| {
+            let age_ms = event_time.0 - row.event_time.0;
+            (!row.reinstall && (0..=lifetime.0).contains(&age_ms))
+                .then(|| (*conversion, Fact::Install(install_ref(row), *install)))
+        });
+    let decided = conversions.map(|(key, row)| (key, Fact::Conversion(row))).concat(candidates).reduce_named(
+        "governing installs",
+        |_, facts, output| {
+            let mut conversion = None;
+            let mut latest: Option<(InstallRef, EventKey)> = None;
+            for (fact, _) in facts {
+                match fact {
+                    Fact::Conversion(row) => conversion = Some(*row),
+                    Fact::Install(install, key) => latest = latest.max(Some((*install, *key))),
+                }
+            }
+            output.extend(conversion.map(|row| ((row, latest.map(|(_, key)| key)), 1)));
+        },
+    );
+    Conversions {
+        governed: decided.clone().flat_map(|(_, (row, install))| install.map(|install| (install, row))),
+        own: decided.filter(|(_, (_, install))| install.is_none()).map(|(key, (row, _))| (key, row)),
+    }
+}
+
+/// The credits of conversions that follow the path that an install froze.
+pub fn governed_credits<'scope>(
+    governed: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    installs: ByKey<'scope, EventKey, InstallRow>,
+    weights: Weights,
+) -> VecCollection<'scope, Tick, CreditRow, isize> {
+    governed.arrange_by_key_named("conversions by install").join_core(installs, move |_, conversion, install| {
+        let governor =
+            InstallRef { event_time: install.event_time, event_id: install.event_id, subject: install.subject };
+        credit_rows(conversion, &install.path, install.path_dropped, Some(governor), &weights)
+    })
+}
+
+/// A conversion with a path of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct OwnPath {
+    conversion: TargetRow,
+    touches: Vec<PathTouch>,
+    dropped: i64,
+}
+
+/// The credits of conversions with a path of their own, from what the joins found for each.
+pub fn own_credits<'scope>(
+    found: VecCollection<'scope, Tick, (EventKey, Match), isize>,
+    eligibility: Eligibility,
+    weights: Weights,
+) -> VecCollection<'scope, Tick, CreditRow, isize> {
+    found
+        .reduce_named("own paths", move |_, found, output| {
+            output.extend(
+                Path::of(found, &eligibility).map(|(conversion, path)| {
+                    (OwnPath { conversion, touches: path.touches, dropped: path.dropped }, 1)
+                }),
+            );
+        })
+        .flat_map(move |(_, own)| credit_rows(&own.conversion, &own.touches, own.dropped, None, &weights))
+}
+
+fn install_ref(install: &TargetRow) -> InstallRef {
+    InstallRef { event_time: install.event_time, event_id: install.event_id, subject: install.subject }
+}
+
+/// One row per model and touch of positive weight; where no touch led to the conversion, one per model.
+fn credit_rows(
+    conversion: &TargetRow,
+    path: &[PathTouch],
+    path_dropped: i64,
+    install: Option<InstallRef>,
+    weights: &Weights,
+) -> Vec<CreditRow> {
+    let row = |model, touch, credit_ppm, revenue| CreditRow {
+        tenant: conversion.tenant,
+        app: conversion.app,
+        event_id: conversion.event_id,
+        subject: conversion.subject,
+        event_time: conversion.event_time,
+        name: conversion.name,
+        model,
+        touch,
+        install,
+        credit_ppm,
+        revenue,
+        currency: conversion.currency,
+        path_dropped,
+    };
+    if path.is_empty() {
+        return Model::ALL.map(|model| row(model, None, CREDIT_PPM, conversion.revenue)).to_vec();
+    }
+    let reference: EventTime = install.map_or(conversion.event_time, |install| install.event_time);
+    let mut rows = Vec::new();
+    for model in Model::ALL {
+        let weights = weights.weigh(model, path, reference);
+        let ppm = split(CREDIT_PPM, &weights);
+        let revenue = conversion.revenue.map(|revenue| split(revenue.0, &weights));
+        for (place, touch) in path.iter().enumerate().filter(|(place, _)| weights[*place] > 0) {
+            let revenue = revenue.as_ref().map(|parts| Micros(parts[place]));
+            rows.push(row(model, Some(*touch), ppm[place], revenue));
+        }
+    }
+    rows
+}
+
+/// A whole conversion, in millionths.
+pub const CREDIT_PPM: i64 = 1_000_000;

@@ -1,0 +1,161 @@
+//! Which touch led to each install, how surely, and which path did it freeze?
+
+use differential_dataflow::VecCollection;
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
+use schemas::view::{InstallRow, Method, PATH_TOUCHES_MAX};
+use schemas::{EventKey, JoinKey, Tick};
+
+use crate::params::{Params, Span};
+use crate::paths::{self, Eligibility, Match, Path};
+use crate::targets::TargetRow;
+use crate::touches::ByKey;
+
+const SQL: &str = "\
+WITH
+targets AS (
+  SELECT tenant, app, coalesce(app, 0) AS scope, event_id, subject, event_time, user_id, device_id,
+    coalesce(device_id, user_id) AS person, click_id, fingerprint
+  FROM events
+  WHERE type = 'install'
+),
+{paths},
+-- Clicks before views, deterministic before fingerprint, the latest, person before click id, larger id and subject.
+winners AS (
+  SELECT *, CASE rank WHEN 1 THEN 'person' WHEN 2 THEN 'click_id' ELSE 'fingerprint' END AS method
+  FROM (
+    SELECT *, row_number() OVER (
+      PARTITION BY tenant, event_id, subject, event_time
+      ORDER BY touch_type = 'click' DESC, rank < 3 DESC, touch_event_time DESC, rank, touch_event_id DESC,
+        touch_subject DESC
+    ) AS place
+    FROM eligible
+  ) AS ordered
+  WHERE place = 1
+),
+-- Whom the fingerprint may stand for: devices, else users, else touches.
+candidates AS (
+  SELECT tenant, event_id, subject, event_time,
+    count(DISTINCT touch_person) + sum(CASE WHEN touch_person IS NULL THEN 1 ELSE 0 END) AS candidates
+  FROM by_fingerprint
+  GROUP BY tenant, event_id, subject, event_time
+),
+frozen AS (
+  SELECT tenant, event_id, subject, event_time,
+    array_agg(named_struct('event_time', touch_event_time, 'event_id', touch_event_id, 'subject', touch_subject,
+      'type', touch_type, 'method', method, 'channel', channel, 'campaign', campaign, 'ad_group', ad_group,
+      'creative', creative, 'source', source) ORDER BY touch_event_time, touch_event_id, touch_subject) AS path
+  FROM paths
+  GROUP BY tenant, event_id, subject, event_time
+),
+lengths AS (
+  SELECT tenant, event_id, subject, event_time, count(*) AS touches
+  FROM eligible
+  GROUP BY tenant, event_id, subject, event_time
+),
+-- The nearest earlier install of the person decides: where it is too long ago, so are the others.
+installed AS (
+  SELECT *, person IS NOT NULL AND coalesce(event_time - lag(event_time) OVER (
+      PARTITION BY tenant, scope, person ORDER BY event_time, event_id, subject
+    ) <= {lifetime_ms}, false) AS reinstall
+  FROM targets
+)
+SELECT tenant, app, event_id, subject, event_time, user_id, device_id, reinstall,
+  coalesce(method, 'organic') AS method,
+  CASE WHEN rank = 3 THEN candidates ELSE 1 END AS candidates,
+  touch_event_id, touch_subject, touch_event_time, touch_type, channel, campaign, ad_group, creative, source,
+  event_time - touch_event_time AS ctit_ms,
+  CASE WHEN NOT reinstall THEN path END AS path,
+  CASE WHEN NOT reinstall AND touches > {path_touches_max} THEN touches - {path_touches_max} ELSE 0 END AS path_dropped
+FROM installed
+LEFT JOIN winners USING (tenant, event_id, subject, event_time)
+LEFT JOIN candidates USING (tenant, event_id, subject, event_time)
+LEFT JOIN frozen USING (tenant, event_id, subject, event_time)
+LEFT JOIN lengths USING (tenant, event_id, subject, event_time)
+";
+
+/// The SQL that defines the view over `events`. A path without touches is null.
+pub fn sql(params: &Params) -> String {
+    SQL.replace("{paths}", &paths::sql(&params.installs))
+        .replace("{lifetime_ms}", &params.installs.attribution_lifetime.0.to_string())
+        .replace("{path_touches_max}", &PATH_TOUCHES_MAX.to_string())
+}
+
+/// The standing installs, and an index of those of a known person.
+pub struct Installs<'scope> {
+    /// All installs; of the further ones of a person `reinstall` is set.
+    pub all: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    /// The installs of each person in an app.
+    pub by_person: ByKey<'scope, JoinKey, (EventKey, TargetRow)>,
+}
+
+/// Tells the reinstalls: those at most `lifetime` after any earlier install of the same person and app, by
+/// (event time, id, subject). An install without a person is none.
+pub fn reinstalls<'scope>(
+    installs: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    lifetime: Span,
+) -> Installs<'scope> {
+    let nameless = installs.clone().filter(|(_, row)| row.person().is_none());
+    let by_person = installs
+        .filter(|(_, row)| !row.person().is_none())
+        .map(|(key, row)| (row.person(), (key, row)))
+        .arrange_by_key_named("installs by person")
+        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
+            "reinstalls",
+            move |_, installs, output| {
+                let mut ordered: Vec<(EventKey, TargetRow)> = installs.iter().map(|(install, _)| **install).collect();
+                ordered.sort_by_key(|(_, row)| row.order());
+                let mut before = None;
+                for (key, row) in ordered {
+                    // The nearest earlier install decides: where it is too long ago, so are the others.
+                    let reinstall = before.is_some_and(|before| row.event_time.0 - before <= lifetime.0);
+                    output.push(((key, TargetRow { reinstall, ..row }), 1));
+                    before = Some(row.event_time.0);
+                }
+            },
+            |updates, key, values| {
+                updates.clear();
+                updates.extend(values.drain(..).map(|(value, time, diff)| ((*key, value), time, diff)));
+            },
+        );
+    let all = nameless.concat(by_person.clone().as_collection(|_, install| *install));
+    Installs { all, by_person }
+}
+
+/// The rows of the view by install, from what the joins found for each.
+pub fn install_rows<'scope>(
+    found: VecCollection<'scope, Tick, (EventKey, Match), isize>,
+    eligibility: Eligibility,
+) -> ByKey<'scope, EventKey, InstallRow> {
+    found
+        .arrange_by_key_named("install matches")
+        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
+            "installs",
+            move |_, found, output| {
+                output.extend(Path::of(found, &eligibility).map(|(install, path)| (install_row(&install, path), 1)));
+            },
+            |updates, key, values| {
+                updates.clear();
+                updates.extend(values.drain(..).map(|(value, time, diff)| ((*key, value), time, diff)));
+            },
+        )
+}
+
+fn install_row(install: &TargetRow, path: Path) -> InstallRow {
+    let frozen = !install.reinstall;
+    InstallRow {
+        tenant: install.tenant,
+        app: install.app,
+        event_id: install.event_id,
+        subject: install.subject,
+        event_time: install.event_time,
+        user: install.user,
+        device: install.device,
+        reinstall: install.reinstall,
+        method: path.winner.map_or(Method::Organic, |touch| touch.method),
+        candidates: path.candidates,
+        touch: path.winner,
+        ctit_ms: path.winner.map(|touch| install.event_time.0 - touch.event_time.0),
+        path: if frozen { path.touches } else { Vec::new() },
+        path_dropped: if frozen { path.dropped } else { 0 },
+    }
+}

@@ -1,0 +1,324 @@
+//! Paths: for each target, the touches that are eligible for it by person, click id or fingerprint, and the winner.
+//!
+//! Three joins, united, then one `reduce` per target ([`Path::of`]). The joins work on raw copies and may offer too
+//! much (a copy that does not stand, a window that is too wide); the reduce decides alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use differential_dataflow::VecCollection;
+use schemas::view::{Method, PATH_TOUCHES_MAX, PathTouch};
+use schemas::{Capped, EventKey, EventTime, EventType, JoinKey, PayloadHash, Symbol, Tick};
+use serde::{Deserialize, Serialize};
+
+use crate::params::{InstallsParams, Windows};
+use crate::targets::TargetRow;
+use crate::touches::{Standing, TouchIndexes, TouchRow};
+
+/// The steps of SQL that `installs` and `credits` share: from `targets` to `eligible`, the touches of each target.
+const SQL: &str = "\
+-- Touches, each with the time for which it can be credited.
+touches AS (
+  SELECT tenant, coalesce(app, 0) AS scope, event_id AS touch_event_id, subject AS touch_subject,
+    event_time AS touch_event_time, type AS touch_type, channel, campaign, ad_group, creative, source,
+    device_id AS touch_device, coalesce(device_id, user_id) AS touch_person, click_id AS touch_click,
+    fingerprint AS touch_fingerprint, capped,
+    CASE WHEN type = 'click' THEN {click_window} ELSE {view_window} END AS window_ms
+  FROM events
+  WHERE type IN ('impression', 'click')
+),
+by_person AS (
+  SELECT 1 AS rank, *
+  FROM targets JOIN touches USING (tenant, scope)
+  WHERE person = touch_person AND event_time - touch_event_time BETWEEN 0 AND window_ms AND capped & 1 = 0
+),
+by_click AS (
+  SELECT 2 AS rank, *
+  FROM targets JOIN touches USING (tenant, scope)
+  WHERE click_id = touch_click AND event_time - touch_event_time BETWEEN 0 AND window_ms AND capped & 2 = 0
+),
+same_fingerprint AS (
+  SELECT 3 AS rank, *
+  FROM targets JOIN touches USING (tenant, scope)
+  WHERE fingerprint = touch_fingerprint
+    AND event_time - touch_event_time BETWEEN 0 AND
+      CASE WHEN window_ms < {fingerprint_ms} THEN window_ms ELSE {fingerprint_ms} END
+),
+-- A target whose fingerprint was hot within its window gets no match by it.
+hot AS (
+  SELECT DISTINCT tenant, event_id, subject, event_time FROM same_fingerprint WHERE capped & 4 <> 0
+),
+-- Another device with the same fingerprint is somebody else.
+by_fingerprint AS (
+  SELECT *
+  FROM same_fingerprint LEFT ANTI JOIN hot USING (tenant, event_id, subject, event_time)
+  WHERE device_id IS NULL OR touch_device IS NULL OR device_id = touch_device
+),
+-- Each touch once, by its best method.
+eligible AS (
+  SELECT tenant, event_id, subject, event_time, touch_event_time, touch_event_id, touch_subject, touch_type, channel,
+    campaign, ad_group, creative, source, min(rank) AS rank
+  FROM (SELECT * FROM by_person UNION ALL SELECT * FROM by_click UNION ALL SELECT * FROM by_fingerprint) AS found
+  GROUP BY tenant, event_id, subject, event_time, touch_event_time, touch_event_id, touch_subject, touch_type, channel,
+    campaign, ad_group, creative, source
+),
+-- The latest touches of each target: its path.
+paths AS (
+  SELECT *, CASE rank WHEN 1 THEN 'person' WHEN 2 THEN 'click_id' ELSE 'fingerprint' END AS method
+  FROM (
+    SELECT *, row_number() OVER (
+      PARTITION BY tenant, event_id, subject, event_time
+      ORDER BY touch_event_time DESC, touch_event_id DESC, touch_subject DESC
+    ) AS from_last
+    FROM eligible
+  ) AS ordered
+  WHERE from_last <= {path_touches_max}
+)";
+
+/// The shared steps of SQL with these parameters.
+pub fn sql(params: &InstallsParams) -> String {
+    SQL.replace("{click_window}", &window_sql(&params.click_window))
+        .replace("{view_window}", &window_sql(&params.view_window))
+        .replace("{fingerprint_ms}", &params.fingerprint_window.0.to_string())
+        .replace("{path_touches_max}", &PATH_TOUCHES_MAX.to_string())
+}
+
+fn window_sql(windows: &Windows) -> String {
+    if windows.by_channel.is_empty() {
+        return windows.default.0.to_string();
+    }
+    let mut sql = "CASE channel".to_owned();
+    for (channel, span) in windows.by_symbol() {
+        write!(sql, " WHEN {} THEN {}", channel.0, span.0).expect("a String takes all");
+    }
+    write!(sql, " ELSE {} END", windows.default.0).expect("a String takes all");
+    sql
+}
+
+/// How long a touch can be credited.
+#[derive(Clone, Debug)]
+pub struct Eligibility {
+    click: ChannelWindows,
+    view: ChannelWindows,
+    fingerprint_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+struct ChannelWindows {
+    default_ms: i64,
+    by_channel_ms: BTreeMap<Symbol, i64>,
+}
+
+impl ChannelWindows {
+    fn of(windows: &Windows) -> ChannelWindows {
+        let by_channel_ms = windows.by_symbol().into_iter().map(|(channel, span)| (channel, span.0)).collect();
+        ChannelWindows { default_ms: windows.default.0, by_channel_ms }
+    }
+
+    fn of_channel_ms(&self, channel: Symbol) -> i64 {
+        self.by_channel_ms.get(&channel).copied().unwrap_or(self.default_ms)
+    }
+
+    fn longest_ms(&self) -> i64 {
+        self.by_channel_ms.values().copied().fold(self.default_ms, i64::max)
+    }
+}
+
+impl Eligibility {
+    /// The windows of these parameters.
+    pub fn of(params: &InstallsParams) -> Eligibility {
+        Eligibility {
+            click: ChannelWindows::of(&params.click_window),
+            view: ChannelWindows::of(&params.view_window),
+            fingerprint_ms: params.fingerprint_window.0,
+        }
+    }
+
+    /// The window of a touch of this type and channel, matched by this method.
+    pub fn window_ms(&self, event_type: EventType, channel: Symbol, method: Method) -> i64 {
+        let windows = if event_type == EventType::Click { &self.click } else { &self.view };
+        let window_ms = windows.of_channel_ms(channel);
+        if method == Method::Fingerprint { window_ms.min(self.fingerprint_ms) } else { window_ms }
+    }
+
+    /// No touch that is older than this can be matched by this method.
+    fn longest_ms(&self, method: Method) -> i64 {
+        let longest_ms = self.click.longest_ms().max(self.view.longest_ms());
+        if method == Method::Fingerprint { longest_ms.min(self.fingerprint_ms) } else { longest_ms }
+    }
+}
+
+/// What the joins have to say to a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Match {
+    /// The target itself.
+    Target(TargetRow),
+    /// A touch with its fingerprint was hot within its window: it gets no match by fingerprint.
+    FingerprintHot,
+    /// A copy of a touch that may be eligible.
+    Copy(EventKey, TouchRow),
+    /// Something else with the identity of such a touch, or its tombstone.
+    Rival(EventKey, PayloadHash),
+}
+
+/// What a target asks of the index under one of its join keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Ask {
+    key: EventKey,
+    event_time: EventTime,
+    method: Method,
+    is_install: bool,
+}
+
+/// A target that a touch may lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Asker {
+    key: EventKey,
+    is_install: bool,
+}
+
+/// Everything that the targets' paths are made of, for installs and for conversions.
+pub fn matches<'scope>(
+    targets: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    touches: &TouchIndexes<'scope>,
+    eligibility: &Eligibility,
+) -> [VecCollection<'scope, Tick, (EventKey, Match), isize>; 2] {
+    let asks = targets
+        .clone()
+        .flat_map(|(key, row)| {
+            [(row.person(), Method::Person), (row.click, Method::ClickId), (row.fingerprint, Method::Fingerprint)]
+                .into_iter()
+                .filter(|(join_key, _)| !join_key.is_none())
+                .map(move |(join_key, method)| {
+                    (join_key, Ask { key, event_time: row.event_time, method, is_install: row.is_install })
+                })
+        })
+        .arrange_by_key_named("target keys");
+
+    let windows = eligibility.clone();
+    let candidates = asks
+        .clone()
+        .join_core(touches.index.clone(), move |_, ask, (touch_time, touch)| {
+            let age_ms = ask.event_time.0 - touch_time.0;
+            (0..=windows.longest_ms(ask.method))
+                .contains(&age_ms)
+                .then_some((*touch, Asker { key: ask.key, is_install: ask.is_install }))
+        })
+        .arrange_by_key_named("candidates");
+    let copies =
+        candidates.clone().join_core(touches.store.clone(), |touch, asker, row| [(*asker, Match::Copy(*touch, *row))]);
+    let rivals =
+        candidates.join_core(touches.rivals.clone(), |touch, asker, hash| [(*asker, Match::Rival(*touch, *hash))]);
+
+    let windows = eligibility.clone();
+    let hot = asks.join_core(touches.marks.clone(), move |_, ask, mark| {
+        let age_ms = ask.event_time.0 - mark.event_time.0;
+        (0..=windows.window_ms(mark.event_type, mark.channel, Method::Fingerprint))
+            .contains(&age_ms)
+            .then_some((Asker { key: ask.key, is_install: ask.is_install }, Match::FingerprintHot))
+    });
+
+    let targets = targets.map(|(key, row)| (Asker { key, is_install: row.is_install }, Match::Target(row)));
+    let all = targets.concatenate([copies, rivals, hot]);
+    [true, false].map(|installs| {
+        all.clone().filter(move |(asker, _)| asker.is_install == installs).map(|(asker, found)| (asker.key, found))
+    })
+}
+
+/// The eligible touches of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The winning touch by the rules for installs.
+    pub winner: Option<PathTouch>,
+    /// The number of distinct candidates by fingerprint where that is how the winner was matched, else 1.
+    pub candidates: i64,
+    /// The latest [`PATH_TOUCHES_MAX`] touches by (event time, id, subject), each with its best method.
+    pub touches: Vec<PathTouch>,
+    /// The number of older touches left out.
+    pub dropped: i64,
+}
+
+/// A touch that stands and is eligible.
+struct Eligible {
+    touch: TouchRow,
+    method: Method,
+    by_fingerprint: bool,
+}
+
+impl Path {
+    /// The target and its path, from what the joins found; none where the target itself is gone.
+    pub fn of(found: &[(&Match, isize)], eligibility: &Eligibility) -> Option<(TargetRow, Path)> {
+        let mut target = None;
+        let mut hot = false;
+        let mut standing: BTreeMap<EventKey, Standing> = BTreeMap::new();
+        for (found, _) in found {
+            match found {
+                Match::Target(row) => target = Some(*row),
+                Match::FingerprintHot => hot = true,
+                Match::Copy(key, row) => standing.entry(*key).or_default().copy(row),
+                Match::Rival(key, hash) => standing.entry(*key).or_default().rival(*hash),
+            }
+        }
+        let target = target?;
+        let mut eligible: Vec<Eligible> = standing
+            .values()
+            .filter_map(Standing::touch)
+            .filter_map(|touch| eligible(&target, touch, hot, eligibility))
+            .collect();
+        eligible.sort_by_key(|found| (found.touch.event_time, found.touch.event_id, found.touch.subject));
+        Some((target, Path::from_sorted(&eligible)))
+    }
+
+    fn from_sorted(eligible: &[Eligible]) -> Path {
+        let winner = eligible.iter().max_by_key(|found| {
+            let Eligible { touch, method, .. } = found;
+            let click = touch.event_type == EventType::Click;
+            let deterministic = *method != Method::Fingerprint;
+            let by_person = *method == Method::Person;
+            (click, deterministic, touch.event_time, by_person, touch.event_id, touch.subject)
+        });
+        let candidates = match winner {
+            Some(winner) if winner.method == Method::Fingerprint => distinct_candidates(eligible),
+            _ => 1,
+        };
+        let dropped = eligible.len().saturating_sub(PATH_TOUCHES_MAX);
+        Path {
+            winner: winner.map(|found| found.touch.on_path(found.method)),
+            candidates,
+            touches: eligible[dropped..].iter().map(|found| found.touch.on_path(found.method)).collect(),
+            dropped: dropped as i64,
+        }
+    }
+}
+
+/// The best method by which a standing touch leads to a target, if any does.
+fn eligible(target: &TargetRow, touch: TouchRow, hot: bool, eligibility: &Eligibility) -> Option<Eligible> {
+    let age_ms = target.event_time.0 - touch.event_time.0;
+    let within = |method| (0..=eligibility.window_ms(touch.event_type, touch.channel, method)).contains(&age_ms);
+    let same = |one: JoinKey, other: JoinKey, bit| !one.is_none() && one == other && !touch.capped.has(bit);
+
+    // Where both have a device, their persons are these devices.
+    let conflict = touch.has_device && !target.device.is_none() && touch.person != target.person();
+    let by_fingerprint = same(touch.fingerprint, target.fingerprint, Capped::FINGERPRINT)
+        && within(Method::Fingerprint)
+        && !hot
+        && !conflict;
+    let method = if same(touch.person, target.person(), Capped::PERSON) && within(Method::Person) {
+        Method::Person
+    } else if same(touch.click, target.click, Capped::CLICK) && within(Method::ClickId) {
+        Method::ClickId
+    } else if by_fingerprint {
+        Method::Fingerprint
+    } else {
+        return None;
+    };
+    Some(Eligible { touch, method, by_fingerprint })
+}
+
+/// The devices, else users, else touches that share the target's fingerprint, also those that another join found.
+fn distinct_candidates(eligible: &[Eligible]) -> i64 {
+    let by_fingerprint = || eligible.iter().filter(|found| found.by_fingerprint).map(|found| found.touch.person);
+    let persons: BTreeSet<JoinKey> = by_fingerprint().filter(|person| !person.is_none()).collect();
+    let nameless = by_fingerprint().filter(|person| person.is_none()).count();
+    (persons.len() + nameless) as i64
+}

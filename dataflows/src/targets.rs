@@ -1,0 +1,109 @@
+//! Targets: the installs and conversions that touches are matched to. About one event in fifty.
+
+use differential_dataflow::VecCollection;
+use schemas::event::Accepted;
+use schemas::{
+    DeviceId, EventId, EventKey, EventTime, EventType, JoinKey, Micros, PayloadHash, Subject, Symbol, Tick, UserId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::touches::TouchIndexes;
+
+/// One install or conversion. Ordered by payload hash first: of its copies the least stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TargetRow {
+    /// Hash of its bytes.
+    pub payload_hash: PayloadHash,
+    /// Whether it is an install; else a conversion.
+    pub is_install: bool,
+    /// Whether it is a further install of its person; false until [`crate::installs::reinstalls`] has told.
+    pub reinstall: bool,
+    /// Account.
+    pub tenant: Symbol,
+    /// App.
+    pub app: Symbol,
+    /// When it happened.
+    pub event_time: EventTime,
+    /// Its event id.
+    pub event_id: EventId,
+    /// Its subject.
+    pub subject: Subject,
+    /// Its user, where known.
+    pub user: UserId,
+    /// Its device, where known.
+    pub device: DeviceId,
+    /// Its click id in its app, or none.
+    pub click: JoinKey,
+    /// Its fingerprint in its app, or none.
+    pub fingerprint: JoinKey,
+    /// Name of a conversion.
+    pub name: Symbol,
+    /// Revenue of a conversion.
+    pub revenue: Option<Micros>,
+    /// Currency of the revenue.
+    pub currency: Symbol,
+}
+
+impl TargetRow {
+    /// The row of an accepted install or conversion.
+    pub fn of(record: &Accepted) -> TargetRow {
+        let event = &record.event;
+        TargetRow {
+            payload_hash: record.payload_hash,
+            is_install: event.event_type == EventType::Install,
+            reinstall: false,
+            tenant: event.tenant,
+            app: event.app,
+            event_time: event.event_time,
+            event_id: event.event_id,
+            subject: event.subject,
+            user: event.user,
+            device: event.device,
+            click: event.click_key().unwrap_or(JoinKey::NONE),
+            fingerprint: event.fingerprint_key().unwrap_or(JoinKey::NONE),
+            name: event.name,
+            revenue: event.revenue,
+            currency: event.currency,
+        }
+    }
+
+    /// Its person in its app, or none.
+    pub fn person(&self) -> JoinKey {
+        JoinKey::person(self.app, self.device, self.user).unwrap_or(JoinKey::NONE)
+    }
+
+    /// The order in which installs of a person follow each other.
+    pub fn order(&self) -> (EventTime, EventId, Subject) {
+        (self.event_time, self.event_id, self.subject)
+    }
+}
+
+/// A copy of a target, or what else has its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Fact {
+    Copy(TargetRow),
+    Rival(PayloadHash),
+}
+
+/// Of each install and conversion the copy that stands, if it is one and was not withdrawn.
+pub fn standing<'scope>(
+    copies: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    touches: &TouchIndexes<'scope>,
+) -> VecCollection<'scope, Tick, (EventKey, TargetRow), isize> {
+    let keys = copies.clone().map(|(key, _)| (key, ())).arrange_by_key_named("target copies");
+    let rivals = keys.clone().join_core(touches.rivals.clone(), |key, (), hash| [(*key, Fact::Rival(*hash))]);
+    let as_touch = keys.join_core(touches.store.clone(), |key, (), row| [(*key, Fact::Rival(row.payload_hash))]);
+    let copies = copies.map(|(key, row)| (key, Fact::Copy(row)));
+    copies.concatenate([rivals, as_touch]).reduce_named("standing targets", |_, facts, output| {
+        let mut least: Option<TargetRow> = None;
+        let mut rival: Option<PayloadHash> = None;
+        for (fact, _) in facts {
+            match fact {
+                Fact::Copy(row) => least = Some(least.map_or(*row, |least| least.min(*row))),
+                Fact::Rival(hash) => rival = Some(rival.map_or(*hash, |rival| rival.min(*hash))),
+            }
+        }
+        // The target's own hash is among the rivals (it is a rival to touches), so equal is no defeat.
+        output.extend(least.filter(|row| rival.is_none_or(|rival| row.payload_hash <= rival)).map(|row| (row, 1)));
+    })
+}
