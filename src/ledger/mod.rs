@@ -1,1 +1,374 @@
-//! (being written)
+//! The ledger: exactly once, from one table.
+//!
+//! The Delta table `records` holds every consumed record, and its log says in the same commits where each partition
+//! stood. Since the change of every view between two cuts is a function of the records between them, nothing else has
+//! to be durable: what a crash left out of a view's table is computed again from `records`.
+//!
+//! A commit goes through three steps, and may be cut off after any of them:
+//! 1. *Names*: new symbols go to `symbols`. Cut off here, the table knows names that no record uses yet. That does
+//!    not change a result: verdicts are decided against the names known at the time and then stored, and every start
+//!    loads all names before it reads anything.
+//! 2. *Records*: one commit to `records` adds the files of (*last*, *n*] and moves the app ids below. It decides.
+//! 3. *Sinks*: each view's table takes the changes of (*l*, *n*], where *l* is its own last cut. Cut off here, the next
+//!    start finds *l* < *n*, loads what lies up to *m* (the least *l*), replays (*m*, *N*] from `records`, and hands the
+//!    changes to the next commit, where each sink drops what it holds already.
+//!
+//! | app id in the log of `records` | version |
+//! |---|---|
+//! | `bidstream/epoch` | the writer's epoch: each start claims the next one, and who sees a later one leaves |
+//! | `bidstream/cut` | *n*: everything up to it is durable |
+//! | `bidstream/offset/<topic>/<partition>` | the next offset to read |
+//! | `bidstream/arrival/<topic>/<partition>` | arrival of the last record before that: no later one arrives earlier |
+//! | `bidstream/topic/<topic>/<topic id>` | 1: the topic's id at the broker |
+//! | `bidstream/done/<view>/delta` | the cut up to which the view's table holds everything |
+//!
+//! The other tables carry the epoch too, so that a writer that was overtaken is stopped at each of them.
+//!
+//! On a local directory all this withstands the kill of a process, not the loss of power: nothing is synced to disk.
+
+mod error;
+mod file;
+pub mod lake;
+mod load;
+mod log;
+mod sink;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use schemas::symbols::Symbols;
+use schemas::table::{self, RecordRow};
+use schemas::units::DAY_MS;
+use schemas::view::{CreditRow, InstallRow};
+use schemas::{Symbol, Tick};
+
+pub use error::LedgerError;
+pub use lake::{Lake, LakeSettings};
+pub use log::Writer;
+pub use sink::Change;
+
+use file::{BATCH_ROWS_MAX, Encoded, encode};
+use lake::Lock;
+use log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog};
+use sink::Sink;
+
+use crate::source::{PartitionId, Resume};
+
+const OFFSET: &str = "bidstream/offset/";
+const ARRIVAL: &str = "bidstream/arrival/";
+const TOPIC: &str = "bidstream/topic/";
+
+/// A lake that this process writes to.
+pub struct Ledger {
+    lake: Lake,
+    lock: Lock,
+    writer: Writer,
+    epoch: i64,
+    records: TableLog,
+    symbols: TableLog,
+    installs: Sink,
+    credits: Sink,
+    /// The last durable cut.
+    committed: Option<Tick>,
+    /// Symbols that the table holds.
+    saved: HashSet<Symbol>,
+}
+
+/// What the ledger knows at a start, as of the commit that claimed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The epoch of this start.
+    pub epoch: i64,
+    /// *N*: the last durable cut; none in a new lake.
+    pub committed: Option<Tick>,
+    /// *m*: every sink holds everything up to here. What lies in (*m*, *N*] is to be replayed into them.
+    pub load_to: Tick,
+    /// Where to go on with each partition.
+    pub resumes: Vec<Resume>,
+    /// The id of each topic, as the broker told it.
+    pub topic_ids: BTreeMap<String, String>,
+}
+
+/// What one worker contributes to a commit.
+#[derive(Default)]
+pub struct Part {
+    /// The worker's number.
+    pub worker: usize,
+    /// Records since the last commit.
+    pub rows: Vec<RecordRow>,
+    /// Partitions and the next offset to read.
+    pub positions: Vec<(PartitionId, i64)>,
+    /// Topics and their ids at the broker.
+    pub topic_ids: BTreeMap<String, String>,
+    /// Changes of `installs`.
+    pub installs: Vec<Change<InstallRow>>,
+    /// Changes of `credits`.
+    pub credits: Vec<Change<CreditRow>>,
+}
+
+/// What a commit wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitStats {
+    /// Rows of `records`.
+    pub records: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// Number of their files.
+    pub files: u64,
+    /// Rows of `installs`.
+    pub installs: u64,
+    /// Rows of `credits`.
+    pub credits: u64,
+}
+
+impl Ledger {
+    /// Opens a lake for writing, or makes it: takes the lock (with `take_over`, goes on without it), claims the next
+    /// epoch, which fences whoever wrote before, and loads all names into `symbols`.
+    pub async fn open(
+        path: &Path,
+        settings: &LakeSettings,
+        take_over: bool,
+        symbols: &Symbols,
+    ) -> Result<(Ledger, State), LedgerError> {
+        let writer = Writer::here();
+        let lock = Lock::take(path, &writer, take_over)?;
+        let lake = Lake::read_or_make(path, settings)?;
+        let schema = load::with_arrival_date(&table::records_schema());
+        let mut records = TableLog::open("records", &lake.table("records"), &schema, Some(load::ARRIVAL_DATE)).await?;
+        let epoch = claim(&mut records, &writer).await?;
+        // From here on nobody else commits to `records`: what it says now is what this start goes on from.
+        let committed = records.cut();
+        let mut names = TableLog::open("symbols", &lake.table("symbols"), &table::symbols_schema(), None).await?;
+        follow(&mut names, &writer, epoch).await?;
+        let mut saved = HashSet::new();
+        load::symbols(&names, |symbol, name| {
+            symbols.load(symbol, name);
+            saved.insert(symbol);
+        })
+        .await?;
+        let mut installs = Sink::open(&lake, "installs", &table::installs_schema()).await?;
+        let mut credits = Sink::open(&lake, "credits", &table::credits_schema()).await?;
+        for sink in [&mut installs, &mut credits] {
+            follow(&mut sink.log, &writer, epoch).await?;
+            sink.begin(&records, committed)?;
+        }
+        let state = State {
+            epoch,
+            committed,
+            load_to: installs.done().min(credits.done()),
+            resumes: resumes(&records),
+            topic_ids: topic_ids(&records),
+        };
+        tracing::info!(lake = %path.display(), epoch, committed, load_to = state.load_to, %writer, "claimed the lake");
+        let ledger = Ledger { lake, lock, writer, epoch, records, symbols: names, installs, credits, committed, saved };
+        Ok((ledger, state))
+    }
+
+    /// The lake.
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// The last durable cut.
+    pub fn committed(&self) -> Option<Tick> {
+        self.committed
+    }
+
+    /// Makes everything up to `cut` durable: names first, then the records and where their partitions stood, then the
+    /// changes of the views. Parts without records or changes are fine. After an error the ledger is to be dropped: a
+    /// new start goes on from what is durable.
+    ///
+    /// # Panics
+    /// If `cut` is not after the last one, or a record or change is of a later cut.
+    pub async fn commit(
+        &mut self,
+        cut: Tick,
+        mut parts: Vec<Part>,
+        names: Vec<(Symbol, String)>,
+    ) -> Result<CommitStats, LedgerError> {
+        assert!(self.committed.is_none_or(|last| cut > last), "cut {cut} is not after {:?}", self.committed);
+        self.lock.hold(&self.writer)?;
+        self.commit_names(cut, names).await?;
+        let installs = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.installs)).collect();
+        let credits = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.credits)).collect();
+        let mut stats = self.commit_records(cut, parts).await?;
+        (stats.installs, stats.credits) = self.commit_changes(cut, installs, credits).await?;
+        Ok(stats)
+    }
+
+    async fn commit_names(&mut self, cut: Tick, mut names: Vec<(Symbol, String)>) -> Result<(), LedgerError> {
+        names.retain(|(symbol, _)| self.saved.insert(*symbol));
+        let encoded = encode([table::symbols_batch(&names, cut)]).map_err(LedgerError::delta("symbols"))?;
+        let Some(file) = encoded else { return Ok(()) };
+        let add = self.symbols.upload(&file, None).await?;
+        let txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
+        let commit = self.symbols.prepare(&self.writer, vec![add], txns);
+        for _ in 0..OVERTAKEN_MAX {
+            self.symbols.check_epoch(self.epoch)?;
+            if self.symbols.put(&commit).await? == Put::Done {
+                return Ok(());
+            }
+        }
+        Err(LedgerError::overtaken("symbols"))
+    }
+
+    async fn commit_records(&mut self, cut: Tick, parts: Vec<Part>) -> Result<CommitStats, LedgerError> {
+        let txns = self.txns(cut, &parts);
+        let encoding: Vec<_> =
+            parts.into_iter().map(|part| tokio::task::spawn_blocking(move || encode_records(part.rows, cut))).collect();
+        let mut adds = Vec::new();
+        let mut stats = CommitStats::default();
+        for task in encoding {
+            let files = finished(task.await).map_err(LedgerError::delta("records"))?;
+            for (date, file) in files {
+                stats.records += file.rows();
+                stats.bytes += file.bytes();
+                stats.files += 1;
+                adds.push(self.records.upload(&file, Some((load::ARRIVAL_DATE, &date))).await?);
+            }
+        }
+        let commit = self.records.prepare(&self.writer, adds, txns);
+        for _ in 0..OVERTAKEN_MAX {
+            self.records.check_epoch(self.epoch)?;
+            // In our own epoch only we move the cut.
+            match self.records.cut() {
+                last if last == self.committed => {}
+                // The answer to an earlier put was lost.
+                Some(found) if found == cut => {
+                    self.committed = Some(cut);
+                    return Ok(stats);
+                }
+                found => return Err(LedgerError::Diverged { found, ours: self.committed }),
+            }
+            if self.records.put(&commit).await? == Put::Done {
+                self.committed = Some(cut);
+                return Ok(stats);
+            }
+        }
+        Err(LedgerError::overtaken("records"))
+    }
+
+    async fn commit_changes(
+        &mut self,
+        cut: Tick,
+        installs: Vec<Change<InstallRow>>,
+        credits: Vec<Change<CreditRow>>,
+    ) -> Result<(u64, u64), LedgerError> {
+        let (writer, epoch) = (&self.writer, self.epoch);
+        let installs = self.installs.commit(writer, epoch, cut, installs, table::installs_batch).await?;
+        let credits = self.credits.commit(writer, epoch, cut, credits, table::credits_batch).await?;
+        Ok((installs, credits))
+    }
+
+    /// The app ids that a commit to `records` moves.
+    fn txns(&self, cut: Tick, parts: &[Part]) -> BTreeMap<String, i64> {
+        let mut txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
+        for sink in [&self.installs, &self.credits] {
+            txns.insert(Sink::done_id(sink.view), sink.done() as i64);
+        }
+        for part in parts {
+            for (id, offset) in &part.positions {
+                txns.insert(under(OFFSET, id), *offset);
+            }
+            for (topic, id) in &part.topic_ids {
+                txns.insert(format!("{TOPIC}{topic}/{id}"), 1);
+            }
+            // Rows of a partition come in runs, so names are made once a run.
+            for run in part.rows.chunk_by(|a, b| a.partition == b.partition && Arc::ptr_eq(&a.topic, &b.topic)) {
+                let id = PartitionId { topic: Arc::clone(&run[0].topic), partition: run[0].partition };
+                let last = run.iter().map(|row| row.arrival_ms).max().expect("a run is not empty");
+                let arrival = txns.entry(under(ARRIVAL, &id)).or_insert(last);
+                *arrival = last.max(*arrival);
+            }
+        }
+        txns.retain(|app_id, version| app_id == EPOCH || self.records.txn(app_id) != Some(*version));
+        txns
+    }
+
+    /// Waits for what goes on beside the commits (a checkpoint of a log) and gives the lake up.
+    pub async fn close(self) {
+        for log in [self.records, self.symbols, self.installs.log, self.credits.log] {
+            log.settle().await;
+        }
+    }
+
+    /// Reads the accepted records of the cuts in (`from`, `to`], in no order, a batch at a time.
+    pub async fn load(&self, from: Tick, to: Tick, each: impl FnMut(Vec<RecordRow>)) -> Result<(), LedgerError> {
+        load::records(&self.records, from, to, each).await
+    }
+}
+
+/// Claims the next epoch of `records`.
+async fn claim(records: &mut TableLog, writer: &Writer) -> Result<i64, LedgerError> {
+    for _ in 0..OVERTAKEN_MAX {
+        let epoch = records.txn(EPOCH).unwrap_or(0) + 1;
+        let commit = records.prepare(writer, Vec::new(), BTreeMap::from([(EPOCH.to_owned(), epoch)]));
+        if records.put(&commit).await? == Put::Done {
+            return Ok(epoch);
+        }
+    }
+    Err(LedgerError::overtaken("records"))
+}
+
+/// Carries a claimed epoch into another table, whose last cut stands from then on.
+async fn follow(log: &mut TableLog, writer: &Writer, epoch: i64) -> Result<(), LedgerError> {
+    let commit = log.prepare(writer, Vec::new(), BTreeMap::from([(EPOCH.to_owned(), epoch)]));
+    for _ in 0..OVERTAKEN_MAX {
+        log.check_epoch(epoch)?;
+        if log.put(&commit).await? == Put::Done {
+            return Ok(());
+        }
+    }
+    Err(LedgerError::overtaken(log.name()))
+}
+
+/// The files of a worker's records, by arrival date: sorted by type and event time, and in batches of one type, so
+/// that row groups prune.
+fn encode_records(
+    mut rows: Vec<RecordRow>,
+    cut: Tick,
+) -> Result<Vec<(String, Encoded)>, deltalake_core::DeltaTableError> {
+    assert!(rows.iter().all(|row| row.cut <= cut), "a record after cut {cut}");
+    let day = |row: &RecordRow| row.arrival_ms.div_euclid(DAY_MS);
+    let kind = |row: &RecordRow| row.event.as_ref().map(|event| event.event_type);
+    rows.sort_by_key(|row| (day(row), kind(row), row.event.as_ref().map(|event| event.event_time)));
+    let files = rows.chunk_by(|a, b| day(a) == day(b)).map(|rows| {
+        let runs = rows.chunk_by(|a, b| kind(a) == kind(b)).flat_map(|run| run.chunks(BATCH_ROWS_MAX));
+        let file = encode(runs.map(|run| table::records_batch(run.iter())))?;
+        Ok(file.map(|file| (load::date(day(&rows[0])), file)))
+    });
+    files.filter_map(Result::transpose).collect()
+}
+
+fn under(prefix: &str, id: &PartitionId) -> String {
+    format!("{prefix}{}/{}", id.topic, id.partition)
+}
+
+fn resumes(records: &TableLog) -> Vec<Resume> {
+    let offsets = records.txns_under(OFFSET).filter_map(|(name, offset)| {
+        let (topic, partition) = name.rsplit_once('/')?;
+        Some((PartitionId { topic: topic.into(), partition: partition.parse().ok()? }, offset))
+    });
+    let resume = |(partition, offset): (PartitionId, i64)| {
+        let arrival_ms = records.txn(&under(ARRIVAL, &partition)).unwrap_or(0);
+        Resume { partition, offset, arrival_ms }
+    };
+    offsets.map(resume).collect()
+}
+
+fn topic_ids(records: &TableLog) -> BTreeMap<String, String> {
+    let known = records.txns_under(TOPIC).filter_map(|(name, _)| name.rsplit_once('/'));
+    known.map(|(topic, id)| (topic.to_owned(), id.to_owned())).collect()
+}
+
+/// What a blocking task returned; its panic goes on here.
+fn finished<T>(joined: Result<T, tokio::task::JoinError>) -> T {
+    match joined {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => panic!("a task was dropped: {error}"),
+        },
+    }
+}

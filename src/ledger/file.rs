@@ -1,0 +1,190 @@
+//! Data files: rows as Parquet, and the statistics by which readers of the log pass a file over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute;
+use arrow::datatypes::{DataType, Int64Type};
+use deltalake_core::kernel::Add;
+use deltalake_core::{DeltaTableError, ObjectStore};
+use object_store::path::Path as StorePath;
+use object_store::{ObjectStoreExt, PutPayload};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// The most rows of one batch, hence of one row group: small enough that a reader of a file holds little.
+pub(super) const BATCH_ROWS_MAX: usize = 1 << 16;
+/// A row group is closed between two batches once it has this many rows; below it, pruning gains less than the
+/// metadata of 50 columns costs.
+const ROW_GROUP_ROWS_MIN: usize = 1 << 13;
+
+/// Columns that queries and recovery select by.
+const STATS_COLUMNS: [&str; 6] = ["_cut", "arrival", "event_time", "offset", "type", "verdict"];
+/// Columns of hashes that hardly repeat: a dictionary of them is built for nothing.
+const UNIQUE_COLUMNS: [&str; 3] = ["event_id", "payload_hash", "offset"];
+
+/// An encoded data file.
+pub(super) struct Encoded {
+    payload: PutPayload,
+    rows: u64,
+    stats: String,
+}
+
+/// Encodes batches of one schema as a Parquet file; none where there are no rows. Row groups end between batches.
+pub(super) fn encode(batches: impl IntoIterator<Item = RecordBatch>) -> Result<Option<Encoded>, DeltaTableError> {
+    let mut batches = batches.into_iter().filter(|batch| batch.num_rows() > 0).peekable();
+    let Some(first) = batches.peek() else { return Ok(None) };
+    let mut writer = ArrowWriter::try_new(Vec::new(), first.schema(), Some(properties()?))?;
+    let mut stats = Stats::default();
+    for batch in batches {
+        stats.add(&batch);
+        writer.write(&batch)?;
+        if writer.in_progress_rows() >= ROW_GROUP_ROWS_MIN {
+            writer.flush()?;
+        }
+    }
+    let rows = stats.rows;
+    Ok(Some(Encoded { payload: writer.into_inner()?.into(), rows, stats: stats.json() }))
+}
+
+fn properties() -> Result<WriterProperties, ParquetError> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_max_row_group_row_count(Some(BATCH_ROWS_MAX))
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    for column in STATS_COLUMNS {
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Page);
+    }
+    for column in UNIQUE_COLUMNS {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+    }
+    Ok(properties.build())
+}
+
+impl Encoded {
+    /// Number of rows.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// What the file holds.
+    #[cfg(test)]
+    pub(super) fn payload(&self) -> &PutPayload {
+        &self.payload
+    }
+
+    /// Size of the file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.payload.content_length() as u64
+    }
+
+    /// Uploads the file under a name that was never used, and says how a commit adds it. Until that commit it is no
+    /// part of the table; where none comes, a full vacuum finds it.
+    pub(super) async fn upload(
+        &self,
+        objects: &dyn ObjectStore,
+        partition: Option<(&str, &str)>,
+    ) -> Result<Add, object_store::Error> {
+        let name = format!("part-{}.zstd.parquet", Uuid::new_v4());
+        let path = match partition {
+            Some((column, value)) => StorePath::from_iter([format!("{column}={value}"), name]),
+            None => StorePath::from(name),
+        };
+        objects.put(&path, self.payload.clone()).await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        Ok(Add {
+            path: path.to_string(),
+            partition_values: HashMap::from_iter(
+                partition.map(|(column, value)| (column.to_owned(), Some(value.to_owned()))),
+            ),
+            size: self.payload.content_length() as i64,
+            modification_time: now,
+            data_change: true,
+            stats: Some(self.stats.clone()),
+            tags: None,
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+            clustering_provider: None,
+        })
+    }
+}
+
+/// The statistics of a file, as Delta's log wants them.
+#[derive(Default)]
+struct Stats {
+    rows: u64,
+    columns: BTreeMap<&'static str, ColumnStats>,
+}
+
+#[derive(Default)]
+struct ColumnStats {
+    nulls: u64,
+    /// Least and greatest value that is not null.
+    range: Option<(Bound, Bound)>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Bound {
+    Int(i64),
+    Text(String),
+}
+
+impl From<Bound> for Value {
+    fn from(bound: Bound) -> Value {
+        match bound {
+            Bound::Int(value) => Value::from(value),
+            Bound::Text(value) => Value::from(value),
+        }
+    }
+}
+
+impl Stats {
+    fn add(&mut self, batch: &RecordBatch) {
+        self.rows += batch.num_rows() as u64;
+        for name in STATS_COLUMNS {
+            let Some(column) = batch.column_by_name(name) else { continue };
+            let stats = self.columns.entry(name).or_default();
+            stats.nulls += column.null_count() as u64;
+            if let Some((low, high)) = range(column) {
+                stats.range = Some(match stats.range.take() {
+                    Some((lowest, highest)) => (lowest.min(low), highest.max(high)),
+                    None => (low, high),
+                });
+            }
+        }
+    }
+
+    fn json(self) -> String {
+        let (mut low, mut high, mut nulls) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for (name, stats) in self.columns {
+            nulls.insert(name, stats.nulls);
+            if let Some((lowest, highest)) = stats.range {
+                low.insert(name, Value::from(lowest));
+                high.insert(name, Value::from(highest));
+            }
+        }
+        json!({ "numRecords": self.rows, "minValues": low, "maxValues": high, "nullCount": nulls }).to_string()
+    }
+}
+
+fn range(column: &dyn Array) -> Option<(Bound, Bound)> {
+    match column.data_type() {
+        DataType::Int64 => {
+            let values = column.as_primitive::<Int64Type>();
+            Some((Bound::Int(compute::min(values)?), Bound::Int(compute::max(values)?)))
+        }
+        DataType::Utf8 => {
+            let values = column.as_string::<i32>();
+            let text = |value: &str| Bound::Text(value.to_owned());
+            Some((text(compute::min_string(values)?), text(compute::max_string(values)?)))
+        }
+        _ => None,
+    }
+}

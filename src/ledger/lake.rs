@@ -1,0 +1,182 @@
+//! A lake's directory: `lake.json`, where its tables are, and the lock that one writer holds.
+//!
+//! ```text
+//! <lake>/lake.json        format version, settings that were fixed when the lake was made, hash of each view
+//! <lake>/.lock            locked by the process that writes; says which one it is
+//! <lake>/records/         Delta tables
+//! <lake>/symbols/
+//! <lake>/<view>/<hash>/
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use dataflows::catalogue;
+use dataflows::params::Params;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::LedgerError;
+use super::log::Writer;
+
+/// The version of the lake's format that this code reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// What is fixed when a lake is made: verdicts, cuts and ids that it holds depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LakeSettings {
+    /// *L*: what arrives later than this after its event time is `late`; none means no gate.
+    pub allowed_lateness_ms: Option<i64>,
+    /// *B*: how far the tick may run ahead of a partition that does not answer.
+    pub lateness_bound_ms: i64,
+    /// Grid of the cuts.
+    pub cut_ms: u64,
+    /// *K*: touches per partition, join key, event hour and arrival hour that are candidates.
+    pub hot_key_touches: u32,
+    /// Tells whether the key of ids is the same, without telling the key: a hash of a hash of it.
+    pub id_key_check: String,
+    /// Parameters of the views.
+    pub views: Params,
+}
+
+/// A lake's directory and what its `lake.json` says. Readers use it as well as the writer.
+#[derive(Clone, Debug)]
+pub struct Lake {
+    /// The directory.
+    pub path: PathBuf,
+    /// What was fixed when it was made.
+    pub settings: LakeSettings,
+    /// The hash of each maintained view's definition, which names its table's directory.
+    pub views: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LakeFile {
+    format: u32,
+    settings: LakeSettings,
+    views: BTreeMap<String, String>,
+}
+
+impl Lake {
+    /// Reads the `lake.json` of an existing lake.
+    pub fn read(path: &Path) -> Result<Lake, LedgerError> {
+        let file = path.join("lake.json");
+        let text = std::fs::read_to_string(&file).map_err(LedgerError::io(&file))?;
+        let unreadable = |why: serde_json::Error| LedgerError::Unreadable { file: file.clone(), why: why.to_string() };
+        let value: Value = serde_json::from_str(&text).map_err(unreadable)?;
+        // Before anything else, for another format may hold other fields.
+        if value["format"] != Value::from(FORMAT) {
+            return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT });
+        }
+        let read: LakeFile = serde_json::from_value(value).map_err(unreadable)?;
+        Ok(Lake { path: path.to_owned(), settings: read.settings, views: read.views })
+    }
+
+    /// Whether there is a lake at `path`.
+    pub fn exists(path: &Path) -> bool {
+        path.join("lake.json").exists()
+    }
+
+    /// The directory of a table: `records`, `symbols`, or a view.
+    ///
+    /// # Panics
+    /// If there is no such view.
+    pub fn table(&self, name: &str) -> PathBuf {
+        match name {
+            "records" | "symbols" => self.path.join(name),
+            view => self.path.join(view).join(&self.views[view]),
+        }
+    }
+
+    /// Reads the lake and checks that it was made with these settings; makes it where there is none.
+    pub(super) fn read_or_make(path: &Path, settings: &LakeSettings) -> Result<Lake, LedgerError> {
+        let file = path.join("lake.json");
+        let ours = LakeFile { format: FORMAT, settings: settings.clone(), views: views(&settings.views) };
+        let ours = serde_json::to_value(ours).expect("settings are plain data");
+        if !Lake::exists(path) {
+            make(path, &file, &ours)?;
+        }
+        let lake = Lake::read(path)?;
+        let theirs = LakeFile { format: FORMAT, settings: lake.settings.clone(), views: lake.views.clone() };
+        let theirs = serde_json::to_value(theirs).expect("settings are plain data");
+        match difference("", &theirs, &ours) {
+            Some((field, lake, job)) => Err(LedgerError::Settings { file, field, lake, job }),
+            None => Ok(lake),
+        }
+    }
+}
+
+/// Written aside and linked: the file appears whole or not at all, and never over another.
+fn make(path: &Path, file: &Path, content: &Value) -> Result<(), LedgerError> {
+    let aside = path.join(format!(".lake.json.{}", std::process::id()));
+    std::fs::write(&aside, format!("{content:#}\n")).map_err(LedgerError::io(&aside))?;
+    let linked = std::fs::hard_link(&aside, file);
+    std::fs::remove_file(&aside).map_err(LedgerError::io(&aside))?;
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked.map_err(LedgerError::io(file)),
+    }
+}
+
+/// The hash of each maintained view's definition.
+fn views(params: &Params) -> BTreeMap<String, String> {
+    let maintained = catalogue::definitions().iter().filter(|view| view.maintained);
+    maintained.map(|view| (view.name.to_owned(), view.hash(params))).collect()
+}
+
+/// The first place where two values differ: its path, and both values there.
+fn difference(path: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
+    let (Value::Object(a_fields), Value::Object(b_fields)) = (a, b) else {
+        return (a != b).then(|| (path.to_owned(), a.to_string(), b.to_string()));
+    };
+    let names = a_fields.keys().chain(b_fields.keys().filter(|name| !a_fields.contains_key(*name)));
+    names.into_iter().find_map(|name| {
+        let value = |fields: &serde_json::Map<String, Value>| fields.get(name).cloned().unwrap_or(Value::Null);
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        difference(&path, &value(a_fields), &value(b_fields))
+    })
+}
+
+/// The lock of a lake's writer. The system releases it when the process ends, however that comes.
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+    held: bool,
+}
+
+impl Lock {
+    /// Takes the lock; with `take_over`, goes on without it where another process holds it.
+    pub(super) fn take(lake: &Path, writer: &Writer, take_over: bool) -> Result<Lock, LedgerError> {
+        std::fs::create_dir_all(lake).map_err(LedgerError::io(lake))?;
+        let path = lake.join(".lock");
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut lock = Lock { file: open.map_err(LedgerError::io(&path))?, path, held: false };
+        lock.hold(writer)?;
+        if !lock.held && !take_over {
+            let mut holder = String::new();
+            lock.file.read_to_string(&mut holder).map_err(LedgerError::io(&lock.path))?;
+            let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
+            return Err(LedgerError::InUse { lake: lake.to_owned(), holder });
+        }
+        Ok(lock)
+    }
+
+    /// Takes the lock if it is free now. Who took over asks again and again: once the fenced process is gone, the lock
+    /// must keep a third one out.
+    pub(super) fn hold(&mut self, writer: &Writer) -> Result<(), LedgerError> {
+        if self.held {
+            return Ok(());
+        }
+        match self.file.try_lock() {
+            Ok(()) => self.held = true,
+            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::Error(source)) => return Err(LedgerError::Io { path: self.path.clone(), source }),
+        }
+        let written =
+            self.file.set_len(0).and_then(|()| self.file.rewind()).and_then(|()| writeln!(self.file, "{writer}"));
+        written.map_err(LedgerError::io(&self.path))
+    }
+}

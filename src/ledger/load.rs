@@ -1,0 +1,140 @@
+//! Reading the lake's tables back at a start: files of the held version, decoded beside the consumer, never all in
+//! memory.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::temporal_conversions::date32_to_datetime;
+use deltalake_core::{DeltaTable, DeltaTableError};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStoreExt;
+use object_store::path::Path as StorePath;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use schemas::table::{RecordRow, Verdict, records_rows, symbols_rows};
+use schemas::{Symbol, Tick};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::error::LedgerError;
+use super::finished;
+use super::log::TableLog;
+
+/// The partition column of `records`: the day of arrival, UTC.
+pub(super) const ARRIVAL_DATE: &str = "arrival_date";
+/// Columns of `records` that only dead letters have.
+const DEAD_COLUMNS: [&str; 2] = ["raw", "reason"];
+
+/// Files that are decoded at a time; each is wholly in memory meanwhile.
+const FILES_AT_A_TIME: usize = 2;
+/// Rows of a batch, and batches that may wait for the consumer.
+const BATCH_ROWS: usize = 1 << 14;
+const BATCHES_MAX: usize = 4;
+
+/// The table schema of `records`: the columns of its files and the partition column.
+pub(super) fn with_arrival_date(files: &Schema) -> Schema {
+    let date = Arc::new(Field::new(ARRIVAL_DATE, DataType::Date32, false));
+    Schema::new(files.fields().iter().cloned().chain([date]).collect::<Vec<_>>())
+}
+
+/// A day since 1970 as Delta writes it.
+pub(super) fn date(day: i64) -> String {
+    let day = i32::try_from(day).ok().and_then(date32_to_datetime);
+    day.map_or_else(|| "1970-01-01".to_owned(), |day| day.date().to_string())
+}
+
+/// Reads the accepted records of the cuts in (`from`, `to`].
+pub(super) async fn records(
+    log: &TableLog,
+    from: Tick,
+    to: Tick,
+    each: impl FnMut(Vec<RecordRow>),
+) -> Result<(), LedgerError> {
+    let may_hold = |stats: &Value| {
+        let bound = |which: &str| stats[which]["_cut"].as_u64();
+        bound("maxValues").is_none_or(|most| most > from) && bound("minValues").is_none_or(|least| least <= to)
+    };
+    let decode = move |batch: &RecordBatch| {
+        let verdicts = required(batch, "verdict")?.as_string::<i32>();
+        let cuts = required(batch, "_cut")?.as_primitive::<Int64Type>();
+        let within = |cut: i64| (from + 1..=to).contains(&(cut as Tick));
+        let rows = verdicts.iter().zip(cuts.values());
+        let kept = rows.map(|(verdict, cut)| Some(verdict == Some(Verdict::Ok.name()) && within(*cut)));
+        let kept: BooleanArray = kept.collect();
+        let rows = records_rows(&filter_record_batch(batch, &kept)?);
+        rows.map_err(|error| DeltaTableError::Generic(error.to_string()))
+    };
+    read(log, &DEAD_COLUMNS, may_hold, decode, each).await
+}
+
+/// Reads all names.
+pub(super) async fn symbols(log: &TableLog, mut each: impl FnMut(Symbol, &str)) -> Result<(), LedgerError> {
+    let decode = |batch: &RecordBatch| symbols_rows(batch).map_err(|error| DeltaTableError::Generic(error.to_string()));
+    let all = |_: &Value| true;
+    read(log, &[], all, decode, |names| names.iter().for_each(|(symbol, name)| each(*symbol, name))).await
+}
+
+fn required<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a arrow::array::ArrayRef, DeltaTableError> {
+    batch.column_by_name(column).ok_or_else(|| DeltaTableError::Generic(format!("a file without column {column}")))
+}
+
+/// The data files of a table's held version whose statistics `may_hold` what is looked for.
+async fn files(log: &TableLog, may_hold: impl Fn(&Value) -> bool) -> Result<Vec<StorePath>, DeltaTableError> {
+    let mut table = DeltaTable::new(log.store());
+    table.load_version(log.version()).await?;
+    let mut files = Vec::new();
+    let mut views = table.get_active_add_actions_by_predicate(None);
+    while let Some(file) = views.try_next().await? {
+        let stats = file.stats().and_then(|stats| serde_json::from_str(&stats).ok());
+        if may_hold(&stats.unwrap_or(Value::Null)) {
+            files.push(file.object_store_path());
+        }
+    }
+    Ok(files)
+}
+
+/// Reads the files of a table's held version whose statistics `may_hold` what is looked for.
+async fn read<T: Send + 'static>(
+    log: &TableLog,
+    without: &'static [&'static str],
+    may_hold: impl Fn(&Value) -> bool,
+    decode: impl Fn(&RecordBatch) -> Result<Vec<T>, DeltaTableError> + Clone + Send + 'static,
+    mut each: impl FnMut(Vec<T>),
+) -> Result<(), LedgerError> {
+    let files = files(log, may_hold).await.map_err(LedgerError::delta(log.name()))?;
+    let objects = log.objects();
+    let (sender, mut receiver) = mpsc::channel(BATCHES_MAX);
+    let decoding = stream::iter(files)
+        .map(move |path| {
+            let (objects, decode, sender) = (Arc::clone(&objects), decode.clone(), sender.clone());
+            async move {
+                let bytes = objects.get(&path).await?.bytes().await?;
+                let decoding = tokio::task::spawn_blocking(move || {
+                    let mut reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+                    let columns = reader.schema().fields().iter().map(|field| field.name().clone());
+                    let columns: Vec<_> = columns.filter(|name| !without.contains(&name.as_str())).collect();
+                    let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().map(String::as_str));
+                    reader = reader.with_batch_size(BATCH_ROWS).with_projection(mask);
+                    for batch in reader.build()? {
+                        let rows = decode(&batch?)?;
+                        if !rows.is_empty() && sender.blocking_send(rows).is_err() {
+                            break;
+                        }
+                    }
+                    Ok::<_, DeltaTableError>(())
+                });
+                finished(decoding.await)
+            }
+        })
+        .buffer_unordered(FILES_AT_A_TIME)
+        .try_collect::<Vec<()>>();
+    let consuming = async {
+        while let Some(rows) = receiver.recv().await {
+            each(rows);
+        }
+        Ok(())
+    };
+    futures::try_join!(decoding, consuming).map(|_| ()).map_err(LedgerError::delta(log.name()))
+}

@@ -1,0 +1,101 @@
+//! A sink of one view: its Delta table, which follows `records`.
+//!
+//! A sink has a last cut *l* of its own, its log's `bidstream/cut`. After `records` has committed *n* it commits the
+//! consolidated change of each cut in (*l*, *n*], on the very version in which *l* was read. A cut that changes
+//! nothing counts as held without a commit: the next commit to `records` says so (`bidstream/done/<view>/<sink>`).
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use differential_dataflow::consolidation::consolidate_updates;
+use schemas::Tick;
+
+use super::error::LedgerError;
+use super::file::{BATCH_ROWS_MAX, encode};
+use super::finished;
+use super::lake::Lake;
+use super::log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog, Writer};
+
+/// A change of a view: the row, the cut by which it came, and how often it was added.
+pub type Change<R> = (R, Tick, i64);
+
+/// A view's Delta table as a sink.
+pub(super) struct Sink {
+    /// The view.
+    pub(super) view: &'static str,
+    /// Its table's log.
+    pub(super) log: TableLog,
+    /// The cut up to which it holds everything: the greater of *l* and what `records` says.
+    done: Tick,
+}
+
+impl Sink {
+    /// Opens the view's table.
+    pub(super) async fn open(lake: &Lake, view: &'static str, schema: &Schema) -> Result<Sink, LedgerError> {
+        let log = TableLog::open(view, &lake.table(view), schema, None).await?;
+        Ok(Sink { view, log, done: 0 })
+    }
+
+    /// Takes up what `records` says of the sink, once no one else commits to either.
+    pub(super) fn begin(&mut self, records: &TableLog, committed: Option<Tick>) -> Result<(), LedgerError> {
+        let (sink_cut, records_cut) = (self.log.cut().unwrap_or(0), committed.unwrap_or(0));
+        if sink_cut > records_cut {
+            return Err(LedgerError::SinkAhead { table: self.view.to_owned(), sink_cut, records_cut });
+        }
+        self.done = records.txn(&Sink::done_id(self.view)).unwrap_or(0) as Tick;
+        Ok(())
+    }
+
+    /// The cut up to which it holds everything.
+    pub(super) fn done(&self) -> Tick {
+        self.done.max(self.log.cut().unwrap_or(0))
+    }
+
+    /// The app id under which `records` says what this sink holds.
+    pub(super) fn done_id(view: &str) -> String {
+        format!("bidstream/done/{view}/delta")
+    }
+
+    /// Commits the changes of (*l*, `cut`] and drops those that it holds already. Returns the number of rows written.
+    ///
+    /// # Panics
+    /// If a change is of a later cut: its records are not durable.
+    pub(super) async fn commit<R: Ord + Clone + Send + 'static>(
+        &mut self,
+        writer: &Writer,
+        epoch: i64,
+        cut: Tick,
+        mut changes: Vec<Change<R>>,
+        to_batch: fn(&[Change<R>]) -> RecordBatch,
+    ) -> Result<u64, LedgerError> {
+        assert!(changes.iter().all(|(_, at, _)| *at <= cut), "{}: a change after cut {cut}", self.view);
+        for _ in 0..OVERTAKEN_MAX {
+            self.log.check_epoch(epoch)?;
+            let done = self.done();
+            if done >= cut {
+                return Ok(0);
+            }
+            changes.retain(|(_, at, _)| *at > done);
+            let encoding = tokio::task::spawn_blocking(move || {
+                consolidate_updates(&mut changes);
+                let encoded = encode(changes.chunks(BATCH_ROWS_MAX).map(to_batch));
+                (changes, encoded)
+            });
+            let encoded;
+            (changes, encoded) = finished(encoding.await);
+            let Some(file) = encoded.map_err(LedgerError::delta(self.view))? else {
+                self.done = cut;
+                return Ok(0);
+            };
+            let rows = file.rows();
+            let add = self.log.upload(&file, None).await?;
+            let txns = BTreeMap::from([(EPOCH.to_owned(), epoch), (CUT.to_owned(), cut as i64)]);
+            let commit = self.log.prepare(writer, vec![add], txns);
+            if self.log.put(&commit).await? == Put::Done {
+                return Ok(rows);
+            }
+        }
+        Err(LedgerError::overtaken(self.view))
+    }
+}
