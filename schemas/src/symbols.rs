@@ -82,20 +82,30 @@ impl Symbols {
 
     /// The symbol of a name, which is remembered as unsaved when it is new.
     pub fn intern(&self, name: &str) -> Result<Symbol, Clash> {
-        let symbol = (self.hash)(name);
-        if symbol.is_none() {
-            return Ok(symbol);
+        self.intern_all([name].into_iter()).map(|symbols| symbols[0])
+    }
+
+    /// The symbols of names, which are remembered as unsaved when they are new. When one clashes, none is remembered.
+    pub fn intern_all<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<Vec<Symbol>, Clash> {
+        let named: Vec<(Symbol, &str)> = names.map(|name| ((self.hash)(name), name)).collect();
+        let symbols = named.iter().map(|(symbol, _)| *symbol).collect();
+        let known =
+            |held: &Names, &(symbol, _): &(Symbol, &str)| symbol.is_none() || held.by_symbol.contains_key(&symbol);
+        {
+            let held = self.read();
+            if named.iter().all(|name| known(&held, name)) {
+                return held.agree(&named).map(|()| symbols);
+            }
         }
-        if let Some(known) = self.read().by_symbol.get(&symbol) {
-            return same(symbol, known, name);
+        let mut held = self.names.write().expect("no panic while the lock is held");
+        held.agree(&named)?;
+        for (symbol, name) in named {
+            if !known(&held, &(symbol, name)) {
+                held.by_symbol.insert(symbol, name.into());
+                held.unsaved.push(symbol);
+            }
         }
-        let mut names = self.names.write().expect("no panic while the lock is held");
-        if let Some(known) = names.by_symbol.get(&symbol) {
-            return same(symbol, known, name);
-        }
-        names.by_symbol.insert(symbol, name.into());
-        names.unsaved.push(symbol);
-        Ok(symbol)
+        Ok(symbols)
     }
 
     /// Takes in a name that a table already holds.
@@ -128,8 +138,20 @@ impl Default for Symbols {
     }
 }
 
-fn same(symbol: Symbol, known: &str, name: &str) -> Result<Symbol, Clash> {
-    if known == name { Ok(symbol) } else { Err(Clash { symbol, first: known.to_owned(), second: name.to_owned() }) }
+impl Names {
+    /// Whether no name clashes with one that is held, nor with one before it.
+    fn agree(&self, named: &[(Symbol, &str)]) -> Result<(), Clash> {
+        for (at, &(symbol, name)) in named.iter().enumerate().filter(|(_, (symbol, _))| !symbol.is_none()) {
+            let before = || named[..at].iter().find(|(other, _)| *other == symbol).map(|(_, first)| *first);
+            match self.by_symbol.get(&symbol).map(|first| &**first).or_else(before) {
+                Some(first) if first != name => {
+                    return Err(Clash { symbol, first: first.to_owned(), second: name.to_owned() });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -145,5 +167,16 @@ mod tests {
         assert_eq!(symbols.intern(""), Ok(Symbol::NONE));
         assert_eq!(symbols.take_unsaved(), vec![(Symbol(2), "ab".to_owned())]);
         assert_eq!(symbols.take_unsaved(), vec![]);
+    }
+
+    #[test]
+    fn names_are_taken_in_together_or_not_at_all() {
+        let symbols = Symbols::with_hash(|name| Symbol(name.len() as i64));
+        assert_eq!(symbols.intern_all(["a", "bc", "a", ""].into_iter()).unwrap(), [1, 2, 1, 0].map(Symbol));
+        symbols.take_unsaved();
+        assert_eq!(symbols.intern_all(["def", "x"].into_iter()).unwrap_err().first, "a");
+        assert_eq!(symbols.intern_all(["def", "ghi"].into_iter()).unwrap_err().second, "ghi");
+        assert_eq!(symbols.take_unsaved(), vec![]);
+        assert_eq!(symbols.name(Symbol(3)), None);
     }
 }

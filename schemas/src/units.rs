@@ -23,3 +23,6 @@ pub const DAY_MS: i64 = 24 * HOUR_MS;
 /// The largest amount a record may carry, in micros: 2^53. A larger one is a dead letter, so that every reader that
 /// keeps numbers as doubles (JavaScript, JSON) sees it exactly, and products with weights fit an `i128`.
 pub const AMOUNT_MICROS_MAX: i64 = 1 << 53;
+
+/// The latest time that a record may carry: the end of 9999, in ms since the Unix epoch.
+pub const TIME_MS_MAX: i64 = 253_402_300_799_999;
