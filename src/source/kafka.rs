@@ -1,1 +1,584 @@
-//! (being written)
+//! Records from Kafka: the partitions of a worker, read-committed, each with the arrival that its log gave it.
+//!
+//! Partitions are assigned by number, never by a consumer group: partition *p* of the *t*-th topic (by name) belongs to
+//! worker (*t* + *p*) mod workers. Each has a queue of its own, so that one which is ahead of the others is simply not
+//! polled (`pause` would throw away what was fetched). A second client in a thread of its own (`probe`) tells what the
+//! reading one does not: ids of topics, new partitions, and how far each log goes; nothing is read of a partition before
+//! its topic's id and the recorded offset were found good. How the tick moves is in `follow`.
+//!
+//! Brokers may be away at the start or at any time: that is logged, and the library tries again for ever.
+
+mod client;
+mod follow;
+mod probe;
+pub mod produce;
+mod topic_id;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Timestamp;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use schemas::Tick;
+use schemas::wire::Encoding;
+use serde::{Deserialize, Serialize};
+
+use self::client::{Context, Limit};
+pub use self::follow::BEHIND_MS_MAX;
+use self::follow::Follow;
+use self::probe::{Answer, Findings, Prober};
+use super::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
+use crate::clock::Clock;
+
+/// A partition whose last arrival is further ahead of the frontier than this is not polled.
+pub const AHEAD_MS_MAX: i64 = 60_000;
+
+/// So many records of a partition are taken at a time, so that partitions move together.
+const TURN_RECORDS: usize = 256;
+
+/// The client's position is asked for at most so often. It tells of offsets without records.
+const POSITION_EVERY: Duration = Duration::from_millis(10);
+
+/// Where the records are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Addresses to ask for the cluster first: `host:port,host:port`.
+    pub brokers: String,
+    /// Topics, and how their records are encoded.
+    pub topics: BTreeMap<String, Encoding>,
+    /// Further properties of librdkafka, such as those for TLS and SASL.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+    /// How often brokers are asked; for tests.
+    #[serde(skip)]
+    pub timing: Timing,
+}
+
+/// How often brokers are asked, and when one counts as silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Ids and partition counts of topics; also at once when something is strange.
+    pub metadata_every: Duration,
+    /// First and next offsets of partitions.
+    pub probe_every: Duration,
+    /// After so long without a record a partition that is not at its end lets the tick run on, a bounded way; and a
+    /// topic that is missing for so long is an error.
+    pub quiet_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            metadata_every: Duration::from_secs(30),
+            probe_every: Duration::from_secs(1),
+            quiet_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What there is to see of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaStatus {
+    /// Whether the brokers answered when last asked.
+    pub connected: bool,
+    /// What went wrong last, if anything.
+    pub last_error: Option<String>,
+    /// Records whose arrival had to be raised, because they came too far behind the tick: a hanging transaction or a
+    /// wrong clock of a broker.
+    pub raised: u64,
+    /// Each partition's progress, in the order of [`Source::partitions`].
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// A partition's progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The next offset to read.
+    pub position: i64,
+    /// The log's next offset, when last asked.
+    pub high: Option<i64>,
+    /// Offsets between.
+    pub lag: Option<i64>,
+}
+
+/// Reads the partitions of one worker.
+pub struct KafkaSource {
+    topics: Vec<Topic>,
+    worker: usize,
+    workers: usize,
+    ids: Vec<PartitionId>,
+    // Queues go before the client that owns what is in them.
+    partitions: Vec<Partition>,
+    /// Partitions that exist but whose bounds nobody has told yet.
+    waiting: Vec<(usize, i32, Follow)>,
+    consumer: Arc<BaseConsumer<Context>>,
+    prober: Prober,
+    round_seen: u64,
+    timing: Timing,
+    brokers: String,
+    clock: Clock,
+    /// Where the clock is behind the committed cut at the start, time goes on from there.
+    origin: (Instant, i64),
+    tick_ms: i64,
+    /// The first arrival, where there was no tick before it.
+    first_ms: Option<i64>,
+    /// Whether all topics were described since this start; before, partitions may be missing here.
+    described: bool,
+    /// Where reading begins next, so that no partition is always first.
+    turn: usize,
+    positions_asked: Instant,
+    raised: u64,
+    last_error: Option<String>,
+    raised_limit: Limit,
+}
+
+struct Topic {
+    name: Arc<str>,
+    encoding: Encoding,
+    /// As the ledger or, first, the brokers told it.
+    id: Option<String>,
+    warned_of_create_time: bool,
+}
+
+struct Partition {
+    topic: usize,
+    number: i32,
+    follow: Follow,
+    /// There once the recorded offset was found good.
+    queue: Option<PartitionQueue<Context>>,
+    /// When the brokers refused the position.
+    refused: Option<Instant>,
+    /// Whether there is a recorded position; else it starts at its beginning, wherever that is by then.
+    resumed: bool,
+}
+
+impl KafkaSource {
+    /// Goes on where the ledger says. `resumes` and `topic_ids` (by topic) may name more than this worker reads;
+    /// `committed_cut` is the tick that nothing goes back before. Needs no broker to be there.
+    pub fn new(
+        config: &KafkaConfig,
+        worker: usize,
+        workers: usize,
+        resumes: &[Resume],
+        topic_ids: &BTreeMap<String, String>,
+        committed_cut: Tick,
+        clock: Clock,
+    ) -> Result<KafkaSource, SourceError> {
+        assert!(worker < workers, "worker {worker} of {workers}");
+        if config.topics.is_empty() {
+            return Err(SourceError::Setup("source.kafka.topics names no topic".into()));
+        }
+        let topics: Vec<Topic> = config
+            .topics
+            .iter()
+            .map(|(name, &encoding)| Topic {
+                name: name.as_str().into(),
+                encoding,
+                id: topic_ids.get(name).cloned(),
+                warned_of_create_time: false,
+            })
+            .collect();
+        let consumer = Arc::new(client::create(&client::reader(config)?, &config.brokers)?);
+        let prober = Prober::start(config, move |topic, partition| mine(topic, partition, worker, workers))?;
+        let mut source = KafkaSource {
+            topics,
+            worker,
+            workers,
+            ids: Vec::new(),
+            partitions: Vec::new(),
+            waiting: Vec::new(),
+            consumer,
+            prober,
+            round_seen: 0,
+            timing: config.timing,
+            brokers: config.brokers.clone(),
+            clock,
+            origin: (Instant::now(), committed_cut as i64),
+            tick_ms: committed_cut as i64,
+            first_ms: None,
+            described: false,
+            turn: 0,
+            positions_asked: Instant::now(),
+            raised: 0,
+            last_error: None,
+            raised_limit: Limit::default(),
+        };
+        for resume in resumes {
+            let Some(topic) = source.topics.iter().position(|topic| topic.name == resume.partition.topic) else {
+                continue;
+            };
+            if source.is_mine(topic, resume.partition.partition) {
+                let follow = Follow::new(resume.offset, Some(resume.arrival_ms), source.tick_ms);
+                source.join(topic, resume.partition.partition, follow, true);
+            }
+        }
+        Ok(source)
+    }
+
+    /// The ids of the topics, as far as the brokers have told them. The ledger keeps them.
+    pub fn topic_ids(&self) -> BTreeMap<String, String> {
+        self.topics.iter().filter_map(|topic| Some((topic.name.to_string(), topic.id.clone()?))).collect()
+    }
+
+    /// What there is to see.
+    pub fn status(&self) -> KafkaStatus {
+        let findings = self.prober.findings();
+        KafkaStatus {
+            connected: findings.connected,
+            last_error: findings.error.clone().or_else(|| self.last_error.clone()),
+            raised: self.raised,
+            partitions: self
+                .partitions
+                .iter()
+                .map(|Partition { follow, .. }| {
+                    let high = follow.answer.map(|answer| answer.high);
+                    let lag = high.map(|high| (high - follow.position).max(0));
+                    PartitionStatus { position: follow.position, high, lag }
+                })
+                .collect(),
+        }
+    }
+
+    fn is_mine(&self, topic: usize, partition: i32) -> bool {
+        mine(topic, partition, self.worker, self.workers)
+    }
+
+    fn join(&mut self, topic: usize, number: i32, follow: Follow, resumed: bool) {
+        self.ids.push(PartitionId { topic: self.topics[topic].name.clone(), partition: number });
+        self.partitions.push(Partition { topic, number, follow, queue: None, refused: None, resumed });
+    }
+
+    /// The clock; where it is behind the committed cut, the pace of the monotonic clock from there.
+    fn now_ms(&self) -> i64 {
+        let (start, start_ms) = self.origin;
+        let now_ms = self.clock.now_ms();
+        if now_ms >= start_ms { now_ms } else { start_ms + start.elapsed().as_millis() as i64 }
+    }
+
+    /// Serves the client's events; records come by the partitions' own queues.
+    fn serve_events(&mut self) {
+        const EVENTS_MAX: usize = 100;
+        for _ in 0..EVENTS_MAX {
+            match self.consumer.poll(Duration::ZERO) {
+                None => break,
+                // The context has logged it.
+                Some(Err(error)) => self.last_error = Some(error.to_string()),
+                Some(Ok(record)) => {
+                    unreachable!("a record of {} {} came past its queue", record.topic(), record.partition())
+                }
+            }
+        }
+    }
+
+    /// Takes in what the prober found: checks ids and offsets, lets new partitions join, starts what is good.
+    fn take_findings(&mut self) -> Result<(), SourceError> {
+        let round = self.prober.round();
+        if round == self.round_seen {
+            return Ok(());
+        }
+        self.round_seen = round;
+        let (topics, answers) = {
+            let Findings { topics, answers, connected, .. } = &*self.prober.findings();
+            if *connected {
+                self.last_error = None;
+            }
+            (topics.clone(), answers.clone())
+        };
+        self.described = topics.iter().all(|found| found.described.is_some());
+        for (index, found) in topics.iter().enumerate() {
+            if found.missing_since.is_some_and(|since| since.elapsed() >= self.timing.quiet_max) {
+                let name = &self.topics[index].name;
+                return Err(SourceError::Setup(format!("Kafka at {} has no topic {name}: create it", self.brokers)));
+            }
+            let Some(described) = &found.described else { continue };
+            self.check_id(index, &described.id)?;
+            for number in 0..described.partitions {
+                let known = |topic: usize, other: i32| topic == index && other == number;
+                if self.is_mine(index, number)
+                    && !self.partitions.iter().any(|partition| known(partition.topic, partition.number))
+                    && !self.waiting.iter().any(|&(topic, other, _)| known(topic, other))
+                {
+                    self.waiting.push((index, number, Follow::new(0, None, self.tick_ms)));
+                }
+            }
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        for (topic, number, mut follow) in waiting {
+            match answers.get(&(topic, number)) {
+                Some(answer) => {
+                    follow.position = answer.low;
+                    tracing::info!(topic = %self.topics[topic].name, partition = number, "reading from the beginning");
+                    self.join(topic, number, follow, false);
+                }
+                None => self.waiting.push((topic, number, follow)),
+            }
+        }
+        for index in 0..self.partitions.len() {
+            let partition = &self.partitions[index];
+            let Some(&answer) = answers.get(&(partition.topic, partition.number)) else { continue };
+            let described_at = topics[partition.topic].asked;
+            self.take_answer(index, answer, described_at)?;
+        }
+        Ok(())
+    }
+
+    fn check_id(&mut self, topic: usize, found: &str) -> Result<(), SourceError> {
+        let topic = &mut self.topics[topic];
+        match &topic.id {
+            Some(recorded) if recorded != found => Err(SourceError::TopicRecreated {
+                topic: topic.name.to_string(),
+                recorded: recorded.clone(),
+                found: found.to_string(),
+            }),
+            Some(_) => Ok(()),
+            None => {
+                topic.id = Some(found.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in the bounds of a partition; starts reading it, where that has to wait for them.
+    fn take_answer(&mut self, index: usize, answer: Answer, described: Option<Instant>) -> Result<(), SourceError> {
+        let partition = &mut self.partitions[index];
+        let before = partition.follow.answer.replace(answer);
+        let position = partition.follow.position;
+        let name = &self.topics[partition.topic].name;
+        let gone = || SourceError::OffsetGone {
+            topic: name.to_string(),
+            partition: partition.number,
+            wanted: position,
+            earliest: answer.low,
+            latest: answer.high,
+        };
+        let within = (answer.low..=answer.high).contains(&position);
+        if partition.queue.is_none() {
+            if partition.resumed && !within {
+                return Err(gone());
+            }
+            return self.start(index);
+        }
+        if let Some(refused) = partition.refused {
+            // Both answers must be newer than the refusal: a re-created topic is told as such.
+            if answer.asked <= refused || described.is_none_or(|described| described <= refused) {
+                self.prober.suspect();
+                return Ok(());
+            }
+            let unread = !partition.resumed && !partition.follow.has_read();
+            if !within && !unread {
+                return Err(gone());
+            }
+            partition.refused = None;
+            let offset = if unread { Offset::Beginning } else { Offset::Offset(position) };
+            if let Err(error) = self.consumer.seek(name, partition.number, offset, Duration::ZERO) {
+                tracing::warn!(topic = %name, partition = partition.number, "seek to {position}: {error}");
+                partition.refused = Some(Instant::now());
+            }
+            return Ok(());
+        }
+        // A log does not shrink. Where it seems to, the topic may be another.
+        if before.is_some_and(|before| answer.high < before.high || answer.low < before.low) {
+            self.prober.suspect();
+        }
+        Ok(())
+    }
+
+    /// Starts reading a partition at its position.
+    fn start(&mut self, index: usize) -> Result<(), SourceError> {
+        let partition = &mut self.partitions[index];
+        let name = &self.topics[partition.topic].name;
+        let refused = |error: KafkaError| SourceError::Setup(format!("topic {name}: {error}"));
+        // The queue is split off before there is anything to fetch, so no record takes another way.
+        let queue = self.consumer.split_partition_queue(name, partition.number);
+        let queue = queue.ok_or_else(|| SourceError::Setup(format!("topic {name}: no such partition")))?;
+        let offset = if partition.resumed { Offset::Offset(partition.follow.position) } else { Offset::Beginning };
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(name, partition.number, offset).map_err(refused)?;
+        self.consumer.incremental_assign(&list).map_err(refused)?;
+        partition.queue = Some(queue);
+        Ok(())
+    }
+
+    /// Hands records over, in turns, until there are `records_max` or none waits. How many, and whether the position of
+    /// some partition may have moved without a record.
+    fn read(
+        &mut self,
+        ahead_ms: i64,
+        now_ms: i64,
+        records_max: usize,
+        each: &mut dyn FnMut(Arrived<'_>),
+    ) -> Result<(usize, bool), SourceError> {
+        let count = self.partitions.len();
+        let mut records = 0;
+        let mut moved = false;
+        let mut idle_turns = 0;
+        for partition in &mut self.partitions {
+            partition.follow.drained = partition.queue.is_none();
+        }
+        while records < records_max && idle_turns < count {
+            let index = self.turn % count;
+            self.turn = (index + 1) % count;
+            let took = self.read_turn(index, ahead_ms, now_ms, records_max - records, &mut moved, each)?;
+            records += took;
+            idle_turns = if took == 0 { idle_turns + 1 } else { 0 };
+        }
+        Ok((records, moved))
+    }
+
+    /// Hands over some records of one partition.
+    fn read_turn(
+        &mut self,
+        index: usize,
+        ahead_ms: i64,
+        now_ms: i64,
+        records_max: usize,
+        moved: &mut bool,
+        each: &mut dyn FnMut(Arrived<'_>),
+    ) -> Result<usize, SourceError> {
+        let Partition { topic, number, follow, queue: Some(queue), refused, .. } = &mut self.partitions[index] else {
+            return Ok(0);
+        };
+        let topic = &mut self.topics[*topic];
+        let mut records = 0;
+        while records < records_max.min(TURN_RECORDS) && follow.last_ms(now_ms) <= ahead_ms {
+            match queue.poll(Duration::ZERO) {
+                None => {
+                    follow.drained = true;
+                    *moved |= follow.answer.is_some_and(|answer| follow.position < answer.high);
+                    break;
+                }
+                Some(Ok(record)) => {
+                    let stamp_ms = match record.timestamp() {
+                        Timestamp::LogAppendTime(ms) if ms >= 0 => Some(ms),
+                        _ => None,
+                    };
+                    if stamp_ms.is_none() && !std::mem::replace(&mut topic.warned_of_create_time, true) {
+                        tracing::warn!(topic = %topic.name, "records carry no LogAppendTime: they arrive when they are \
+                             read, so an outage of this job makes them look late; set \
+                             message.timestamp.type=LogAppendTime");
+                    }
+                    let arrival = follow.arrive(record.offset(), stamp_ms, self.tick_ms, now_ms);
+                    if self.tick_ms == 0 {
+                        self.first_ms.get_or_insert(arrival.ms);
+                    }
+                    if arrival.raised {
+                        self.raised += 1;
+                        if let Some(left_out) = self.raised_limit.pass() {
+                            tracing::error!(topic = %topic.name, partition = *number, offset = record.offset(), left_out,
+                                "a record came more than an hour behind the tick; its arrival is raised. Look for a \
+                                 hanging transaction or a broker with a wrong clock");
+                        }
+                    }
+                    each(Arrived {
+                        partition: index,
+                        offset: record.offset(),
+                        arrival_ms: arrival.ms,
+                        payload: Payload::Bytes {
+                            bytes: record.payload().unwrap_or_default(),
+                            encoding: topic.encoding,
+                        },
+                    });
+                    records += 1;
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    follow.ended = true;
+                    *moved = true;
+                }
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    return Err(SourceError::Setup(format!("topic {} partition {number}: {code}", topic.name)));
+                }
+                Some(Err(error)) => {
+                    // The client stands still after these; whether offsets are gone, the next answer tells.
+                    let stands = matches!(
+                        error.rdkafka_error_code(),
+                        Some(
+                            RDKafkaErrorCode::AutoOffsetReset
+                                | RDKafkaErrorCode::OffsetOutOfRange
+                                | RDKafkaErrorCode::NoOffset
+                                | RDKafkaErrorCode::LogTruncation
+                        )
+                    );
+                    if stands {
+                        *refused = Some(Instant::now());
+                    }
+                    self.last_error = Some(format!("topic {} partition {number}: {error}", topic.name));
+                    self.prober.suspect();
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Asks the client for its positions: they move past control records and aborted transactions, too.
+    fn ask_positions(&mut self) {
+        if self.positions_asked.elapsed() < POSITION_EVERY {
+            return;
+        }
+        self.positions_asked = Instant::now();
+        let Ok(positions) = self.consumer.position() else { return };
+        for element in positions.elements() {
+            let Offset::Offset(position) = element.offset() else { continue };
+            let same = |id: &&PartitionId| id.partition == element.partition() && *id.topic == *element.topic();
+            if let Some(index) = self.ids.iter().position(|id| same(&id)) {
+                let follow = &mut self.partitions[index].follow;
+                follow.position = follow.position.max(position);
+            }
+        }
+    }
+
+    /// Moves the tick as far as all partitions let it; whether all of them are at their end.
+    fn move_tick(&mut self, now_ms: i64) -> bool {
+        if !self.described {
+            return false;
+        }
+        let now = Instant::now();
+        let quiet_max = self.timing.quiet_max;
+        let first_ms = self.first_ms.unwrap_or(0);
+        let mut limit_ms = now_ms;
+        let mut at_end = true;
+        let joined = self.partitions.iter_mut().map(|partition| &mut partition.follow);
+        for follow in joined.chain(self.waiting.iter_mut().map(|(_, _, follow)| follow)) {
+            limit_ms = limit_ms.min(follow.limit_ms(now_ms, now, quiet_max, first_ms));
+            at_end &= follow.followed(now);
+        }
+        self.tick_ms = self.tick_ms.max(limit_ms);
+        at_end
+    }
+}
+
+impl Source for KafkaSource {
+    fn poll(
+        &mut self,
+        frontier: Tick,
+        records_max: usize,
+        each: &mut dyn FnMut(Arrived<'_>),
+    ) -> Result<Progress, SourceError> {
+        self.serve_events();
+        self.take_findings()?;
+        let now_ms = self.now_ms();
+        let ahead_ms = i64::try_from(frontier).unwrap_or(i64::MAX).saturating_add(AHEAD_MS_MAX);
+        let (records, moved) = self.read(ahead_ms, now_ms, records_max, each)?;
+        if moved {
+            self.ask_positions();
+        }
+        let at_end = self.move_tick(now_ms);
+        Ok(Progress { tick: self.tick_ms as Tick, records, at_end, finished: false })
+    }
+
+    fn partitions(&self) -> &[PartitionId] {
+        &self.ids
+    }
+
+    fn position(&self, partition: usize) -> i64 {
+        self.partitions[partition].follow.position
+    }
+}
+
+fn mine(topic: usize, partition: i32, worker: usize, workers: usize) -> bool {
+    (topic + partition as usize) % workers == worker
+}

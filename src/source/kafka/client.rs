@@ -1,0 +1,156 @@
+//! How the client library is set up, and where its complaints go.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext};
+
+use super::KafkaConfig;
+use crate::source::SourceError;
+
+/// One warning of a kind in this time; what comes between is counted.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// What a partition's queue holds back at most. Each partition has a queue of its own, so this is per partition.
+const QUEUED_KILOBYTES_MAX: u32 = 8 * 1024;
+/// What one answer carries at most for one partition; a single larger record still comes, alone.
+const FETCH_PARTITION_BYTES_MAX: u32 = 2 * 1024 * 1024;
+/// What one answer carries at most.
+const FETCH_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// How long a broker may hold an answer for want of records: so long after the last record its end is known.
+const FETCH_WAIT_MS: u32 = 50;
+/// How long a full queue is left alone before more is asked for.
+const FETCH_AGAIN_MS: u32 = 10;
+/// Pauses between attempts to connect: they double from the first to the second.
+const RECONNECT_MS: (u32, u32) = (100, 2_000);
+
+/// Properties on which exactly-once rests; a job cannot set them.
+const OURS: [&str; 8] = [
+    "bootstrap.servers",
+    "isolation.level",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "auto.offset.reset",
+    "statistics.interval.ms",
+    "log.queue",
+];
+
+/// Settings of every client: where the brokers are, how to reconnect, and what the job adds.
+pub(super) fn common(
+    brokers: &str,
+    properties: &std::collections::BTreeMap<String, String>,
+) -> Result<ClientConfig, SourceError> {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", brokers)
+        .set("client.id", "bidstream")
+        .set("socket.keepalive.enable", "true")
+        .set("log.connection.close", "false")
+        .set("reconnect.backoff.ms", RECONNECT_MS.0.to_string())
+        .set("reconnect.backoff.max.ms", RECONNECT_MS.1.to_string());
+    for (name, value) in properties {
+        if OURS.contains(&name.as_str()) {
+            return Err(SourceError::Setup(format!("Kafka property {name} is set by Bidstream and cannot be changed")));
+        }
+        client.set(name, value);
+    }
+    Ok(client)
+}
+
+/// Settings of the client that reads records.
+pub(super) fn reader(config: &KafkaConfig) -> Result<ClientConfig, SourceError> {
+    let mut client = common(&config.brokers, &[].into())?;
+    client
+        // Only so that the library lets us assign partitions: no group is ever joined, nothing is committed to it.
+        .set("group.id", "bidstream")
+        .set("check.crcs", "true")
+        .set("queued.max.messages.kbytes", QUEUED_KILOBYTES_MAX.to_string())
+        .set("fetch.message.max.bytes", FETCH_PARTITION_BYTES_MAX.to_string())
+        .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
+        .set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string())
+        .set("fetch.queue.backoff.ms", FETCH_AGAIN_MS.to_string());
+    for (name, value) in common(&config.brokers, &config.properties)?.config_map() {
+        client.set(name, value);
+    }
+    client
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error");
+    Ok(client)
+}
+
+/// Settings of the client that asks for watermarks. It reads nothing; uncommitted, because it must tell the true end.
+pub(super) fn prober(config: &KafkaConfig) -> Result<ClientConfig, SourceError> {
+    let mut client = common(&config.brokers, &config.properties)?;
+    client.remove("group.id").set("isolation.level", "read_uncommitted");
+    Ok(client)
+}
+
+/// A client with a context of its own, or the reason why the library refuses the settings.
+pub(super) fn create<T: rdkafka::config::FromClientConfigAndContext<Context>>(
+    config: &ClientConfig,
+    brokers: &str,
+) -> Result<T, SourceError> {
+    let context = Context { brokers: brokers.to_string(), last_error: Mutex::default(), limit: Limit::default() };
+    config.create_with_context(context).map_err(|error| SourceError::Setup(format!("Kafka at {brokers}: {error}")))
+}
+
+/// Receives what a client has to say.
+pub(super) struct Context {
+    brokers: String,
+    last_error: Mutex<Option<String>>,
+    limit: Limit,
+}
+
+impl Context {
+    /// The last error of the client, until it is taken.
+    pub(super) fn take_error(&self) -> Option<String> {
+        self.last_error.lock().expect("no holder of this lock panics").take()
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters of errors also comes to `error`, so the library's own lines are for those who look for them.
+        match level {
+            RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
+            _ => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition comes by the same way, and is none.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        if let Some(left_out) = self.limit.pass() {
+            tracing::warn!(brokers = %self.brokers, left_out, "Kafka: {reason} ({error}); trying again");
+        }
+        *self.last_error.lock().expect("no holder of this lock panics") = Some(reason.to_string());
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// Lets one message in a while through.
+#[derive(Default)]
+pub(super) struct Limit(Mutex<(Option<Instant>, u64)>);
+
+impl Limit {
+    /// Whether to speak now; if so, how many were left out since the last.
+    pub(super) fn pass(&self) -> Option<u64> {
+        let mut state = self.0.lock().expect("no holder of this lock panics");
+        if state.0.is_some_and(|last| last.elapsed() < WARN_EVERY) {
+            state.1 += 1;
+            return None;
+        }
+        state.0 = Some(Instant::now());
+        Some(std::mem::take(&mut state.1))
+    }
+}
