@@ -2,6 +2,7 @@
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
+use operators::arrange_shared;
 use schemas::event::Accepted;
 use schemas::view::{CreditRow, InstallRow};
 use schemas::{EventKey, EventType, PayloadHash, Tick};
@@ -13,7 +14,7 @@ use crate::installs::{self, install_rows, reinstalls};
 use crate::params::Params;
 use crate::paths::{Eligibility, matches};
 use crate::targets::{TargetRow, standing};
-use crate::touches::{ByKey, TouchRow, WITHDRAWN, touch_indexes};
+use crate::touches::{SharedByKey, TouchRow, WITHDRAWN, touch_indexes};
 use crate::weights::Weights;
 
 /// What a view is.
@@ -171,9 +172,9 @@ pub struct Outputs<'scope> {
     /// Rows of `credits`, one per conversion, model and touch.
     pub credits: VecCollection<'scope, Tick, CreditRow, isize>,
     /// `installs` by install.
-    pub installs_by_key: ByKey<'scope, EventKey, InstallRow>,
+    pub installs_by_key: SharedByKey<'scope, EventKey, InstallRow>,
     /// `credits` by conversion.
-    pub credits_by_key: ByKey<'scope, EventKey, CreditRow>,
+    pub credits_by_key: SharedByKey<'scope, EventKey, CreditRow>,
 }
 
 /// Builds the dataflow of all views in a scope of a worker.
@@ -195,10 +196,8 @@ pub fn build<'scope>(scope: Scope<'scope, Tick>, params: &Params) -> (Feed, Outp
     let [install_matches, own_matches] = matches(installs.all.concat(conversions.own), &touches, &eligibility);
     let installs_by_key = install_rows(install_matches, eligibility.clone());
     let governed = governed_credits(conversions.governed, installs_by_key.clone(), weights.clone());
-    let credits_by_key = governed
-        .concat(own_credits(own_matches, eligibility, weights))
-        .map(|row| (row.key(), row))
-        .arrange_by_key_named("credits");
+    let credits = governed.concat(own_credits(own_matches, eligibility, weights));
+    let credits_by_key = arrange_shared(credits.map(|row| (row.key(), row)), "credits");
 
     let outputs = Outputs {
         installs: installs_by_key.clone().as_collection(|_, row| row.clone()),

@@ -10,7 +10,7 @@ use crate::installs::Installs;
 use crate::params::{Params, Span};
 use crate::paths::{self, Eligibility, Match, Path};
 use crate::targets::TargetRow;
-use crate::touches::ByKey;
+use crate::touches::SharedByKey;
 use crate::weights::{Weights, split};
 
 const SQL: &str = "\
@@ -215,7 +215,7 @@ pub fn governors<'scope>(
 /// The credits of conversions that follow the path that an install froze.
 pub fn governed_credits<'scope>(
     governed: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
-    installs: ByKey<'scope, EventKey, InstallRow>,
+    installs: SharedByKey<'scope, EventKey, InstallRow>,
     weights: Weights,
 ) -> VecCollection<'scope, Tick, CreditRow, isize> {
     governed.arrange_by_key_named("conversions by install").join_core(installs, move |_, conversion, install| {

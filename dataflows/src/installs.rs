@@ -2,13 +2,14 @@
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
+use operators::reduce_shared;
 use schemas::view::{InstallRow, Method, PATH_TOUCHES_MAX};
 use schemas::{EventKey, JoinKey, Tick};
 
 use crate::params::{Params, Span};
 use crate::paths::{self, Eligibility, Match, Path};
 use crate::targets::TargetRow;
-use crate::touches::ByKey;
+use crate::touches::{ByKey, SharedByKey};
 
 const SQL: &str = "\
 WITH
@@ -125,19 +126,10 @@ pub fn reinstalls<'scope>(
 pub fn install_rows<'scope>(
     found: VecCollection<'scope, Tick, (EventKey, Match), isize>,
     eligibility: Eligibility,
-) -> ByKey<'scope, EventKey, InstallRow> {
-    found
-        .arrange_by_key_named("install matches")
-        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
-            "installs",
-            move |_, found, output| {
-                output.extend(Path::of(found, &eligibility).map(|(install, path)| (install_row(&install, path), 1)));
-            },
-            |updates, key, values| {
-                updates.clear();
-                updates.extend(values.drain(..).map(|(value, time, diff)| ((*key, value), time, diff)));
-            },
-        )
+) -> SharedByKey<'scope, EventKey, InstallRow> {
+    reduce_shared(found.arrange_by_key_named("install matches"), "installs", move |_, found, output| {
+        output.extend(Path::of(found, &eligibility).map(|(install, path)| (install_row(&install, path), 1)));
+    })
 }
 
 fn install_row(install: &TargetRow, path: Path) -> InstallRow {

@@ -14,6 +14,7 @@
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
+use operators::shared::SharedValSpine;
 use schemas::event::Accepted;
 use schemas::units::HOUR_MS;
 use schemas::view::{Method, PathTouch};
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 /// An arrangement by key with ordinary batches.
 pub type ByKey<'scope, K, V> = Arranged<'scope, TraceAgent<ValSpine<K, V, Tick, isize>>>;
+/// An arrangement by key whose batches other threads read.
+pub type SharedByKey<'scope, K, V> = Arranged<'scope, TraceAgent<SharedValSpine<K, V, Tick, isize>>>;
 
 /// The payload hash that a tombstone enters [`TouchIndexes::rivals`] with: smaller than that of any copy, so it stands.
 pub const WITHDRAWN: PayloadHash = PayloadHash::NONE;
