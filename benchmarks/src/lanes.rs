@@ -1,0 +1,108 @@
+//! What is compared: a *lane* is a dataflow with its input and probe. Several run in one worker, fed in turns.
+
+use dataflows::catalogue;
+use dataflows::params::Params;
+use differential_dataflow::input::InputSession;
+use operators::{Hub, Publisher};
+use schemas::event::Accepted;
+use schemas::view::{Method, PathTouch};
+use schemas::{EventKey, EventTime, JoinKey, Tick};
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::operators::Probe;
+use timely::worker::Worker;
+
+/// The diff of the bare lane.
+type Diff = isize;
+
+/// A dataflow under measurement.
+pub struct Lane {
+    /// Its name in the results.
+    pub name: &'static str,
+    /// Takes events in at a tick, then promises that none will come up to and including it.
+    feed: Box<dyn FnMut(&[Accepted], Tick)>,
+    /// Called after every step.
+    after_step: Box<dyn FnMut()>,
+    probe: ProbeHandle<Tick>,
+}
+
+impl Lane {
+    /// Feeds events and steps the worker until everything they cause is out.
+    pub fn run(&mut self, worker: &mut Worker, events: &[Accepted], tick: Tick) {
+        (self.feed)(events, tick);
+        while self.probe.less_equal(&tick) {
+            worker.step();
+        }
+        (self.after_step)();
+    }
+}
+
+/// The bare lane: touches and conversions as fixed rows, joined by person, and per conversion the last touch.
+///
+/// One index, one join, one reduction: no windows, no copies, no withdrawals, no paths, no credit. Its rows are those
+/// that the attribution dataflow keeps of a touch on a path ([`PathTouch`]).
+pub fn bare(worker: &mut Worker) -> Lane {
+    let mut touches = InputSession::<Tick, (JoinKey, PathTouch), Diff>::new();
+    let mut targets = InputSession::<Tick, (JoinKey, (EventTime, EventKey)), Diff>::new();
+    let probe = ProbeHandle::new();
+    worker.dataflow::<Tick, _, _>(|scope| {
+        let touches = touches.to_collection(scope).arrange_by_key_named("bare touches");
+        let targets = targets.to_collection(scope).arrange_by_key_named("bare targets");
+        touches
+            .join_core(targets, |_, touch, (time, key)| (touch.event_time <= *time).then_some((*key, *touch)))
+            .reduce_named("bare last touch", |_, touches, output| output.push((*touches[touches.len() - 1].0, 1)))
+            .inner
+            .probe_with(&probe);
+    });
+    let feed = move |events: &[Accepted], tick| {
+        for Accepted { event, .. } in events {
+            let person = event.person_key().expect("every event has a user");
+            if event.event_type.is_touch() {
+                let touch = PathTouch {
+                    event_time: event.event_time,
+                    event_id: event.event_id,
+                    subject: event.subject,
+                    event_type: event.event_type,
+                    method: Method::Person,
+                    channel: event.channel,
+                    campaign: event.campaign,
+                    ad_group: event.ad_group,
+                    creative: event.creative,
+                    source: event.source,
+                };
+                touches.update_at((person, touch), tick, 1);
+            } else {
+                targets.update_at((person, (event.event_time, event.key())), tick, 1);
+            }
+        }
+        touches.advance_to(tick + 1);
+        targets.advance_to(tick + 1);
+        touches.flush();
+        targets.flush();
+    };
+    Lane { name: "bare join+reduce", feed: Box::new(feed), after_step: Box::new(|| {}), probe }
+}
+
+/// Our lane: all views of the catalogue with their default parameters, their outputs published after every tick.
+pub fn attribution(worker: &mut Worker, hub: &Hub) -> Lane {
+    let mut publisher: Publisher = hub.publisher(worker.index());
+    let probe = ProbeHandle::new();
+    let mut input = worker.dataflow::<Tick, _, _>(|scope| {
+        let (input, outputs) = catalogue::build(scope, &Params::default());
+        publisher.register("installs", outputs.installs_by_key.trace);
+        publisher.register("credits", outputs.credits_by_key.trace);
+        outputs.installs.inner.probe_with(&probe);
+        outputs.credits.inner.probe_with(&probe);
+        input
+    });
+    let feed = move |events: &[Accepted], tick| {
+        for event in events {
+            input.push(event, tick);
+        }
+        input.advance_to(tick + 1);
+        input.flush();
+    };
+    let after_step = move || {
+        publisher.publish();
+    };
+    Lane { name: "attribution", feed: Box::new(feed), after_step: Box::new(after_step), probe }
+}

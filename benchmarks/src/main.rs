@@ -1,0 +1,125 @@
+//! `dataflow BENCHMARK`: measures one row of the table in `README.md` and prints figures and verdict.
+
+use benchmarks::events::Traffic;
+use benchmarks::machine::Setting;
+use benchmarks::report::{Measurement, Report, Verdict, ms};
+use benchmarks::runs;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Candidates per join key, event hour and arrival hour that the gate lets through.
+const HOT_KEY_TOUCHES: u64 = 64;
+
+#[derive(Parser)]
+#[command(about = "Measures the dataflow, fed from memory")]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+    /// Number of events.
+    #[arg(long, global = true, default_value_t = 5_000_000)]
+    events: u64,
+    /// Number of users.
+    #[arg(long, global = true, default_value_t = 1_000_000)]
+    users: u64,
+    /// Targets (installs and conversions) among a thousand events.
+    #[arg(long, global = true, default_value_t = 20)]
+    targets_per_mille: u64,
+    /// How to print.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// Ours against a bare join and reduce on the same events, taking turns in one worker.
+    Compare {
+        /// Events in each tick.
+        #[arg(long, value_delimiter = ',', default_values_t = [1_000, 3_500, 10_000])]
+        tick_events: Vec<u64>,
+    },
+    /// Ours with two workers against one.
+    Scale {
+        /// Events in each tick.
+        #[arg(long, default_value_t = 10_000)]
+        tick_events: u64,
+        /// How often each is run; the ratio is of the best.
+        #[arg(long, default_value_t = 2)]
+        rounds: usize,
+    },
+    /// Peak resident memory of ours per live touch.
+    Memory {
+        /// Events in each tick.
+        #[arg(long, default_value_t = 3_500)]
+        tick_events: u64,
+    },
+    /// A device with a million touches, then a conversion: the longest tick.
+    Hot {
+        /// Touches of the device.
+        #[arg(long, default_value_t = 1_000_000)]
+        touches: u64,
+        /// Touches in each tick.
+        #[arg(long, default_value_t = 1_000)]
+        tick_events: u64,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+fn main() {
+    let Arguments { benchmark, events, users, targets_per_mille, format } = Arguments::parse();
+    let traffic = Traffic { events, users, targets_per_mille };
+    let mut report = Report { setting: Setting::now(), measurements: Vec::new(), verdicts: Vec::new() };
+    match benchmark {
+        Benchmark::Compare { tick_events } => tick_events.iter().for_each(|tick| compare(&mut report, traffic, *tick)),
+        Benchmark::Scale { tick_events, rounds } => scale(&mut report, traffic, tick_events, rounds),
+        Benchmark::Memory { tick_events } => memory(&mut report, traffic, tick_events),
+        Benchmark::Hot { touches, tick_events } => hot(&mut report, touches, tick_events),
+    }
+    match format {
+        Format::Text => report.print(),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&report).expect("figures are finite")),
+    }
+}
+
+fn compare(report: &mut Report, traffic: Traffic, tick_events: u64) {
+    let measured = runs::compare(traffic, tick_events);
+    let [bare, ours] = measured.each_ref().map(|measured| measured.events_per_s());
+    report.measurements.extend(measured.iter().map(Measurement::of));
+    let what = format!("attribution against bare join+reduce, ticks of {tick_events}");
+    report.verdicts.push(Verdict::of(what, 100.0 * ours / bare, "%", 20.0, 60.0));
+}
+
+fn scale(report: &mut Report, traffic: Traffic, tick_events: u64, rounds: usize) {
+    let mut best = [0f64; 2];
+    for _ in 0..rounds {
+        for workers in [1, 2] {
+            let measured = runs::scale(traffic, tick_events, workers);
+            best[workers - 1] = best[workers - 1].max(measured.events_per_s());
+            report.measurements.push(Measurement::of(&measured));
+        }
+    }
+    report.verdicts.push(Verdict::of("two workers against one", best[1] / best[0], "×", 1.5, 1.8));
+}
+
+fn memory(report: &mut Report, traffic: Traffic, tick_events: u64) {
+    let memory = runs::memory(traffic, tick_events);
+    report.measurements.push(Measurement::of(&memory.measured));
+    let per_touch = |bytes: u64| bytes.saturating_sub(memory.before.now_bytes) as f64 / memory.touches as f64;
+    let what = format!("peak resident memory, {} live touches", memory.touches);
+    report.verdicts.push(Verdict::of(what, per_touch(memory.after.peak_bytes), "B/touch", 400.0, 160.0));
+    let what = "resident memory after the last tick (for reading beside the peak)";
+    report.verdicts.push(Verdict::of(what, per_touch(memory.after.now_bytes), "B/touch", 400.0, 160.0));
+}
+
+fn hot(report: &mut Report, touches: u64, tick_events: u64) {
+    for (how, candidates_per_hour) in [("capped as the gate does", Some(HOT_KEY_TOUCHES)), ("without capping", None)] {
+        let (measured, conversion) = runs::hot(touches, tick_events, candidates_per_hour);
+        report.measurements.push(Measurement::of(&measured));
+        let longest = conversion.max(measured.tick_latency(1.0));
+        let what = format!("hot device {how}: longest tick (the conversion's took {:.2} ms)", ms(conversion));
+        report.verdicts.push(Verdict::of(what, ms(longest), "ms", 100.0, 20.0));
+    }
+}

@@ -1,0 +1,198 @@
+//! One function a benchmark: it feeds lanes, takes times, and returns what was measured.
+//!
+//! Events are made before the clock starts, a *segment* at a time; only feeding and stepping is timed. A tick is fed
+//! when the one before it is out (a closed loop), so a tick's latency is the time that the dataflow needs for it.
+
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+use operators::Hub;
+use schemas::event::Accepted;
+use timely::Config;
+
+use crate::events::{Traffic, hot_conversion, hot_touches};
+use crate::lanes::{Lane, attribution, bare};
+use crate::machine::Resident;
+
+/// The fewest events made ahead of the clock, so that lanes take turns often but not at every tick.
+const SEGMENT_EVENTS: u64 = 100_000;
+
+/// What a lane did in a run.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The lane.
+    pub lane: &'static str,
+    /// Workers that shared its events.
+    pub workers: usize,
+    /// Events in each tick.
+    pub tick_events: u64,
+    /// Events in all.
+    pub events: u64,
+    /// The time each tick took, at the first worker, in order.
+    pub ticks: Vec<Duration>,
+    /// Time for all events, without the making of them.
+    pub total: Duration,
+}
+
+/// Runs the bare lane and ours on the same events in one worker, taking turns by segments.
+pub fn compare(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
+    timely::execute_directly(move |worker| {
+        let mut lanes = [bare(worker), attribution(worker, &Hub::new(1))];
+        let mut measured = lanes.each_ref().map(|lane| Measured::new(lane, 1, tick_events, traffic.events));
+        for (at, segment) in segments(traffic.events, tick_events).enumerate() {
+            let events: Vec<Accepted> = segment.clone().map(|number| traffic.event(number)).collect();
+            for turn in 0..lanes.len() {
+                let which = (turn + at) % lanes.len();
+                let mut first = segment.start;
+                for events in events.chunks(tick_events as usize) {
+                    let start = Instant::now();
+                    lanes[which].run(worker, events, traffic.tick(first));
+                    measured[which].ticks.push(start.elapsed());
+                    first += events.len() as u64;
+                }
+            }
+        }
+        measured.map(Measured::summed)
+    })
+}
+
+/// Runs our lane with some workers, each feeding its share of every tick.
+pub fn scale(traffic: Traffic, tick_events: u64, workers: usize) -> Measured {
+    let (hub, barrier, result) = (Hub::new(workers), Arc::new(Barrier::new(workers)), Arc::new(Mutex::new(None)));
+    let collected = Arc::clone(&result);
+    let guards = timely::execute(Config::process(workers), move |worker| {
+        let mut lane = attribution(worker, &hub);
+        let mut measured = Measured::new(&lane, workers, tick_events, traffic.events);
+        let mine = worker.index() as u64..;
+        for segment in segments(traffic.events, tick_events) {
+            let share = |tick: u64| {
+                let end = (tick + tick_events).min(segment.end);
+                (tick + mine.start..end).step_by(worker.peers()).map(|number| traffic.event(number)).collect::<Vec<_>>()
+            };
+            let ticks: Vec<_> = segment.clone().step_by(tick_events as usize).map(|tick| (tick, share(tick))).collect();
+            barrier.wait();
+            let segment_start = Instant::now();
+            for (tick, events) in ticks {
+                let start = Instant::now();
+                lane.run(worker, &events, traffic.tick(tick));
+                measured.ticks.push(start.elapsed());
+            }
+            barrier.wait();
+            measured.total += segment_start.elapsed();
+        }
+        if worker.index() == 0 {
+            *collected.lock().expect("no holder panics") = Some(measured);
+        }
+    });
+    drop(guards.expect("workers start").join());
+    result.lock().expect("no holder panics").take().expect("worker 0 measured")
+}
+
+/// What a day of touches takes in memory.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Touches that are live at the end.
+    pub touches: u64,
+    /// Resident before the dataflow was built.
+    pub before: Resident,
+    /// Resident after the last tick: the peak, and then.
+    pub after: Resident,
+    /// The run itself.
+    pub measured: Measured,
+}
+
+/// Fills our lane with events and reads how much of the process is resident. Events are made one tick at a time.
+pub fn memory(traffic: Traffic, tick_events: u64) -> Memory {
+    timely::execute_directly(move |worker| {
+        let before = Resident::now();
+        let mut lane = attribution(worker, &Hub::new(1));
+        let mut measured = Measured::new(&lane, 1, tick_events, traffic.events);
+        let mut touches = 0;
+        let mut events = Vec::new();
+        for first in (0..traffic.events).step_by(tick_events as usize) {
+            events.clear();
+            events.extend((first..(first + tick_events).min(traffic.events)).map(|number| traffic.event(number)));
+            touches += events.iter().filter(|record| record.event.event_type.is_touch()).count() as u64;
+            let start = Instant::now();
+            lane.run(worker, &events, traffic.tick(first));
+            measured.ticks.push(start.elapsed());
+        }
+        Memory { touches, before, after: Resident::now(), measured: measured.summed() }
+    })
+}
+
+/// Runs a device with many touches and then its conversion: the touches' ticks, and the conversion's.
+pub fn hot(touches: u64, tick_events: u64, candidates_per_hour: Option<u64>) -> (Measured, Duration) {
+    timely::execute_directly(move |worker| {
+        let traffic = Traffic { events: touches, users: 1, targets_per_mille: 0 };
+        let mut lane = attribution(worker, &Hub::new(1));
+        let mut measured = Measured::new(&lane, 1, tick_events, touches);
+        let mut made = hot_touches(touches, candidates_per_hour);
+        for first in (0..touches).step_by(tick_events as usize) {
+            let events: Vec<_> = made.by_ref().take(tick_events as usize).collect();
+            let start = Instant::now();
+            lane.run(worker, &events, traffic.tick(first));
+            measured.ticks.push(start.elapsed());
+        }
+        let conversion = [hot_conversion(touches)];
+        let start = Instant::now();
+        lane.run(worker, &conversion, traffic.tick(touches));
+        (measured.summed(), start.elapsed())
+    })
+}
+
+fn segments(events: u64, tick_events: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
+    let length = SEGMENT_EVENTS.div_ceil(tick_events) * tick_events;
+    (0..events).step_by(length as usize).map(move |first| first..(first + length).min(events))
+}
+
+impl Measured {
+    fn new(lane: &Lane, workers: usize, tick_events: u64, events: u64) -> Measured {
+        Measured { lane: lane.name, workers, tick_events, events, ticks: Vec::new(), total: Duration::ZERO }
+    }
+
+    fn summed(self) -> Measured {
+        Measured { total: self.ticks.iter().sum(), ..self }
+    }
+
+    /// Events per second.
+    pub fn events_per_s(&self) -> f64 {
+        self.events as f64 / self.total.as_secs_f64()
+    }
+
+    /// The tick latency that a share of the ticks does not exceed; 1 is the longest.
+    pub fn tick_latency(&self, share: f64) -> Duration {
+        let mut ticks = self.ticks.clone();
+        ticks.sort_unstable();
+        let rank = (ticks.len() as f64 * share).ceil() as usize;
+        ticks[rank.clamp(1, ticks.len()) - 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRAFFIC: Traffic = Traffic { events: 4_000, users: 400, targets_per_mille: 20 };
+
+    #[test]
+    fn every_benchmark_runs() {
+        for measured in compare(TRAFFIC, 300) {
+            assert_eq!(measured.ticks.len(), 14);
+        }
+        assert_eq!(scale(TRAFFIC, 500, 2).ticks.len(), 8);
+        assert_eq!(memory(TRAFFIC, 1_000).measured.ticks.len(), 4);
+        assert_eq!(hot(1_000, 100, Some(5)).0.ticks.len(), 10);
+    }
+
+    #[test]
+    fn latencies_are_ranks() {
+        let ticks = (1..=100).rev().map(Duration::from_millis).collect();
+        let measured = Measured { lane: "", workers: 1, tick_events: 1, events: 100, ticks, total: Duration::ZERO };
+        let measured = measured.summed();
+        assert_eq!(measured.total, Duration::from_millis(5_050));
+        for (share, ms) in [(0.5, 50), (0.99, 99), (0.999, 100), (1.0, 100)] {
+            assert_eq!(measured.tick_latency(share), Duration::from_millis(ms));
+        }
+    }
+}
