@@ -3,11 +3,17 @@
 
 pub mod clock;
 pub mod config;
+pub mod cuts;
 pub mod gate;
 pub mod generator;
+pub mod intake;
 pub mod ledger;
+pub mod live;
 pub mod mapping;
+pub mod pipeline;
+pub mod recovery;
 pub mod source;
 pub mod sql;
+pub mod status;
 pub mod telemetry;
 pub mod worker;

@@ -1,1 +1,257 @@
-//! (being written)
+//! A worker: one thread that reads its partitions, gates and records what it reads, feeds the dataflow and closes its
+//! part of every cut. All workers run the same loop; worker 0 also announces the cuts.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use dataflows::catalogue::{self, Feed};
+use dataflows::params::Params;
+use operators::publish::Publisher;
+use schemas::decode::Decoder;
+use schemas::view::{CreditRow, InstallRow};
+use schemas::{Accepted, Tick};
+use timely::dataflow::ProbeHandle;
+
+use crate::clock::Clock;
+use crate::cuts::{Closed, Cuts, RunError, cut_of};
+use crate::gate::Gate;
+use crate::intake::Intake;
+use crate::ledger::Part;
+use crate::live::Live;
+use crate::recovery::Recovered;
+use crate::source::{Source, SourceError};
+use crate::status::Status;
+use crate::telemetry::{Health, name};
+
+/// How long a worker sleeps when nothing comes.
+const IDLE: Duration = Duration::from_millis(1);
+
+/// What every worker of a run shares.
+pub struct Shared {
+    /// Parameters of the views.
+    pub params: Params,
+    /// The gate's rule.
+    pub gate: Gate,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Agreement about cuts.
+    pub cuts: Arc<Cuts>,
+    /// What was done so far.
+    pub status: Arc<Status>,
+    /// Whether the process is ready.
+    pub health: Health,
+    /// Where views are published.
+    pub live: Arc<Live>,
+    /// Records of earlier runs.
+    pub recovered: Recovered,
+    /// Makes a worker's decoder.
+    pub decoder: Box<dyn Fn() -> Decoder + Send + Sync>,
+    /// Makes a worker's source: called on the worker's thread, after recovery.
+    pub source: SourceMaker,
+}
+
+/// Makes the source of one worker out of so many.
+pub type SourceMaker = Box<dyn Fn(usize, usize) -> Result<Box<dyn Source>, SourceError> + Send + Sync>;
+
+/// Runs one worker to the end of the run.
+pub fn run(worker: &mut timely::worker::Worker, shared: &Shared, parts: Sender<Closed>) {
+    let guard = PanicGuard(&shared.cuts);
+    let changes = Rc::new(RefCell::new(Changes::default()));
+    let mut probe = ProbeHandle::new();
+    let (feed, publisher) = worker.dataflow(|scope| {
+        let (feed, outputs) = catalogue::build(scope, &shared.params);
+        let publisher = shared.live.publish(scope.index(), &outputs);
+        let (installs, credits) = (Rc::clone(&changes), Rc::clone(&changes));
+        // What every sink holds already is not even kept.
+        let load_to = shared.recovered.load_to;
+        outputs
+            .installs
+            .inspect(move |(row, tick, diff)| {
+                if *tick >= load_to {
+                    installs.borrow_mut().installs.push((row.clone(), cut_of(*tick), *diff as i64));
+                }
+            })
+            .probe_with(&mut probe);
+        outputs
+            .credits
+            .inspect(move |(row, tick, diff)| {
+                if *tick >= load_to {
+                    credits.borrow_mut().credits.push((*row, cut_of(*tick), *diff as i64));
+                }
+            })
+            .probe_with(&mut probe);
+        (feed, publisher)
+    });
+    let index = worker.index();
+    let mut running = Running { worker, shared, feed, publisher, probe, changes, index };
+    running.recover();
+    if let Err(error) = running.read(parts) {
+        shared.cuts.fail(error);
+    }
+    guard.disarm();
+}
+
+/// Changes of the views that wait for their cut.
+#[derive(Default)]
+struct Changes {
+    installs: Vec<(InstallRow, Tick, i64)>,
+    credits: Vec<(CreditRow, Tick, i64)>,
+}
+
+struct Running<'a> {
+    worker: &'a mut timely::worker::Worker,
+    shared: &'a Shared,
+    feed: Feed,
+    publisher: Publisher,
+    probe: ProbeHandle<Tick>,
+    changes: Rc<RefCell<Changes>>,
+    index: usize,
+}
+
+impl Running<'_> {
+    /// Loads what earlier runs recorded: up to *m* as one step, then cut by cut. Its changes up to *m* go nowhere; those
+    /// after it are written where a sink lacks them.
+    fn recover(&mut self) {
+        let load_to = self.shared.recovered.load_to;
+        self.feed.advance_to(load_to.saturating_sub(1));
+        while let Some(rows) = self.shared.recovered.next() {
+            for row in rows {
+                if let Some(event) = row.event {
+                    let accepted = Accepted { event, payload_hash: row.payload_hash, capped: row.capped };
+                    self.feed.push(&accepted, row.cut.max(load_to) - 1);
+                }
+            }
+            self.worker.step();
+        }
+        self.feed.advance_to(self.shared.recovered.committed);
+        self.feed.flush();
+        while !self.shared.cuts.has_failed() && self.probe.less_than(&self.shared.recovered.committed) {
+            self.worker.step_or_park(Some(IDLE));
+        }
+        if load_to < self.shared.recovered.committed {
+            // A sink waits for changes that the ledger holds already.
+            self.shared.cuts.moved();
+        }
+        self.publisher.publish();
+        self.shared.health.ready("recovery");
+    }
+
+    /// Reads until told to stop, then commits what is left.
+    fn read(&mut self, parts: Sender<Closed>) -> Result<(), RunError> {
+        let shared = self.shared;
+        let cuts = &shared.cuts;
+        let mut source = (shared.source)(self.index, self.worker.peers())?;
+        let mut intake = Intake::new(shared, &*source);
+        let mut closed = cuts.announced();
+        let mut last_tick = intake.tick;
+        while !cuts.stopping() && !cuts.has_failed() {
+            let frontier = self.frontier(intake.tick);
+            intake.passed(frontier);
+            let mut idle = true;
+            if !cuts.full() && !intake.full() {
+                let progress = intake.poll(&mut *source, frontier, &mut self.feed)?;
+                idle = progress.records == 0;
+                if progress.finished {
+                    cuts.finish(self.index);
+                }
+            }
+            if intake.tick > last_tick {
+                last_tick = intake.tick;
+                self.feed.advance_to(last_tick);
+                self.feed.flush();
+            }
+            self.step(idle);
+            intake.published(self.publisher.publish());
+            if self.index == 0 {
+                cuts.announce_if_due(self.frontier(intake.tick));
+            }
+            if cuts.announced() > closed {
+                closed = cuts.announced();
+                self.close(closed, &mut intake, &*source, &parts);
+            }
+        }
+        self.drain(closed, &mut intake, &*source, &parts);
+        Ok(())
+    }
+
+    /// Brings all workers to one last cut and commits it.
+    fn drain(&mut self, mut closed: Tick, intake: &mut Intake<'_>, source: &dyn Source, parts: &Sender<Closed>) {
+        let cuts = &self.shared.cuts;
+        let mut last = None;
+        while !cuts.has_failed() {
+            if last.is_none() {
+                last = cuts.stopped(self.index, intake.tick);
+                if let Some(last) = last {
+                    self.feed.advance_to(last);
+                    self.feed.flush();
+                }
+            }
+            self.step(true);
+            self.publisher.publish();
+            let complete = last.is_some_and(|last| !self.probe.less_than(&last));
+            if let Some(last) = last.filter(|_| complete) {
+                if self.index == 0 && !cuts.committing() && cuts.announced() < last {
+                    cuts.announce(last);
+                }
+                if cuts.committed() >= last {
+                    return;
+                }
+            }
+            if cuts.announced() > closed {
+                closed = cuts.announced();
+                self.close(closed, intake, source, parts);
+            }
+        }
+    }
+
+    fn step(&mut self, idle: bool) {
+        let started = Instant::now();
+        let worked = if idle { self.worker.step_or_park(Some(IDLE)) } else { self.worker.step() };
+        if worked && !idle {
+            metrics::histogram!(name::TICK_SECONDS).record(started.elapsed());
+        }
+    }
+
+    /// The tick up to which all workers are done, at most this worker's own.
+    fn frontier(&self, tick: Tick) -> Tick {
+        self.probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(tick))
+    }
+
+    /// Hands over everything up to a cut.
+    fn close(&mut self, cut: Tick, intake: &mut Intake<'_>, source: &dyn Source, parts: &Sender<Closed>) {
+        let (installs, credits) = self.changes.borrow_mut().take_through(cut);
+        let rows = intake.take_through(cut);
+        let positions = intake.positions(source);
+        let topic_ids = source.topic_ids();
+        let part = Part { worker: self.index, rows: Vec::new(), positions, topic_ids, installs, credits };
+        // The committer is gone only after a failure, which ends the run.
+        let _ = parts.send(Closed { part, rows });
+    }
+}
+
+impl Changes {
+    fn take_through(&mut self, cut: Tick) -> (Vec<(InstallRow, Tick, i64)>, Vec<(CreditRow, Tick, i64)>) {
+        (
+            self.installs.extract_if(.., |(_, at, _)| *at <= cut).collect(),
+            self.credits.extract_if(.., |(_, at, _)| *at <= cut).collect(),
+        )
+    }
+}
+
+/// Ends the run when a worker unwinds, so that the others do not wait for it for ever.
+struct PanicGuard<'a>(&'a Cuts);
+
+impl PanicGuard<'_> {
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        self.0.fail(RunError::Panicked);
+    }
+}

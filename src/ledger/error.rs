@@ -116,6 +116,11 @@ fn name(by: &Option<Writer>) -> String {
 }
 
 impl LedgerError {
+    /// Whether a start was refused: the lake is in use, of another format, or was made with other settings.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, LedgerError::InUse { .. } | LedgerError::Format { .. } | LedgerError::Settings { .. })
+    }
+
     /// Whether another process took over: the one error after which everything is in good order.
     pub fn is_fenced(&self) -> bool {
         matches!(self, LedgerError::Fenced { .. })

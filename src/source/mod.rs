@@ -4,6 +4,7 @@
 pub mod file;
 pub mod kafka;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemas::{PayloadHash, Tick};
@@ -89,6 +90,11 @@ pub trait Source {
 
     /// The next offset to read of a partition; it also moves where the log has offsets without records.
     fn position(&self, partition: usize) -> i64;
+
+    /// The ids that the log gives to the topics read, by name, where it gives any: a topic made anew has another.
+    fn topic_ids(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
 }
 
 /// Why a source cannot go on. Temporary trouble (a broker away) is none: the source logs it and goes on trying.

@@ -1,0 +1,279 @@
+//! Cuts: the ticks at which results become durable, and how the workers of a process agree on them.
+//!
+//! Worker 0 announces a cut once the frontier of all workers has reached it; every worker then closes its part (its
+//! records and its changes up to the cut, and where its partitions stood); the committer writes the parts as one commit.
+//! One commit is under way at a time. Workers never wait for it: they go on reading until [`WAITING_BYTES_MAX`] or
+//! [`COMMIT_MS_MAX`] says that the store has fallen behind.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use schemas::Tick;
+use schemas::symbols::Symbols;
+
+use crate::intake::Rows;
+use crate::ledger::{Ledger, LedgerError, Part};
+use crate::source::SourceError;
+use crate::status::Status;
+
+/// Ticks lie on this grid.
+pub const GRID_MS: Tick = 10;
+/// Cuts lie on this grid. A multiple of [`GRID_MS`]; fixed when a lake is made.
+pub const CUT_MS: Tick = 1_000;
+/// A commit is due early when so much waits for it.
+pub const WAITING_BYTES_HINT: usize = 64 << 20;
+/// Reading stops when so much waits for a commit. A multiple of the hint, so that one commit overlaps with reading.
+pub const WAITING_BYTES_MAX: usize = 256 << 20;
+/// Reading stops when a commit has been under way for so long.
+pub const COMMIT_MS_MAX: u64 = 60_000;
+
+const _: () = assert!(CUT_MS % GRID_MS == 0 && WAITING_BYTES_HINT < WAITING_BYTES_MAX);
+
+/// The cut that holds a tick: cut *n* holds the ticks in [*n* − [`CUT_MS`], *n*).
+pub fn cut_of(tick: Tick) -> Tick {
+    tick / CUT_MS * CUT_MS + CUT_MS
+}
+
+/// Why a run ended before its sources did.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A source cannot go on.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The ledger cannot go on, or another run has taken over.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A bug: a worker panicked. Its message is in the log.
+    #[error("a worker panicked; its message is in the log above")]
+    Panicked,
+}
+
+/// What the workers of a process share about cuts.
+pub struct Cuts {
+    workers: usize,
+    commit_every: Duration,
+    /// The cut that every worker has closed or is to close.
+    announced: AtomicU64,
+    /// The last cut that is durable.
+    committed: AtomicU64,
+    /// When the commit under way was announced, or the last one ended.
+    since: Mutex<Instant>,
+    waiting_bytes: AtomicUsize,
+    moved: AtomicBool,
+    stop: AtomicBool,
+    /// The last tick of each worker that has stopped reading.
+    last_ticks: Mutex<Vec<Option<Tick>>>,
+    finished: Mutex<Vec<bool>>,
+    failure: Mutex<Option<RunError>>,
+    failed: AtomicBool,
+}
+
+impl Cuts {
+    /// Nothing announced yet; `committed` is the ledger's last cut.
+    pub fn new(workers: usize, commit_every: Duration, committed: Tick) -> Cuts {
+        Cuts {
+            workers,
+            commit_every,
+            announced: AtomicU64::new(committed),
+            committed: AtomicU64::new(committed),
+            since: Mutex::new(Instant::now()),
+            waiting_bytes: AtomicUsize::new(0),
+            moved: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            last_ticks: Mutex::new(vec![None; workers]),
+            finished: Mutex::new(vec![false; workers]),
+            failure: Mutex::new(None),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks all workers to stop reading, to commit what they have and to leave.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether workers are to stop reading.
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Ends the run at once; nothing more is committed. The first failure is the one that is reported.
+    pub fn fail(&self, error: RunError) {
+        self.failure.lock().expect("no panic while locked").get_or_insert(error);
+        self.failed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the run has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// The first failure, once.
+    pub fn take_failure(&self) -> Option<RunError> {
+        self.failure.lock().expect("no panic while locked").take()
+    }
+
+    /// The last cut that is durable.
+    pub fn committed(&self) -> Tick {
+        self.committed.load(Ordering::SeqCst)
+    }
+
+    /// The last cut that was announced.
+    pub fn announced(&self) -> Tick {
+        self.announced.load(Ordering::SeqCst)
+    }
+
+    /// Whether a commit is under way.
+    pub fn committing(&self) -> bool {
+        self.announced() > self.committed()
+    }
+
+    /// Counts records that wait for a commit.
+    pub fn wait_for(&self, bytes: usize) {
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of records that wait for a commit.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Says that a position moved without a record.
+    pub fn moved(&self) {
+        self.moved.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether reading must wait for the store.
+    pub fn full(&self) -> bool {
+        let bytes = self.waiting_bytes();
+        self.committing() && bytes > 0 && (bytes >= WAITING_BYTES_MAX || self.since().elapsed() > millis(COMMIT_MS_MAX))
+    }
+
+    /// Worker 0 calls this often, with the frontier of all workers: announces the next cut when one is due.
+    pub fn announce_if_due(&self, frontier: Tick) {
+        let cut = frontier / CUT_MS * CUT_MS;
+        let waiting = self.waiting_bytes() > 0 || self.moved.load(Ordering::Relaxed);
+        let due = self.since().elapsed() >= self.commit_every || self.waiting_bytes() >= WAITING_BYTES_HINT;
+        if waiting && due && !self.committing() && cut > self.announced() {
+            self.announce(cut);
+        }
+    }
+
+    /// Announces a cut that the frontier has reached.
+    pub fn announce(&self, cut: Tick) {
+        self.moved.store(false, Ordering::Relaxed);
+        *self.since.lock().expect("no panic while locked") = Instant::now();
+        self.announced.store(cut, Ordering::SeqCst);
+    }
+
+    /// A worker's source has nothing more to give. When all have said so, the run stops.
+    pub fn finish(&self, worker: usize) {
+        let mut finished = self.finished.lock().expect("no panic while locked");
+        finished[worker] = true;
+        if finished.iter().all(|finished| *finished) {
+            self.stop();
+        }
+    }
+
+    /// A worker has stopped reading at a tick. Answers the last cut of the run once all workers have.
+    pub fn stopped(&self, worker: usize, tick: Tick) -> Option<Tick> {
+        let mut ticks = self.last_ticks.lock().expect("no panic while locked");
+        ticks[worker] = Some(tick);
+        let last = ticks.iter().copied().collect::<Option<Vec<Tick>>>()?.into_iter().max()?;
+        Some(cut_of(last).max(self.announced()))
+    }
+
+    fn since(&self) -> Instant {
+        *self.since.lock().expect("no panic while locked")
+    }
+
+    fn committed_now(&self, cut: Tick, bytes: usize) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        *self.since.lock().expect("no panic while locked") = Instant::now();
+        self.committed.store(cut, Ordering::SeqCst);
+    }
+}
+
+/// A worker's part of a commit.
+pub struct Closed {
+    /// The part, but for its rows.
+    pub part: Part,
+    /// Its rows.
+    pub rows: Rows,
+}
+
+/// Writes the parts of each announced cut as one commit, until the workers are gone or a commit fails.
+pub async fn commit_parts(
+    cuts: Arc<Cuts>,
+    mut ledger: Ledger,
+    closed: Receiver<Closed>,
+    symbols: Arc<Symbols>,
+    status: Arc<Status>,
+) {
+    loop {
+        let mut parts = Vec::with_capacity(cuts.workers);
+        let mut bytes = 0;
+        while parts.len() < cuts.workers {
+            // Blocking is right: this thread has nothing else to do.
+            let Ok(Closed { part, rows }) = closed.recv() else { return };
+            let (rows, row_bytes) = rows.named();
+            bytes += row_bytes;
+            parts.push(Part { rows, ..part });
+        }
+        let cut = cuts.announced();
+        let started = Instant::now();
+        // Names of records beyond the cut may be among these; the set of names only grows, so they do no harm.
+        match ledger.commit(cut, parts, symbols.take_unsaved()).await {
+            Ok(stats) => {
+                status.commit(cut, &stats, started.elapsed());
+                cuts.committed_now(cut, bytes);
+            }
+            Err(error) => return cuts.fail(error.into()),
+        }
+    }
+}
+
+/// A channel from the workers to [`commit_parts`]: at most one part a worker is under way, so it is bounded by use.
+pub fn parts() -> (Sender<Closed>, Receiver<Closed>) {
+    std::sync::mpsc::channel()
+}
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_holds_the_ticks_before_it() {
+        assert_eq!((cut_of(0), cut_of(999), cut_of(1_000), cut_of(1_990)), (1_000, 1_000, 2_000, 2_000));
+    }
+
+    #[test]
+    fn a_cut_is_announced_when_due_and_complete_and_there_is_work() {
+        let cuts = Cuts::new(2, Duration::ZERO, 3_000);
+        cuts.announce_if_due(9_500);
+        assert!(!cuts.committing(), "nothing waits");
+        cuts.wait_for(10);
+        cuts.announce_if_due(3_999);
+        assert!(!cuts.committing(), "the next cut is not complete");
+        cuts.announce_if_due(5_010);
+        assert_eq!((cuts.announced(), cuts.committed()), (5_000, 3_000));
+        cuts.announce_if_due(9_000);
+        assert_eq!(cuts.announced(), 5_000, "one commit at a time");
+        cuts.committed_now(5_000, 10);
+        assert_eq!((cuts.committed(), cuts.waiting_bytes()), (5_000, 0));
+    }
+
+    #[test]
+    fn the_last_cut_holds_every_workers_last_tick() {
+        let cuts = Cuts::new(2, Duration::ZERO, 0);
+        assert_eq!(cuts.stopped(0, 1_990), None);
+        assert_eq!(cuts.stopped(1, 2_010), Some(3_000));
+        assert_eq!(cuts.stopped(0, 1_990), Some(3_000));
+    }
+}

@@ -1,0 +1,295 @@
+//! The intake of a worker: what turns an arrived record into a row of `records` and, if accepted, into an input of the
+//! dataflow. Rows wait here for their cut.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use schemas::decode::{Decoded, Decoder};
+use schemas::table::{RecordRow, Verdict};
+use schemas::{Accepted, Capped, PayloadHash, Tick};
+
+use dataflows::catalogue::Feed;
+
+use crate::clock::Clock;
+use crate::cuts::{Cuts, GRID_MS, cut_of};
+use crate::gate::{Gate, HotKeys, Passage};
+use crate::source::{Arrived, PartitionId, Payload, Progress, Source, SourceError};
+use crate::status::{RecordCounters, Status};
+use crate::worker::Shared;
+
+/// Records that a poll may hand over: enough to amortise a step of the dataflow, few enough to keep it short.
+const POLL_RECORDS_MAX: usize = 4_096;
+/// Records that may be inside the dataflow (entered, but not yet passed by the frontier) before reading waits for it.
+/// A multiple of a poll, so that the dataflow always has work.
+const IN_FLIGHT_RECORDS_MAX: usize = 65_536;
+
+/// One worker's intake.
+pub struct Intake<'a> {
+    gate: Gate,
+    clock: &'a Clock,
+    cuts: &'a Cuts,
+    status: &'a Status,
+    decoder: Decoder,
+    partitions: Vec<PartitionId>,
+    /// By partition; a record may come before its partition's name does.
+    hot_keys: Vec<HotKeys>,
+    counters: Vec<RecordCounters>,
+    /// By partition: its position in the last part that was closed.
+    closed_at: Vec<i64>,
+    waiting: Waiting,
+    nameless: Arc<str>,
+    /// Where the worker's input stands: nothing enters before it.
+    pub tick: Tick,
+    /// Records that entered and that the frontier has not passed.
+    pub in_flight: usize,
+    entered: VecDeque<(Tick, usize)>,
+    /// Arrivals of records whose results are not yet published, a sample: (tick, arrival).
+    unpublished: VecDeque<(Tick, i64)>,
+    last_entered: Option<(Tick, i64)>,
+    /// Verdicts of the poll under way, by partition.
+    tally: Vec<(usize, Verdict)>,
+}
+
+impl<'a> Intake<'a> {
+    /// An intake for a source, with the counters of hot keys that the ledger's last hour left.
+    pub fn new(shared: &'a Shared, source: &dyn Source) -> Intake<'a> {
+        let mut intake = Intake {
+            gate: shared.gate,
+            clock: &shared.clock,
+            cuts: &shared.cuts,
+            status: &shared.status,
+            decoder: (shared.decoder)(),
+            partitions: source.partitions().to_vec(),
+            hot_keys: Vec::new(),
+            counters: Vec::new(),
+            closed_at: Vec::new(),
+            waiting: Waiting::default(),
+            nameless: "".into(),
+            tick: shared.recovered.committed,
+            in_flight: 0,
+            entered: VecDeque::new(),
+            unpublished: VecDeque::new(),
+            last_entered: None,
+            tally: Vec::new(),
+        };
+        intake.hot_keys = intake.partitions.iter().map(|id| shared.recovered.hot_keys(id)).collect();
+        intake.closed_at = (0..intake.partitions.len()).map(|index| source.position(index)).collect();
+        intake
+    }
+
+    /// Polls the source; accepted records enter the dataflow.
+    pub fn poll(&mut self, source: &mut dyn Source, frontier: Tick, feed: &mut Feed) -> Result<Progress, SourceError> {
+        let bytes_before = self.waiting.bytes;
+        let now_ms = self.clock.now_ms();
+        self.last_entered = None;
+        let progress = source.poll(frontier, POLL_RECORDS_MAX, &mut |arrived| self.take(arrived, now_ms, feed))?;
+        // A source may find a partition during a poll.
+        self.partitions.extend_from_slice(&source.partitions()[self.partitions.len()..]);
+        self.counters.extend(self.partitions[self.counters.len()..].iter().map(RecordCounters::new));
+        for (partition, verdict) in self.tally.drain(..) {
+            self.status.record(&self.counters[partition], verdict);
+        }
+        let bytes = self.waiting.bytes - bytes_before;
+        if bytes > 0 {
+            self.cuts.wait_for(bytes);
+        } else if progress.records == 0 && self.has_moved(source) {
+            self.cuts.moved();
+        }
+        self.unpublished.extend(self.last_entered);
+        self.tick = self.tick.max(progress.tick / GRID_MS * GRID_MS);
+        Ok(progress)
+    }
+
+    /// Takes in one record: decides on it, feeds it when accepted, and keeps its row.
+    fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, feed: &mut Feed) {
+        let Arrived { partition, offset, arrival_ms, payload } = arrived;
+        let (hash, decoded, raw) = match payload {
+            Payload::Bytes { bytes, encoding } => {
+                let decoded = self.decoder.decode(bytes, encoding).map_err(|reason| reason.to_string());
+                (PayloadHash::of(bytes), decoded, bytes)
+            }
+            Payload::Row { event, hash, raw } => {
+                let decoded = match event {
+                    Ok(event) => self.decoder.validate(event).map_err(|reason| reason.to_string()),
+                    Err(reason) => Err(reason.to_owned()),
+                };
+                (hash, decoded, raw)
+            }
+        };
+        let (verdict, reason, decoded) = self.decide(decoded, arrival_ms);
+        let capped = match (&decoded, verdict) {
+            (Some(decoded), Verdict::Ok) => self.hot_keys(partition).count(&decoded.event, arrival_ms),
+            _ => Capped::default(),
+        };
+        // A stamp ahead of the clock enters as if it came now; the row keeps the stamp.
+        let entry = u64::try_from(arrival_ms.min(now_ms)).unwrap_or(0) / GRID_MS * GRID_MS;
+        let tick = entry.max(self.tick);
+        if let (Some(decoded), Verdict::Ok) = (&decoded, verdict) {
+            feed.push(&Accepted { event: decoded.event, payload_hash: hash, capped }, tick);
+            self.enter(tick);
+            self.last_entered = Some((tick, arrival_ms));
+        }
+        let (event, items) = decoded.map_or((None, None), |decoded| (Some(decoded.event), decoded.items));
+        let row = RecordRow {
+            verdict,
+            reason: reason.map(String::into_boxed_str),
+            topic: Arc::clone(&self.nameless),
+            partition: 0,
+            offset,
+            arrival_ms,
+            cut: cut_of(tick),
+            payload_hash: hash,
+            event,
+            capped,
+            items,
+            raw: (verdict == Verdict::Dead).then(|| raw.into()),
+        };
+        self.waiting.push(partition, row);
+        self.tally.push((partition, verdict));
+    }
+
+    fn decide(&self, decoded: Result<Decoded, String>, arrival_ms: i64) -> (Verdict, Option<String>, Option<Decoded>) {
+        match decoded {
+            Err(reason) => (Verdict::Dead, Some(reason), None),
+            Ok(decoded) => match self.gate.passage(decoded.event.event_time, arrival_ms) {
+                Passage::Ok => (Verdict::Ok, None, Some(decoded)),
+                Passage::Late => (Verdict::Late, None, Some(decoded)),
+                Passage::Dead(reason) => (Verdict::Dead, Some(reason), None),
+            },
+        }
+    }
+
+    fn hot_keys(&mut self, partition: usize) -> &mut HotKeys {
+        while self.hot_keys.len() <= partition {
+            self.hot_keys.push(HotKeys::default());
+        }
+        &mut self.hot_keys[partition]
+    }
+
+    fn enter(&mut self, tick: Tick) {
+        self.in_flight += 1;
+        match self.entered.back_mut() {
+            Some((last, records)) if *last >= tick => *records += 1,
+            _ => self.entered.push_back((tick, 1)),
+        }
+    }
+
+    /// Forgets the records that the frontier has passed.
+    pub fn passed(&mut self, frontier: Tick) {
+        while let Some((_, records)) = self.entered.front().filter(|(tick, _)| *tick < frontier) {
+            self.in_flight -= records;
+            self.entered.pop_front();
+        }
+    }
+
+    /// Whether reading must wait for the dataflow. Records that entered ahead of the input's own tick do not count:
+    /// only reading on can bring the frontier to them.
+    pub fn full(&self) -> bool {
+        self.in_flight >= IN_FLIGHT_RECORDS_MAX && self.entered.front().is_some_and(|(tick, _)| *tick < self.tick)
+    }
+
+    /// Records the freshness of what has been published up to a tick.
+    pub fn published(&mut self, readable: Option<Tick>) {
+        let Some(readable) = readable else { return };
+        while let Some((_, arrival_ms)) = self.unpublished.front().filter(|(tick, _)| *tick <= readable) {
+            self.status.freshness(self.clock.now_ms() - arrival_ms);
+            self.unpublished.pop_front();
+        }
+    }
+
+    /// The rows of all cuts up to this one.
+    pub fn take_through(&mut self, cut: Tick) -> Rows {
+        let chunks = self.waiting.take_through(cut);
+        Rows { partitions: self.partitions.clone(), chunks }
+    }
+
+    /// Where each partition stands once the rows taken are durable: at its first row that still waits, else where the
+    /// source is.
+    pub fn positions(&mut self, source: &dyn Source) -> Vec<(PartitionId, i64)> {
+        let sources = 0..self.partitions.len();
+        let mut positions: Vec<i64> = sources.map(|partition| source.position(partition)).collect();
+        for (partition, row) in self.waiting.chunks.iter().flat_map(|chunk| &chunk.rows) {
+            positions[*partition] = positions[*partition].min(row.offset);
+        }
+        self.closed_at.clone_from(&positions);
+        self.partitions.iter().cloned().zip(positions).collect()
+    }
+
+    fn has_moved(&self, source: &dyn Source) -> bool {
+        (0..self.partitions.len()).any(|index| self.closed_at.get(index) != Some(&source.position(index)))
+    }
+}
+
+/// What a row counts against the bounds on waiting records: its size in memory.
+fn waiting_bytes(row: &RecordRow) -> usize {
+    size_of::<RecordRow>()
+        + row.raw.as_ref().map_or(0, |raw| raw.len())
+        + row.items.as_ref().map_or(0, |items| items.len())
+        + row.reason.as_ref().map_or(0, |reason| reason.len())
+}
+
+/// Rows that wait for their cut, in chunks, so that closing a cut moves chunks and not rows: a row is large.
+#[derive(Default)]
+struct Waiting {
+    chunks: Vec<Chunk>,
+    /// Bytes of all rows that ever waited.
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Chunk {
+    cut_max: Tick,
+    /// With the index of their partition.
+    rows: Vec<(usize, RecordRow)>,
+}
+
+impl Waiting {
+    fn push(&mut self, partition: usize, row: RecordRow) {
+        self.bytes += waiting_bytes(&row);
+        if self.chunks.last().is_none_or(|chunk| chunk.rows.len() >= POLL_RECORDS_MAX) {
+            self.chunks.push(Chunk::default());
+        }
+        let chunk = self.chunks.last_mut().expect("just made");
+        chunk.cut_max = chunk.cut_max.max(row.cut);
+        chunk.rows.push((partition, row));
+    }
+
+    fn take_through(&mut self, cut: Tick) -> Vec<Vec<(usize, RecordRow)>> {
+        let mut taken = Vec::new();
+        for mut chunk in std::mem::take(&mut self.chunks) {
+            if chunk.cut_max <= cut {
+                taken.push(chunk.rows);
+                continue;
+            }
+            let early: Vec<_> = chunk.rows.extract_if(.., |(_, row)| row.cut <= cut).collect();
+            if !early.is_empty() {
+                taken.push(early);
+            }
+            self.chunks.push(chunk);
+        }
+        taken
+    }
+}
+
+/// Rows of a part, on their way to the committer.
+pub struct Rows {
+    partitions: Vec<PartitionId>,
+    chunks: Vec<Vec<(usize, RecordRow)>>,
+}
+
+impl Rows {
+    /// The rows with the names of their partitions, and the bytes that were counted for them. Off the worker's thread,
+    /// as it touches every row.
+    pub fn named(self) -> (Vec<RecordRow>, usize) {
+        let mut bytes = 0;
+        let mut rows = Vec::with_capacity(self.chunks.iter().map(Vec::len).sum());
+        for (partition, mut row) in self.chunks.into_iter().flatten() {
+            bytes += waiting_bytes(&row);
+            let id = &self.partitions[partition];
+            row.topic = Arc::clone(&id.topic);
+            row.partition = id.partition;
+            rows.push(row);
+        }
+        (rows, bytes)
+    }
+}

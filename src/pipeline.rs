@@ -1,0 +1,154 @@
+//! A run of the main job: claims the lake, recovers, starts the workers and the committer, and waits for their end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dataflows::params::Params;
+use schemas::Tick;
+use schemas::decode::Decoder;
+use schemas::ids::{IdHasher, IdKind};
+use schemas::symbols::Symbols;
+use schemas::units::HOUR_MS;
+
+use crate::clock::Clock;
+use crate::cuts::{self, CUT_MS, Cuts, RunError};
+use crate::gate::{Gate, HOT_KEY_TOUCHES};
+use crate::ledger::{LakeSettings, Ledger, State};
+use crate::live::Live;
+use crate::recovery;
+use crate::status::Status;
+use crate::telemetry::Health;
+use crate::worker::{self, Shared, SourceMaker};
+
+/// What to run.
+pub struct Plan {
+    /// Directory of the lake; made when absent.
+    pub lake: PathBuf,
+    /// What the lake is made with, or must have been made with.
+    pub settings: LakeSettings,
+    /// Whether records pass a gate: an import whose arrival is the moment of import has none.
+    pub gate: Gate,
+    /// Worker threads.
+    pub workers: usize,
+    /// The pace of commits.
+    pub commit_every: Duration,
+    /// Whether to take the lake over from a run that holds it.
+    pub take_over: bool,
+    /// Makes ids.
+    pub hasher: IdHasher,
+    /// The process's clock.
+    pub clock: Clock,
+}
+
+impl Plan {
+    /// The settings of a lake for a job with these.
+    pub fn settings(allowed_lateness_ms: Option<i64>, views: Params, hasher: &IdHasher) -> LakeSettings {
+        // A hash by the key, of nothing anybody sends: equal only where the key is.
+        let check = hasher.hash(IdKind::Login, "", b"bidstream id key check").to_bytes();
+        LakeSettings {
+            allowed_lateness_ms,
+            lateness_bound_ms: HOUR_MS,
+            cut_ms: CUT_MS,
+            hot_key_touches: u32::from(HOT_KEY_TOUCHES),
+            id_key_check: check.iter().map(|byte| format!("{byte:02x}")).collect(),
+            views,
+        }
+    }
+}
+
+/// A run under way.
+pub struct Run {
+    /// Progress, and the way to stop it.
+    pub cuts: Arc<Cuts>,
+    /// The published views.
+    pub live: Arc<Live>,
+    /// What was done so far.
+    pub status: Arc<Status>,
+    /// Whether it is ready: each part says for itself.
+    pub health: Health,
+    workers: Option<timely::communication::WorkerGuards<()>>,
+    committer: Option<JoinHandle<()>>,
+}
+
+/// Starts a run. `source` is told what the ledger knows and makes the sources of the workers.
+pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<Run, RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("bidstream-io")
+        .enable_all()
+        .build()
+        .expect("a thread can be started");
+    let symbols = Arc::new(Symbols::new());
+    let opened = Ledger::open(&plan.lake, &plan.settings, plan.take_over, &symbols);
+    let (ledger, state) = runtime.block_on(opened)?;
+    let committed = state.committed.unwrap_or(0);
+    let cuts = Arc::new(Cuts::new(plan.workers, plan.commit_every, committed));
+    let live = Arc::new(Live::new(plan.workers));
+    let status = Arc::new(Status::default());
+    let health = Health::new();
+    health.not_ready("recovery", "records of earlier runs are being loaded");
+    let (loader, recovered) = recovery::loading(state.load_to, committed, &state.resumes);
+    let (parts, closed) = cuts::parts();
+    let shared = Arc::new(Shared {
+        params: plan.settings.views.clone(),
+        gate: plan.gate,
+        clock: plan.clock,
+        cuts: Arc::clone(&cuts),
+        live: Arc::clone(&live),
+        status: Arc::clone(&status),
+        health: health.clone(),
+        recovered,
+        decoder: {
+            let (hasher, symbols) = (plan.hasher, Arc::clone(&symbols));
+            Box::new(move || Decoder::new(hasher.clone(), Arc::clone(&symbols)))
+        },
+        source: source(&state),
+    });
+    let committer = {
+        let (cuts, status) = (Arc::clone(&cuts), Arc::clone(&status));
+        std::thread::Builder::new().name("bidstream-commit".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                match loader.load(&ledger).await {
+                    Ok(()) => cuts::commit_parts(cuts, ledger, closed, symbols, status).await,
+                    Err(error) => cuts.fail(error.into()),
+                }
+            });
+        })
+    };
+    let workers = timely::execute(timely::Config::process(plan.workers), move |worker| {
+        worker::run(worker, &shared, parts.clone());
+    });
+    Ok(Run {
+        cuts,
+        live,
+        status,
+        health,
+        workers: Some(workers.expect("threads can be started")),
+        committer: Some(committer.expect("a thread can be started")),
+    })
+}
+
+impl Run {
+    /// Whether the workers have left.
+    pub fn is_over(&self) -> bool {
+        self.committer.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for the end of the run: its last durable cut, or why it ended early.
+    pub fn wait(mut self) -> Result<Tick, RunError> {
+        let mut panicked = false;
+        if let Some(workers) = self.workers.take() {
+            panicked |= workers.join().into_iter().any(|result| result.is_err());
+        }
+        if let Some(committer) = self.committer.take() {
+            panicked |= committer.join().is_err();
+        }
+        match self.cuts.take_failure() {
+            Some(error) => Err(error),
+            None if panicked => Err(RunError::Panicked),
+            None => Ok(self.cuts.committed()),
+        }
+    }
+}
