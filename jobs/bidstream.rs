@@ -1,1 +1,73 @@
-fn main() {}
+//! `bidstream`: the one binary. Each subcommand is wiring: it reads its arguments, calls the library and prints.
+
+mod demo;
+mod produce;
+mod run;
+mod service;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bidstream::telemetry::LogFormat;
+use clap::{Parser, Subcommand};
+
+/// The ad event stream in, decisions out: exact attribution from Kafka to Delta tables and SQL.
+#[derive(Parser)]
+#[command(name = "bidstream", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    /// How log lines are written to standard error; BIDSTREAM_LOG sets what is logged (as `info`, `bidstream=debug`).
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bidstream demo                                        see it work; needs no broker
+  bidstream run jobs/attribution.yaml                   the main job, until SIGTERM
+  bidstream import clicks.csv --mapping clicks.yaml --lake ./lake
+  bidstream sql --lake ./lake \"SELECT channel, sum(credit_ppm) FROM credits WHERE model = 'last' GROUP BY 1\"
+  bidstream audit --lake ./lake --all                   recompute every view by its SQL and compare";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Generate plausible traffic, attribute it, and answer five questions. Run again on its lake, it goes on.
+    Demo(demo::Demo),
+    /// Run a job until SIGTERM or SIGINT; then drain, commit and exit 0.
+    #[command(after_help = run::EXIT_CODES)]
+    Run(run::Run),
+    /// Check a job file and say what it means.
+    Check(run::Check),
+    /// Produce generated events to a Kafka topic.
+    Generate(produce::Generate),
+}
+
+/// The secret of the id hashes, for the subcommands that make ids.
+#[derive(clap::Args)]
+struct IdKey {
+    /// File with the secret of the id hashes; else the variable BIDSTREAM_ID_KEY, else the documented demo key.
+    #[arg(long, value_name = "FILE")]
+    id_key_file: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = bidstream::telemetry::init_logs(cli.log_format) {
+        eprintln!("error: {error}");
+        return ExitCode::from(run::EXIT_USAGE);
+    }
+    let done = match cli.command {
+        Command::Demo(demo) => demo.run(),
+        Command::Run(run) => return run.run(),
+        Command::Check(check) => return check.run(),
+        Command::Generate(generate) => generate.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `bidstream demo`: generated traffic through the real gate, ledger and dataflow, then five questions.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bidstream::clock::Clock;
+use bidstream::config;
+use bidstream::gate::Gate;
+use bidstream::generator::{Generator, GeneratorPlan, GeneratorSource, SEED_DEFAULT, USERS_DEFAULT};
+use bidstream::pipeline::{self, Plan, Run};
+use bidstream::source::Source;
+use bidstream::source::kafka::KafkaConfig;
+use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, produce};
+use dataflows::params::Params;
+use schemas::Tick;
+use schemas::table::Verdict;
+use schemas::units::DAY_MS;
+use schemas::wire::Encoding;
+
+use crate::{run, service};
+
+/// See it work.
+#[derive(clap::Args)]
+#[command(after_help = "\
+The events are generated (seeded, plausible, not real): ten days of history as fast as it goes, then, unless --exit is
+given, live traffic until Ctrl-C. Run again on the same lake, it goes on. With --brokers every event goes through that
+Kafka first, and arrives now.")]
+pub struct Demo {
+    /// Events of history.
+    #[arg(long, default_value_t = 100_000)]
+    events: u64,
+    /// Directory of the lake.
+    #[arg(long, default_value = "./demo-lake")]
+    lake: PathBuf,
+    /// Send the events through this Kafka: host:port, several with commas between.
+    #[arg(long)]
+    brokers: Option<String>,
+    /// The topic of --brokers; made where it is missing.
+    #[arg(long, default_value = "bidstream-demo")]
+    topic: String,
+    /// Exit after the answers, without live traffic.
+    #[arg(long)]
+    exit: bool,
+    /// Worker threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
+}
+
+const HISTORY_MS: i64 = 10 * DAY_MS;
+const LIVE_PER_SECOND: f64 = 500.0;
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// The questions and their SQL, each headed by a comment.
+const QUESTIONS: &str = include_str!("questions.sql");
+
+impl Demo {
+    /// Runs the demo.
+    pub fn run(self) -> anyhow::Result<()> {
+        let clock = Clock::system();
+        let hasher = config::id_hasher(None)?;
+        let allowed_lateness_ms = config::Lateness::default().ms();
+        let plan = |workers| Plan {
+            lake: self.lake.clone(),
+            settings: Plan::settings(allowed_lateness_ms, Params::default(), &hasher),
+            gate: Gate { allowed_lateness_ms },
+            workers,
+            commit_every: COMMIT_EVERY,
+            take_over: false,
+            hasher: hasher.clone(),
+            clock: clock.clone(),
+        };
+        println!("Generated traffic (not real) into the lake {}.", self.lake.display());
+        // History first; it ends by itself, so that the questions see all of it.
+        self.history(plan(self.workers.into()), &clock)?;
+        self.answer()?;
+        if !self.exit {
+            println!("Live traffic now, {LIVE_PER_SECOND} events a second, until Ctrl-C (--exit leaves here).");
+            self.live(plan(self.workers.into()), &clock)?;
+        }
+        println!("Ask for yourself: bidstream sql --lake {}", self.lake.display());
+        Ok(())
+    }
+
+    fn history(&self, plan: Plan, clock: &Clock) -> anyhow::Result<()> {
+        match &self.brokers {
+            None => self.finish(self.generate(plan, clock, self.events, None)?),
+            Some(brokers) => {
+                let mut generator = Generator::new(clock.now_ms() as u64, 0, USERS_DEFAULT);
+                let records = (0..self.events).map(|index| {
+                    let record = generator.record(index, clock.now_ms());
+                    (Some(record.key.clone().into_bytes()), record.encode(Encoding::Protobuf))
+                });
+                let progress = |sent| eprintln!("{sent} of {} events are on their way to Kafka", self.events);
+                produce(brokers, &BTreeMap::new(), &self.topic, PARTITIONS_DEFAULT, records, progress)?;
+                let run = self.read_topic(plan, brokers)?;
+                // The topic is read once as many records came as were sent; then stop.
+                self.watch(&run, |run| run.status.records_all() >= self.events);
+                run.cuts.stop();
+                self.finish(run)
+            }
+        }
+    }
+
+    fn live(&self, plan: Plan, clock: &Clock) -> anyhow::Result<()> {
+        let run = match &self.brokers {
+            None => self.generate(plan, clock, 0, Some(LIVE_PER_SECOND))?,
+            Some(brokers) => {
+                let run = self.read_topic(plan, brokers)?;
+                let (brokers, topic, cuts) = (brokers.clone(), self.topic.clone(), run.cuts.clone());
+                let clock = clock.clone();
+                std::thread::spawn(move || {
+                    let mut generator = Generator::new(clock.now_ms() as u64, 1, USERS_DEFAULT);
+                    let started = Instant::now();
+                    let records = (0..).map_while(|index| {
+                        let due = Duration::from_secs_f64(index as f64 / LIVE_PER_SECOND);
+                        std::thread::sleep(due.saturating_sub(started.elapsed()));
+                        let record = generator.record(index, clock.now_ms());
+                        let record = (Some(record.key.clone().into_bytes()), record.encode(Encoding::Protobuf));
+                        (!cuts.stopping()).then_some(record)
+                    });
+                    if let Err(error) = produce(&brokers, &BTreeMap::new(), &topic, PARTITIONS_DEFAULT, records, |_| {})
+                    {
+                        tracing::error!(%error, "live traffic stopped");
+                    }
+                });
+                run
+            }
+        };
+        let served = service::serve(&run, None)?;
+        self.watch(&run, |_| false);
+        drop(served);
+        self.finish(run)
+    }
+
+    fn generate(&self, plan: Plan, clock: &Clock, history_events: u64, live: Option<f64>) -> anyhow::Result<Run> {
+        let clock = clock.clone();
+        let generator = GeneratorPlan {
+            seed: SEED_DEFAULT,
+            users: USERS_DEFAULT,
+            history_events,
+            history_ms: HISTORY_MS,
+            live_per_second: live,
+        };
+        Ok(pipeline::start(plan, move |state| {
+            let (resumes, committed) = (state.resumes.clone(), state.committed.unwrap_or(0));
+            Box::new(move |worker, workers| {
+                let at = (worker, workers);
+                let source = GeneratorSource::new(&generator, at, &resumes, committed, clock.clone());
+                Ok(Box::new(source) as Box<dyn Source>)
+            })
+        })?)
+    }
+
+    fn read_topic(&self, plan: Plan, brokers: &str) -> anyhow::Result<Run> {
+        let topics = BTreeMap::from([(self.topic.clone(), Encoding::Protobuf)]);
+        let brokers = brokers.to_owned();
+        let config = KafkaConfig { brokers, topics, properties: BTreeMap::new(), timing: Default::default() };
+        let clock = plan.clock.clone();
+        Ok(pipeline::start(plan, move |state| run::sources(config, state, clock))?)
+    }
+
+    /// Shows the status line until the run is over or `enough` says so.
+    fn watch(&self, run: &Run, enough: impl Fn(&Run) -> bool) {
+        let (mut shown, mut records) = (Instant::now(), run.status.records_all());
+        while !run.is_over() && !enough(run) {
+            std::thread::sleep(Duration::from_millis(50));
+            if shown.elapsed() >= STATUS_EVERY {
+                let now = run.status.records_all();
+                let rate = (now - records) as f64 / shown.elapsed().as_secs_f64();
+                (shown, records) = (Instant::now(), now);
+                eprintln!("{}", status_line(run, rate));
+            }
+        }
+    }
+
+    fn finish(&self, run: Run) -> anyhow::Result<()> {
+        self.watch(&run, |_| false);
+        let status = run.status.clone();
+        run.wait()?;
+        let count = |verdict| status.records(verdict);
+        println!(
+            "{} records: {} accepted, {} late, {} dead letters; {} rows written.",
+            status.records_all(),
+            count(Verdict::Ok),
+            count(Verdict::Late),
+            count(Verdict::Dead),
+            status.rows_written()
+        );
+        Ok(())
+    }
+
+    fn answer(&self) -> anyhow::Result<()> {
+        for question in QUESTIONS.split_inclusive(';').map(str::trim).filter(|text| !text.is_empty()) {
+            let (title, query) = question.split_once('\n').unwrap_or(("", question));
+            println!("\n{}", title.trim_start_matches("-- "));
+            let _ = query;
+        }
+        println!();
+        Ok(())
+    }
+}
+
+fn status_line(run: &Run, rate: f64) -> String {
+    let (installs, credits) = run.live.totals().map_or((0, 0), |totals| (totals.installs(), totals.credits()));
+    // While history is read, arrivals are of the past: then the time that views have reached says more.
+    let fresh = match (run.status.freshness_ms(), run.live.tick()) {
+        (fresh_ms, _) if fresh_ms < 60_000 => format!("fresh within {fresh_ms} ms"),
+        (_, Some(tick)) => format!("views as of {}", time(tick)),
+        (_, None) => "recovering".to_owned(),
+    };
+    format!(
+        "{rate:>8.0} events/s | {} records | {installs} installs, {credits} credits readable | {fresh} | {} rows written",
+        run.status.records_all(),
+        run.status.rows_written(),
+    )
+}
+
+fn time(tick: Tick) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(tick as i64).unwrap_or_default();
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}

@@ -1,0 +1,122 @@
+//! `bidstream generate`: generated events to a Kafka topic.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bidstream::clock::Clock;
+use bidstream::generator::{Generator, SEED_DEFAULT, USERS_DEFAULT};
+use bidstream::source::kafka::produce::{Delivered, PARTITIONS_DEFAULT, Producer, ensure_topic};
+use clap::ValueEnum;
+use schemas::wire::Encoding;
+
+/// Produce generated events.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  bidstream generate --events 1000000 --brokers 127.0.0.1:9092
+  bidstream generate --events 60000 --rate 1000 --topic site-events --encoding json --brokers 127.0.0.1:9092")]
+pub struct Generate {
+    /// Number of records.
+    #[arg(long)]
+    events: u64,
+    /// Kafka's bootstrap servers: host:port, several with commas between.
+    #[arg(long)]
+    brokers: String,
+    /// Topic; made with stamps by the log where it is missing.
+    #[arg(long, default_value = "ad-events")]
+    topic: String,
+    /// Partitions of a topic that is made.
+    #[arg(long, default_value_t = PARTITIONS_DEFAULT)]
+    partitions: i32,
+    /// How events are encoded.
+    #[arg(long, value_enum, default_value_t = EncodingName::Protobuf)]
+    encoding: EncodingName,
+    /// Records a second; as fast as possible unless given.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Another seed gives other events; the same gives the same events (but for their times).
+    #[arg(long, default_value_t = SEED_DEFAULT)]
+    seed: u64,
+    /// Number of people.
+    #[arg(long, default_value_t = USERS_DEFAULT)]
+    users: u64,
+    /// Write where each record went, as lines of partition,offset,payload_hash.
+    #[arg(long, value_name = "FILE")]
+    delivered: Option<PathBuf>,
+}
+
+/// The encodings by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum EncodingName {
+    /// One JSON object a record.
+    Json,
+    /// One `bidstream.v1.Event` a record.
+    Protobuf,
+}
+
+impl From<EncodingName> for Encoding {
+    fn from(name: EncodingName) -> Encoding {
+        match name {
+            EncodingName::Json => Encoding::Json,
+            EncodingName::Protobuf => Encoding::Protobuf,
+        }
+    }
+}
+
+/// How often progress is told.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How long the broker may take for what is still on its way at the end.
+pub const FLUSH_MAX: Duration = Duration::from_secs(60);
+/// Records between two looks at the time and at what was delivered.
+const BATCH: u64 = 500;
+
+impl Generate {
+    /// Produces the events.
+    pub fn run(self) -> anyhow::Result<()> {
+        let mut list = match &self.delivered {
+            Some(path) => {
+                let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+                Some(std::io::BufWriter::new(file))
+            }
+            None => None,
+        };
+        let properties = Default::default();
+        ensure_topic(&self.brokers, &properties, &self.topic, self.partitions)?;
+        let producer = Producer::new(&self.brokers, &properties, &self.topic, list.is_some())?;
+        let mut generator = Generator::new(self.seed, 0, self.users);
+        let (clock, started, mut told) = (Clock::system(), Instant::now(), Instant::now());
+        for index in 0..self.events {
+            let record = generator.record(index, clock.now_ms());
+            let key = (!record.key.is_empty()).then_some(record.key.as_bytes());
+            producer.send(key, &record.encode(self.encoding.into()))?;
+            if index % BATCH == 0 {
+                note(&producer, &mut list)?;
+            }
+            if told.elapsed() >= PROGRESS_EVERY {
+                told = Instant::now();
+                let rate = index as f64 / started.elapsed().as_secs_f64();
+                eprintln!("{index} of {} records sent, {rate:.0} a second", self.events);
+            }
+            if let Some(rate) = self.rate {
+                let due = Duration::from_secs_f64((index + 1) as f64 / rate);
+                std::thread::sleep(due.saturating_sub(started.elapsed()));
+            }
+        }
+        producer.flush(FLUSH_MAX)?;
+        note(&producer, &mut list)?;
+        eprintln!("{} records are in topic {}", producer.acknowledged(), self.topic);
+        Ok(())
+    }
+}
+
+fn note(producer: &Producer, list: &mut Option<impl Write>) -> anyhow::Result<()> {
+    let Some(file) = list else { return Ok(()) };
+    for Delivered { partition, offset, hash } in producer.take_delivered() {
+        let hex: String = hash.0.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(file, "{partition},{offset},{hex}")?;
+    }
+    file.flush()?;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! What every long run has around it: signals that stop it, the HTTP endpoints, and the word of whether it is ready.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bidstream::cuts::Cuts;
+use bidstream::pipeline::Run;
+use bidstream::telemetry::{self, Health, Server};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Serves a run; dropping it ends the endpoints.
+pub struct Service {
+    _server: Option<Server>,
+    _runtime: Runtime,
+}
+
+/// How often readiness is looked at.
+const READY_EVERY: Duration = Duration::from_millis(200);
+
+/// Stops the run on SIGTERM or SIGINT, and serves `/metrics`, `/healthz` and `/readyz` where an address is given.
+pub fn serve(run: &Run, http: Option<SocketAddr>) -> anyhow::Result<Service> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let server = match http {
+        None => None,
+        Some(address) => {
+            let server =
+                telemetry::serve(runtime.handle(), address, run.health.clone(), telemetry::install_metrics()?)?;
+            tracing::info!(address = %server.address, "serving /metrics /healthz /readyz");
+            Some(server)
+        }
+    };
+    runtime.spawn(stop_on_signal(Arc::clone(&run.cuts)));
+    runtime.spawn(watch(Arc::clone(&run.cuts), run.health.clone()));
+    Ok(Service { _server: server, _runtime: runtime })
+}
+
+async fn stop_on_signal(cuts: Arc<Cuts>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return tracing::error!("signals cannot be received: only SIGKILL will stop this process");
+    };
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+    }
+    cuts.stop();
+}
+
+/// A store that has fallen behind makes the process not ready: reading waits for it.
+async fn watch(cuts: Arc<Cuts>, health: Health) {
+    loop {
+        if cuts.full() {
+            health.not_ready("ledger", "records wait for a commit: the store has fallen behind, reading has stopped");
+        } else {
+            health.ready("ledger");
+        }
+        tokio::time::sleep(READY_EVERY).await;
+    }
+}

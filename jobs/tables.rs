@@ -1,0 +1,120 @@
+//! `bidstream sql`, `audit` and `describe`: what analysts use.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use bidstream::{config, sql};
+use dataflows::params::Params;
+use schemas::ids::IdHasher;
+
+use crate::IdKey;
+
+/// Query a lake.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  bidstream sql --lake ./lake \"SELECT * FROM installs LIMIT 5\"
+  bidstream sql --lake ./lake --format csv --file report.sql > report.csv
+  bidstream sql --lake ./lake --as-of 2026-11-01T12:00:00Z \"SELECT count(*) FROM credits\"
+  bidstream sql --lake ./lake                 a prompt; \\? lists its commands
+Tables: events, late_events, dead_letters, costs, installs, credits, installs_changes, credits_changes, records, symbols;
+the schema `raw` has the same with symbols and times as the integers that the files hold.")]
+pub struct Sql {
+    /// Directory of the lake.
+    #[arg(long)]
+    lake: PathBuf,
+    /// The query; without one, --file, standard input or a prompt.
+    query: Option<String>,
+    /// Read the statements from a file.
+    #[arg(long, conflicts_with = "query")]
+    file: Option<PathBuf>,
+    /// Show the tables as they were at a cut: ms since the epoch or RFC 3339.
+    #[arg(long, value_name = "CUT")]
+    as_of: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = sql::Format::Table)]
+    format: sql::Format,
+    #[command(flatten)]
+    id_key: IdKey,
+}
+
+/// Audit views.
+#[derive(clap::Args)]
+pub struct Audit {
+    /// Directory of the lake.
+    #[arg(long)]
+    lake: PathBuf,
+    /// The views; none means all.
+    views: Vec<String>,
+    /// All views.
+    #[arg(long, conflicts_with = "views")]
+    all: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = sql::Format::Table)]
+    format: sql::Format,
+}
+
+/// Describe views.
+#[derive(clap::Args)]
+pub struct Describe {
+    /// The view; none lists all.
+    view: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = sql::Format::Table)]
+    format: sql::Format,
+}
+
+impl Sql {
+    /// Runs the query, the file, standard input, or a prompt.
+    pub fn run(self) -> anyhow::Result<()> {
+        let hasher = config::id_hasher(self.id_key.id_key_file.as_deref())?;
+        let Sql { lake, query, file, as_of, format, .. } = self;
+        runtime()?.block_on(sql::run(sql::SqlOptions { lake, query, file, as_of, format }, &hasher))?;
+        Ok(())
+    }
+}
+
+impl Audit {
+    /// Audits; the answer is the process's exit code.
+    pub fn run(self) -> ExitCode {
+        let Audit { lake, views, format, .. } = self;
+        let options = sql::audit::AuditOptions { lake, views, format };
+        let clean = runtime().and_then(|runtime| {
+            Ok(runtime.block_on(sql::audit::run(&options, std::io::stdout().lock()))?)
+        });
+        match clean {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(1),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+impl Describe {
+    /// Describes.
+    pub fn run(self) -> anyhow::Result<()> {
+        let (view, params) = (self.view.as_deref(), Params::default());
+        runtime()?.block_on(sql::describe::run(view, &params, self.format, std::io::stdout().lock()))?;
+        Ok(())
+    }
+}
+
+/// Prints one query as a table.
+pub fn query(lake: &Path, query: &str, hasher: &IdHasher) -> anyhow::Result<()> {
+    let options = sql::SqlOptions {
+        lake: lake.to_owned(),
+        query: Some(query.to_owned()),
+        file: None,
+        as_of: None,
+        format: sql::Format::Table,
+    };
+    runtime()?.block_on(sql::run(options, hasher))?;
+    Ok(())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
