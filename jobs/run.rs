@@ -12,6 +12,7 @@ use bidstream::ledger::{LedgerError, State};
 use bidstream::pipeline::{self, Plan};
 use bidstream::source::Source;
 use bidstream::source::kafka::{KafkaConfig, KafkaSource};
+use bidstream::telemetry;
 use bidstream::worker::SourceMaker;
 
 use crate::service;
@@ -67,8 +68,12 @@ impl Run {
         let job = Job::read(&self.job)?;
         let (plan, kafka) = (plan(&job, self.take_over)?, kafka(&job));
         let clock = plan.clock.clone();
+        let http = match job.http {
+            Some(address) => Some((address, telemetry::install_metrics()?)),
+            None => None,
+        };
         let run = pipeline::start(plan, move |state| sources(kafka, state, clock))?;
-        let served = service::serve(&run, job.http)?;
+        let served = service::serve(&run, http)?;
         let cut = run.wait()?;
         drop(served);
         tracing::info!(cut, "drained and committed");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bidstream::cuts::Cuts;
 use bidstream::pipeline::Run;
 use bidstream::telemetry::{self, Health, Server};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,13 +21,14 @@ pub struct Service {
 const READY_EVERY: Duration = Duration::from_millis(200);
 
 /// Stops the run on SIGTERM or SIGINT, and serves `/metrics`, `/healthz` and `/readyz` where an address is given.
-pub fn serve(run: &Run, http: Option<SocketAddr>) -> anyhow::Result<Service> {
+///
+/// What the run counted before the first call of [`telemetry::install_metrics`] is not told, so that comes first.
+pub fn serve(run: &Run, http: Option<(SocketAddr, PrometheusHandle)>) -> anyhow::Result<Service> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let server = match http {
         None => None,
-        Some(address) => {
-            let server =
-                telemetry::serve(runtime.handle(), address, run.health.clone(), telemetry::install_metrics()?)?;
+        Some((address, metrics)) => {
+            let server = telemetry::serve(runtime.handle(), address, run.health.clone(), metrics)?;
             tracing::info!(address = %server.address, "serving /metrics /healthz /readyz");
             Some(server)
         }

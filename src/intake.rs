@@ -15,6 +15,7 @@ use crate::cuts::{Cuts, GRID_MS, cut_of};
 use crate::gate::{Gate, HotKeys, Passage};
 use crate::source::{Arrived, PartitionId, Payload, Progress, Source, SourceError};
 use crate::status::{RecordCounters, Status};
+use crate::telemetry::{Health, name};
 use crate::worker::Shared;
 
 /// Records that a poll may hand over: enough to amortise a step of the dataflow, few enough to keep it short.
@@ -171,6 +172,21 @@ impl<'a> Intake<'a> {
         match self.entered.back_mut() {
             Some((last, records)) if *last >= tick => *records += 1,
             _ => self.entered.push_back((tick, 1)),
+        }
+    }
+
+    /// Tells metrics and readiness how it stands with the source.
+    pub fn tell(&self, source: &dyn Source, health: &Health) {
+        let standing = source.standing();
+        match standing.trouble {
+            Some(trouble) => health.not_ready("source", trouble),
+            None => health.ready("source"),
+        }
+        for (id, lag) in self.partitions.iter().zip(standing.lag_records) {
+            if let Some(lag) = lag {
+                let (topic, partition) = (id.topic.to_string(), id.partition.to_string());
+                metrics::gauge!(name::LAG, "topic" => topic, "partition" => partition).set(lag as f64);
+            }
         }
     }
 

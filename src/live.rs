@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use dataflows::catalogue::Outputs;
-use operators::shared::SharedKeyBatch;
+use operators::shared::{SharedKeyBatch, SharedValBatch};
 use operators::{Hub, Publisher, arrange_keys_shared};
-use schemas::Tick;
-use schemas::view::{Method, Model};
+use schemas::view::{CreditRow, InstallRow, Method, Model};
+use schemas::{EventKey, Tick};
 use serde::{Deserialize, Serialize};
 
 /// What `totals` counts.
@@ -44,12 +44,24 @@ impl Live {
         let credits = outputs.credits.clone().map(|row| Total::Credits(row.model));
         let mut publisher = self.hub.publisher(worker);
         publisher.register("totals", arrange_keys_shared(installs.concat(credits), "Totals").trace);
+        publisher.register("installs", outputs.installs_by_key.trace.clone());
+        publisher.register("credits", outputs.credits_by_key.trace.clone());
         publisher
     }
 
     /// The tick that readers see now; none before all workers have published.
     pub fn tick(&self) -> Option<Tick> {
         self.hub.snapshot().map(|snapshot| snapshot.tick())
+    }
+
+    /// The number of updates that each published arrangement holds, over all workers.
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
+        let Some(snapshot) = self.hub.snapshot() else { return Vec::new() };
+        let installs = self.hub.view::<SharedValBatch<EventKey, InstallRow, Tick, isize>>("installs");
+        let credits = self.hub.view::<SharedValBatch<EventKey, CreditRow, Tick, isize>>("credits");
+        let installs = installs.map(|view| ("installs", snapshot.updates(view)));
+        let credits = credits.map(|view| ("credits", snapshot.updates(view)));
+        installs.into_iter().chain(credits).collect()
     }
 
     /// The counts as of the tick that readers see now.

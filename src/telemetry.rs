@@ -4,6 +4,7 @@
 //! `metrics::counter!(name::ROWS_WRITTEN, "table" => "records").increment(n)`; without [`install_metrics`] that is free.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -119,6 +120,7 @@ pub fn init_logs(format: LogFormat) -> Result<(), TelemetryError> {
     let filter = std::env::var(LOG_ENV).unwrap_or_else(|_| LOG_DEFAULT.to_owned());
     let filter = EnvFilter::builder().parse(filter).map_err(|error| TelemetryError::Filter(error.to_string()))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
     let started = match format {
         LogFormat::Human => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

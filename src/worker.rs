@@ -26,6 +26,8 @@ use crate::source::{Source, SourceError};
 use crate::status::Status;
 use crate::telemetry::{Health, name};
 
+/// How often metrics and readiness are told what is asked for, not counted.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a worker sleeps when nothing comes.
 const IDLE: Duration = Duration::from_millis(1);
 
@@ -147,6 +149,7 @@ impl Running<'_> {
         let mut intake = Intake::new(shared, &*source);
         let mut closed = cuts.announced();
         let mut last_tick = intake.tick;
+        let mut told: Option<Instant> = None;
         while !cuts.stopping() && !cuts.has_failed() {
             let frontier = self.frontier(intake.tick);
             intake.passed(frontier);
@@ -167,6 +170,11 @@ impl Running<'_> {
             intake.published(self.publisher.publish());
             if self.index == 0 {
                 cuts.announce_if_due(self.frontier(intake.tick));
+            }
+            if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                told = Some(Instant::now());
+                intake.tell(&*source, &shared.health);
+                self.tell();
             }
             if cuts.announced() > closed {
                 closed = cuts.announced();
@@ -218,6 +226,16 @@ impl Running<'_> {
     /// The tick up to which all workers are done, at most this worker's own.
     fn frontier(&self, tick: Tick) -> Tick {
         self.probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(tick))
+    }
+
+    /// Tells the metrics what cheap questions answer.
+    fn tell(&self) {
+        if self.index == 0 {
+            metrics::gauge!(name::FRONTIER).set(self.frontier(0) as f64);
+            for (arrangement, updates) in self.shared.live.sizes() {
+                metrics::gauge!(name::ARRANGEMENT, "arrangement" => arrangement).set(updates as f64);
+            }
+        }
     }
 
     /// Hands over everything up to a cut.

@@ -31,7 +31,7 @@ use self::client::{Context, Limit};
 pub use self::follow::BEHIND_MS_MAX;
 use self::follow::Follow;
 use self::probe::{Answer, Findings, Prober};
-use super::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
+use super::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError, Standing};
 use crate::clock::Clock;
 
 /// A partition whose last arrival is further ahead of the frontier than this is not polled.
@@ -218,11 +218,6 @@ impl KafkaSource {
             }
         }
         Ok(source)
-    }
-
-    /// The ids of the topics, as far as the brokers have told them. The ledger keeps them.
-    pub fn topic_ids(&self) -> BTreeMap<String, String> {
-        self.topics.iter().filter_map(|topic| Some((topic.name.to_string(), topic.id.clone()?))).collect()
     }
 
     /// What there is to see.
@@ -572,6 +567,21 @@ impl Source for KafkaSource {
 
     fn partitions(&self) -> &[PartitionId] {
         &self.ids
+    }
+
+    /// As far as the brokers have told them.
+    fn topic_ids(&self) -> BTreeMap<String, String> {
+        self.topics.iter().filter_map(|topic| Some((topic.name.to_string(), topic.id.clone()?))).collect()
+    }
+
+    fn standing(&self) -> Standing {
+        let status = self.status();
+        let trouble = status.last_error.filter(|_| !status.connected);
+        let unknown = || "the brokers have not answered yet".to_owned();
+        Standing {
+            trouble: (!status.connected).then(|| trouble.unwrap_or_else(unknown)),
+            lag_records: status.partitions.iter().map(|partition| partition.lag).collect(),
+        }
     }
 
     fn position(&self, partition: usize) -> i64 {

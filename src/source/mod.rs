@@ -74,6 +74,15 @@ pub struct Progress {
     pub finished: bool,
 }
 
+/// How it stands with a source, for metrics and readiness.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Why nothing can be read at present; none where all is well.
+    pub trouble: Option<String>,
+    /// Offsets between each partition's position and its end, where known, in the order of [`Source::partitions`].
+    pub lag_records: Vec<Option<i64>>,
+}
+
 /// A sequence of records that a worker reads.
 pub trait Source {
     /// Hands over at most about `records_max` records. Partitions whose last arrival is far ahead of `frontier` (the
@@ -90,6 +99,11 @@ pub trait Source {
 
     /// The next offset to read of a partition; it also moves where the log has offsets without records.
     fn position(&self, partition: usize) -> i64;
+
+    /// How it stands. Asked about once a second.
+    fn standing(&self) -> Standing {
+        Standing::default()
+    }
 
     /// The ids that the log gives to the topics read, by name, where it gives any: a topic made anew has another.
     fn topic_ids(&self) -> BTreeMap<String, String> {
