@@ -23,6 +23,8 @@ pub struct Definition {
     pub name: &'static str,
     /// The question that it answers.
     pub question: &'static str,
+    /// The columns that its rows are unique by.
+    pub key: &'static [&'static str],
     /// Raised when the dataflow's results change though the SQL's do not.
     pub code: u32,
     /// The views and tables that its SQL reads.
@@ -42,6 +44,7 @@ static DEFINITIONS: [Definition; 6] = [
     Definition {
         name: "events",
         question: "What happened: which accepted records stand, each event once and none that was withdrawn?",
+        key: &["tenant", "subject", "event_id", "event_time"],
         code: 1,
         reads: &["records"],
         maintained: false,
@@ -50,6 +53,7 @@ static DEFINITIONS: [Definition; 6] = [
     Definition {
         name: "late_events",
         question: "What came after the allowed lateness?",
+        key: &["topic", "partition", "offset"],
         code: 1,
         reads: &["records"],
         maintained: false,
@@ -58,6 +62,7 @@ static DEFINITIONS: [Definition; 6] = [
     Definition {
         name: "dead_letters",
         question: "What could not be read, and why?",
+        key: &["topic", "partition", "offset"],
         code: 1,
         reads: &["records"],
         maintained: false,
@@ -66,6 +71,7 @@ static DEFINITIONS: [Definition; 6] = [
     Definition {
         name: "costs",
         question: "What did media cost by hour, source, campaign and ad group?",
+        key: &["tenant", "source", "campaign", "ad_group", "hour"],
         code: 1,
         reads: &["events"],
         maintained: false,
@@ -74,6 +80,7 @@ static DEFINITIONS: [Definition; 6] = [
     Definition {
         name: "installs",
         question: "Which touch led to each install, how surely, and which path did it freeze?",
+        key: &["tenant", "subject", "event_id", "event_time"],
         code: 1,
         reads: &["events"],
         maintained: true,
@@ -82,6 +89,16 @@ static DEFINITIONS: [Definition; 6] = [
     Definition {
         name: "credits",
         question: "What did each touch earn of each conversion, under six models of credit at once?",
+        key: &[
+            "tenant",
+            "subject",
+            "event_id",
+            "event_time",
+            "model",
+            "touch_subject",
+            "touch_event_id",
+            "touch_event_time",
+        ],
         code: 1,
         reads: &["events", "installs"],
         maintained: true,

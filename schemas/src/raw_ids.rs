@@ -67,10 +67,6 @@ impl IdHasher {
 
     /// The id of the click that an install referrer names: its click id parameter (`gclid=…`), else all of it.
     pub fn referrer(&self, tenant: &str, raw: &str) -> ClickId {
-        let raw = raw.trim();
-        if raw.is_empty() {
-            return ClickId::NONE;
-        }
         let query = raw.split_once('?').map_or(raw, |(_, query)| query);
         let query = query.split('#').next().unwrap_or_default();
         for name in CLICK_PARAMETERS {

@@ -1,8 +1,8 @@
 //! The wire form of events: what producers send, as JSON or Protobuf.
 //!
 //! `proto/bidstream.proto` is the one definition: from it come the types, and the JSON form of each field follows from
-//! its Protobuf type. Both are tolerant here: unknown fields are ignored, missing ones are empty. What an event needs is
-//! checked in one place for both, by [`crate::decode`].
+//! its Protobuf type ([`json`]). Both are tolerant here: unknown fields are ignored, missing ones are empty. What an
+//! event needs is checked in one place for both, by [`crate::decode`].
 
 mod json;
 

@@ -38,7 +38,7 @@ use super::finished;
 /// The app id under which a log carries the writer's epoch.
 pub(super) const EPOCH: &str = "bidstream/epoch";
 /// The app id under which a log carries its last cut.
-pub(super) const CUT: &str = "bidstream/cut";
+pub(crate) const CUT: &str = "bidstream/cut";
 
 /// Log entries between two checkpoints: an open reads at most about this many of them.
 const CHECKPOINT_COMMITS: u64 = 100;

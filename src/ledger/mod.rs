@@ -30,8 +30,8 @@ mod error;
 mod file;
 pub mod lake;
 mod load;
-mod log;
-mod sink;
+pub(crate) mod log;
+pub(crate) mod sink;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! A sink of one view: its Delta table, which follows `records`.
 //!
 //! A sink has a last cut *l* of its own, its log's `bidstream/cut`. After `records` has committed *n* it commits the
-//! consolidated change of each cut in (*l*, *n*], on the very version in which *l* was read. A cut that changes
-//! nothing counts as held without a commit: the next commit to `records` says so (`bidstream/done/<view>/<sink>`).
+//! consolidated change of each cut in (*l*, *n*], on the very version in which *l* was read, and moves *l* also where
+//! nothing changed: readers show the cut that all tables hold, and could not tell such a sink from one that is behind.
+//! The next commit to `records` says so too (`bidstream/done/<view>/<sink>`).
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ use super::log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog, Writer};
 pub type Change<R> = (R, Tick, i64);
 
 /// A view's Delta table as a sink.
-pub(super) struct Sink {
+pub(crate) struct Sink {
     /// The view.
     pub(super) view: &'static str,
     /// Its table's log.
@@ -53,7 +54,7 @@ impl Sink {
     }
 
     /// The app id under which `records` says what this sink holds.
-    pub(super) fn done_id(view: &str) -> String {
+    pub(crate) fn done_id(view: &str) -> String {
         format!("bidstream/done/{view}/delta")
     }
 
@@ -84,14 +85,13 @@ impl Sink {
             });
             let encoded;
             (changes, encoded) = finished(encoding.await);
-            let Some(file) = encoded.map_err(LedgerError::delta(self.view))? else {
-                self.done = cut;
-                return Ok(0);
-            };
-            let rows = file.rows();
-            let add = self.log.upload(&file, None).await?;
+            let (mut adds, mut rows) = (Vec::new(), 0);
+            if let Some(file) = encoded.map_err(LedgerError::delta(self.view))? {
+                rows = file.rows();
+                adds.push(self.log.upload(&file, None).await?);
+            }
             let txns = BTreeMap::from([(EPOCH.to_owned(), epoch), (CUT.to_owned(), cut as i64)]);
-            let commit = self.log.prepare(writer, vec![add], txns);
+            let commit = self.log.prepare(writer, adds, txns);
             if self.log.put(&commit).await? == Put::Done {
                 return Ok(rows);
             }

@@ -1,1 +1,194 @@
-//! (being written)
+//! SQL over a lake: the catalogue of its tables and views, the shell, the audit of views, and what they mean.
+//!
+//! Everything reads one *cut*: the last one that every table holds, or the one that is asked for. So tables agree with
+//! each other, and a query says the same thing however far a running job has come meanwhile.
+
+pub mod audit;
+pub mod catalog;
+pub mod columns;
+pub mod describe;
+pub mod differences;
+pub mod format;
+pub mod functions;
+pub mod repl;
+#[cfg(test)]
+mod tests;
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use futures::StreamExt;
+use schemas::Tick;
+use schemas::ids::IdHasher;
+
+pub use catalog::{Session, open};
+pub use format::Format;
+
+/// What went wrong while reading a lake.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// The query is wrong or could not be carried out.
+    #[error("{}", plain(.0))]
+    Query(#[from] datafusion::error::DataFusionError),
+    /// A table cannot be read.
+    #[error("{0}")]
+    Table(#[from] deltalake_core::DeltaTableError),
+    /// Values cannot be read or written.
+    #[error("{0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// A file, the terminal or the output failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// CSV output failed.
+    #[error("{0}")]
+    Csv(#[from] csv::Error),
+    /// The terminal failed.
+    #[error("{0}")]
+    Terminal(#[from] rustyline::error::ReadlineError),
+    /// The path holds no lake.
+    #[error("{} is no lake: it has no lake.json", .0.display())]
+    NoLake(PathBuf),
+    /// The lake cannot be read.
+    #[error("{0}")]
+    Lake(#[from] crate::ledger::LedgerError),
+    /// A time to read at that is no time.
+    #[error("{0:?} is no cut: write milliseconds since 1970, or a time as 2026-01-31T12:00:00Z")]
+    BadCut(String),
+    /// A time to read at that nothing is committed for yet.
+    #[error("nothing is committed at {asked} ({}) yet: the last cut is {}", format::rfc3339(*.asked as i64), committed_text(*.committed))]
+    Beyond {
+        /// The cut that was asked for.
+        asked: Tick,
+        /// The last cut that all tables hold.
+        committed: Tick,
+    },
+    /// A view that does not exist.
+    #[error("there is no view {name:?}; there are: {}", .known.join(", "))]
+    NoView {
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+}
+
+fn plain(error: &datafusion::error::DataFusionError) -> String {
+    // Backtraces and layers of context help who works on Bidstream, not who wrote the query.
+    error.find_root().strip_backtrace()
+}
+
+fn committed_text(cut: Tick) -> String {
+    if cut == 0 { "none".to_owned() } else { format!("{cut} ({})", format::rfc3339(cut as i64)) }
+}
+
+/// What `bidstream sql` is asked to do.
+#[derive(Clone, Debug)]
+pub struct SqlOptions {
+    /// The lake's directory.
+    pub lake: PathBuf,
+    /// Statements, separated by `;`. Without any they come from `file`, else from the terminal or standard input.
+    pub query: Option<String>,
+    /// A file of statements.
+    pub file: Option<PathBuf>,
+    /// The cut to read at: milliseconds since the Unix epoch, or RFC 3339. The last one by default.
+    pub as_of: Option<String>,
+    /// The form of the output.
+    pub format: Format,
+}
+
+/// Runs statements over a lake, or the shell where there are none and a person is at the terminal. Each statement
+/// prints a result of its own (as JSON: an array of its own).
+pub async fn run(options: SqlOptions, hasher: &IdHasher) -> Result<(), SqlError> {
+    let as_of = options.as_of.as_deref().map(catalog::parse_cut).transpose()?;
+    let session = open(&options.lake, as_of, hasher).await?;
+    if let Some(asked) = as_of.filter(|asked| *asked != session.cut()) {
+        eprintln!(
+            "{asked} is between two cuts: reading at {} ({})",
+            session.cut(),
+            format::rfc3339(session.cut() as i64)
+        );
+    }
+    let text = match (&options.query, &options.file) {
+        (Some(query), _) => query.clone(),
+        (None, Some(file)) => read(file)?,
+        (None, None) if std::io::stdin().is_terminal() => {
+            return repl::run(session, options.lake, hasher, options.format).await;
+        }
+        (None, None) => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text)?;
+            text
+        }
+    };
+    let (mut all, rest) = statements(&text);
+    all.extend((!blank(&rest)).then_some(rest));
+    for statement in all {
+        execute(&session, &statement, options.format, std::io::stdout().lock()).await?;
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<String, SqlError> {
+    let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+    Ok(std::fs::read_to_string(file).map_err(named)?)
+}
+
+/// Runs one statement and prints its rows as they come; the number of rows.
+pub async fn execute(session: &Session, statement: &str, format: Format, out: impl Write) -> Result<usize, SqlError> {
+    let mut rows = session.query(statement).await?.execute_stream().await?;
+    let mut writer = format::Writer::new(out, rows.schema(), format)?;
+    while let Some(batch) = rows.next().await {
+        writer.batch(&batch?)?;
+    }
+    writer.finish()
+}
+
+/// Splits a text at its `;` into statements; the second part is what follows the last one. Quotes and comments are
+/// respected; empty statements are dropped.
+pub fn statements(text: &str) -> (Vec<String>, String) {
+    let (mut all, mut current) = (Vec::new(), String::new());
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            ';' => {
+                if !blank(&current) {
+                    all.push(current.trim().to_owned());
+                }
+                current.clear();
+                continue;
+            }
+            '\'' | '"' => {
+                // A doubled quote ends a string and begins the next one: the effect is the same.
+                current.push(char);
+                for inner in chars.by_ref() {
+                    current.push(inner);
+                    if inner == char {
+                        break;
+                    }
+                }
+                continue;
+            }
+            '/' if chars.peek() == Some(&'*') => {
+                let mut last = ' ';
+                chars
+                    .by_ref()
+                    .skip(1)
+                    .take_while(|inner| !(std::mem::replace(&mut last, *inner) == '*' && *inner == '/'))
+                    .for_each(drop);
+                current.push(' ');
+                continue;
+            }
+            '-' if chars.peek() == Some(&'-') => {
+                chars.by_ref().take_while(|inner| *inner != '\n').for_each(drop);
+                current.push('\n');
+                continue;
+            }
+            _ => current.push(char),
+        }
+    }
+    (all, current)
+}
+
+fn blank(text: &str) -> bool {
+    text.trim().is_empty()
+}

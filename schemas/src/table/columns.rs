@@ -46,17 +46,6 @@ pub enum TableError {
     },
 }
 
-impl TableError {
-    /// The error of a block of a batch, as one of the batch: the block begins at row `start`.
-    pub(super) fn after(mut self, start: usize) -> TableError {
-        match &mut self {
-            TableError::Null { row, .. } | TableError::Value { row, .. } => *row += start,
-            TableError::Missing(_) | TableError::Type { .. } => {}
-        }
-        self
-    }
-}
-
 /// Collects the columns of a batch, each with its field.
 #[derive(Default)]
 pub(super) struct Writer {

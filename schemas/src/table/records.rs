@@ -3,7 +3,6 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
 use super::columns::{Reader, TableError, Writer};
@@ -20,20 +19,9 @@ pub fn records_schema() -> SchemaRef {
     RECORDS.clone()
 }
 
-/// A row is some 700 bytes, and each column is a pass over the rows: so many at once stay in a core's cache.
-const BLOCK_ROWS: usize = 512;
-
 /// Rows of `records`.
 pub fn records_batch<'a>(rows: impl Iterator<Item = &'a RecordRow>) -> RecordBatch {
     let rows: Vec<&RecordRow> = rows.collect();
-    if rows.len() <= BLOCK_ROWS {
-        return block_batch(&rows);
-    }
-    let blocks: Vec<RecordBatch> = rows.chunks(BLOCK_ROWS).map(block_batch).collect();
-    concat_batches(&RECORDS, &blocks).expect("blocks of one schema")
-}
-
-fn block_batch(rows: &[&RecordRow]) -> RecordBatch {
     let events: Vec<Option<&Event>> = rows.iter().map(|row| row.event.as_ref()).collect();
     let rows = rows.iter();
     let mut out = Writer::default();
@@ -123,15 +111,6 @@ fn write_events(out: &mut Writer, events: &[Option<&Event>]) {
 /// The rows of a batch of `records`. Columns that may be null may be missing and are then absent in the rows; the
 /// event's `tenant`, `type`, `event_id`, `event_time` and `subject` are needed unless all rows are dead.
 pub fn records_rows(batch: &RecordBatch) -> Result<Vec<RecordRow>, TableError> {
-    let mut rows = Vec::with_capacity(batch.num_rows());
-    for start in (0..batch.num_rows()).step_by(BLOCK_ROWS) {
-        let block = batch.slice(start, BLOCK_ROWS.min(batch.num_rows() - start));
-        rows.extend(block_rows(&block).map_err(|error| error.after(start))?);
-    }
-    Ok(rows)
-}
-
-fn block_rows(batch: &RecordBatch) -> Result<Vec<RecordRow>, TableError> {
     let reader = Reader::new(batch);
     let mut rows = vec![blank(); batch.num_rows()];
     for column in ["verdict", "topic", "partition", "offset", "arrival", "_cut", "payload_hash", "capped"] {

@@ -257,16 +257,6 @@ fn columns_that_a_row_needs_must_be_there() {
 }
 
 #[test]
-fn rows_of_many_blocks_come_back_and_errors_name_their_row() {
-    let row = |offset| RecordRow { offset, ..dead("broken", b"{") };
-    let mut rows: Vec<RecordRow> = (0..2_000).map(row).collect();
-    assert_eq!(records_rows(&records_batch(rows.iter())).unwrap(), rows);
-    rows[1_234] = one_record();
-    let error = records_rows(&records_batch(rows.iter())).unwrap_err();
-    assert_eq!(error.to_string(), "column tenant, row 1234: null");
-}
-
-#[test]
 fn no_touch_has_the_channel_none_and_a_touch_without_channel_has_null() {
     let touch = Words(vec![1].into_iter()).touch();
     let row = |touch| {

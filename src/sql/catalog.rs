@@ -1,0 +1,305 @@
+//! The catalogue of a lake in DataFusion, read at one cut.
+//!
+//! | schema | shows |
+//! |---|---|
+//! | `raw` | the tables as they are stored: symbols and times are integers; the views' definitions are written over it |
+//! | `public` | the same names for people: symbols as text, times as timestamps |
+//!
+//! In both, a changelog `V_changes` has its current rows beside it as `V`: those whose `_diff` sums above zero.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use chrono::DateTime;
+use dataflows::catalogue;
+use dataflows::params::Params;
+use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, TableProvider};
+use datafusion::common::TableReference;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::functions_aggregate::sum::sum;
+use datafusion::prelude::{DataFrame, Expr, SQLOptions, SessionConfig, SessionContext, cast, ident, lit};
+use deltalake_core::{DeltaTable, DeltaTableError};
+use schemas::Tick;
+use schemas::ids::IdHasher;
+use schemas::table;
+use url::Url;
+
+use super::SqlError;
+use super::columns::{Kind, column};
+use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
+use crate::ledger::Lake;
+use crate::ledger::log::CUT;
+use crate::ledger::sink::Sink;
+
+/// The schema that people and tools see.
+pub const PUBLIC: &str = "public";
+/// The schema of the tables as they are stored.
+pub const RAW: &str = "raw";
+const CATALOG: &str = "bidstream";
+
+/// A lake opened at a cut.
+pub struct Session {
+    params: Params,
+    public: SessionContext,
+    raw: SessionContext,
+    cut: Tick,
+    names: Arc<Names>,
+}
+
+/// The cut of a text: milliseconds since the Unix epoch, or RFC 3339.
+pub fn parse_cut(text: &str) -> Result<Tick, SqlError> {
+    let bad = || SqlError::BadCut(text.to_owned());
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    let at = DateTime::parse_from_rfc3339(text).map_err(|_| bad())?;
+    Tick::try_from(at.timestamp_millis()).map_err(|_| bad())
+}
+
+/// Opens a lake at the last cut that all its tables hold, or at `as_of` rounded down to the grid of cuts.
+pub async fn open(lake: &Path, as_of: Option<Tick>, hasher: &IdHasher) -> Result<Session, SqlError> {
+    if !Lake::exists(lake) {
+        return Err(SqlError::NoLake(lake.to_owned()));
+    }
+    let lake = Lake::read(lake)?;
+    let tables = Tables::open(&lake).await?;
+    let committed = tables.committed().await?;
+    let cut = match as_of {
+        Some(asked) if asked > committed => return Err(SqlError::Beyond { asked, committed }),
+        Some(asked) => asked / lake.settings.cut_ms * lake.settings.cut_ms,
+        None => committed,
+    };
+    session(tables, lake.settings.views, cut, hasher).await
+}
+
+/// The catalogue without a lake: every table is empty.
+pub async fn empty(params: Params, hasher: &IdHasher) -> Result<Session, SqlError> {
+    session(Tables::default(), params, 0, hasher).await
+}
+
+async fn session(tables: Tables, params: Params, cut: Tick, hasher: &IdHasher) -> Result<Session, SqlError> {
+    let catalog = Arc::new(MemoryCatalogProvider::new());
+    for schema in [PUBLIC, RAW] {
+        catalog.register_schema(schema, Arc::new(MemorySchemaProvider::new()))?;
+    }
+    let (public, raw) = (context(PUBLIC, &catalog), context(RAW, &catalog));
+    tables.register(&raw, cut).await?;
+    let names = Arc::new(names(&raw).await?);
+    for function in functions(hasher, &names) {
+        raw.register_udf(function.clone());
+        public.register_udf(function);
+    }
+    for view in catalogue::definitions() {
+        let rows = match view.maintained {
+            true => current_rows(&raw, view.name).await?,
+            false => raw.sql(&(view.sql)(&params)).await?,
+        };
+        raw.register_table(view.name, rows.into_view())?;
+    }
+    let schema = catalog.schema(RAW).expect("it was registered above");
+    for name in schema.table_names() {
+        let shown = readable(raw.table(TableReference::partial(RAW, name.clone())).await?, &names)?;
+        public.register_table(TableReference::partial(PUBLIC, name), shown.into_view())?;
+    }
+    Ok(Session { params, public, raw, cut, names })
+}
+
+impl Session {
+    /// The cut at which every table is read.
+    pub fn cut(&self) -> Tick {
+        self.cut
+    }
+
+    /// The parameters of the views.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Plans one statement over the `public` schema. Only what reads is allowed.
+    pub async fn query(&self, statement: &str) -> Result<DataFrame, SqlError> {
+        let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        Ok(self.public.sql_with_options(statement, reads).await?)
+    }
+
+    /// The session over the `raw` schema.
+    pub fn raw(&self) -> &SessionContext {
+        &self.raw
+    }
+
+    /// The tables of the `public` schema by name, with their columns.
+    pub async fn tables(&self) -> Result<BTreeMap<String, SchemaRef>, SqlError> {
+        let schema = self.public.catalog(CATALOG).and_then(|catalog| catalog.schema(PUBLIC)).expect("made by open");
+        let mut tables = BTreeMap::new();
+        for name in schema.table_names() {
+            if let Some(table) = schema.table(&name).await? {
+                tables.insert(name, table.schema());
+            }
+        }
+        Ok(tables)
+    }
+
+    /// The names of the lake's symbols.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// A session over the `raw` schema's tables, but none of its views: an audit binds those to what it computes.
+    pub async fn scratch(&self) -> Result<SessionContext, SqlError> {
+        let catalog = Arc::new(MemoryCatalogProvider::new());
+        catalog.register_schema(RAW, Arc::new(MemorySchemaProvider::new()))?;
+        let scratch = context(RAW, &catalog);
+        for table in ["records", "symbols"] {
+            scratch.register_table(table, self.raw.table_provider(table).await?)?;
+        }
+        Ok(scratch)
+    }
+}
+
+/// The Delta tables of a lake; none where a table has not been made yet.
+#[derive(Default)]
+struct Tables {
+    records: Option<DeltaTable>,
+    symbols: Option<DeltaTable>,
+    views: BTreeMap<String, Option<DeltaTable>>,
+}
+
+impl Tables {
+    async fn open(lake: &Lake) -> Result<Tables, SqlError> {
+        // `records` first: what it says to be done is in the other tables, whenever they are read after it.
+        let records = open_table(&lake.table("records")).await?;
+        let symbols = open_table(&lake.table("symbols")).await?;
+        let mut views = BTreeMap::new();
+        for name in lake.views.keys() {
+            views.insert(name.clone(), open_table(&lake.table(name)).await?);
+        }
+        Ok(Tables { records, symbols, views })
+    }
+
+    /// The last cut that all tables hold: that of `records`, unless a view's table is still behind.
+    async fn committed(&self) -> Result<Tick, SqlError> {
+        let Some(records) = &self.records else { return Ok(0) };
+        let mut committed = transaction(records, CUT).await?;
+        for (name, table) in &self.views {
+            let mut held = transaction(records, &Sink::done_id(name)).await?;
+            if let Some(table) = table {
+                held = held.max(transaction(table, CUT).await?);
+            }
+            committed = committed.min(held);
+        }
+        Ok(committed)
+    }
+
+    async fn register(&self, raw: &SessionContext, cut: Tick) -> Result<(), SqlError> {
+        register(raw, "records", self.records.as_ref(), table::records_schema(), Some(cut)).await?;
+        // Names are written before the records that use them, and stay when a crash comes between: all are shown.
+        register(raw, "symbols", self.symbols.as_ref(), table::symbols_schema(), None).await?;
+        for (name, schema) in [("installs", table::installs_schema()), ("credits", table::credits_schema())] {
+            let table = self.views.get(name).and_then(Option::as_ref);
+            register(raw, &changes(name), table, schema, Some(cut)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The name of a view's changelog.
+pub fn changes(view: &str) -> String {
+    format!("{view}_changes")
+}
+
+async fn open_table(path: &Path) -> Result<Option<DeltaTable>, SqlError> {
+    let Ok(path) = path.canonicalize() else { return Ok(None) };
+    let url = Url::from_directory_path(&path).expect("a canonical path is absolute");
+    match deltalake_core::open_table(url).await {
+        Ok(table) => Ok(Some(table)),
+        Err(DeltaTableError::NotATable(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The number that a log carries under an application's id; 0 where it carries none.
+async fn transaction(table: &DeltaTable, app_id: &str) -> Result<Tick, SqlError> {
+    let version = table.snapshot()?.transaction_version(table.log_store().as_ref(), app_id).await?;
+    Ok(version.map_or(0, |version| version as Tick))
+}
+
+fn context(schema: &str, catalog: &Arc<MemoryCatalogProvider>) -> SessionContext {
+    let mut config =
+        SessionConfig::new().with_default_catalog_and_schema(CATALOG, schema).with_information_schema(true);
+    let options = config.options_mut();
+    options.catalog.create_default_catalog_and_schema = false;
+    // The row groups of `records` are sorted by type and time: skip them, and rows, while reading.
+    options.execution.parquet.pushdown_filters = true;
+    // Plain strings and bytes: the lake's functions and comparisons take those.
+    options.execution.parquet.schema_force_view_types = false;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
+    let context = SessionContext::new_with_state(state);
+    context.register_catalog(CATALOG, catalog.clone());
+    context
+}
+
+/// Registers a table's rows, up to a cut where one is given.
+async fn register(
+    raw: &SessionContext,
+    name: &str,
+    table: Option<&DeltaTable>,
+    schema: SchemaRef,
+    cut: Option<Tick>,
+) -> Result<(), SqlError> {
+    let rows: Arc<dyn TableProvider> = match table {
+        Some(table) => table.table_provider().with_session(Arc::new(raw.state())).await?,
+        None => Arc::new(MemTable::try_new(schema, vec![vec![]])?),
+    };
+    let rows = match cut {
+        Some(cut) => raw.read_table(rows)?.filter(ident("_cut").lt_eq(lit(cut as i64)))?.into_view(),
+        None => rows,
+    };
+    raw.register_table(name, rows)?;
+    Ok(())
+}
+
+async fn names(raw: &SessionContext) -> Result<Names, SqlError> {
+    let mut names = Names::new();
+    for batch in raw.table("symbols").await?.select_columns(&["symbol", "name"])?.collect().await? {
+        let symbols = batch.column(0).as_primitive::<Int64Type>();
+        let texts = batch.column(1).as_string::<i32>();
+        names.extend(symbols.iter().zip(texts).filter_map(|(symbol, text)| Some((symbol?, text?.into()))));
+    }
+    Ok(names)
+}
+
+/// The rows of a changelog that stand at the cut.
+async fn current_rows(raw: &SessionContext, view: &str) -> Result<DataFrame, SqlError> {
+    let rows = raw.table(changes(view)).await?;
+    let columns: Vec<Expr> = rows
+        .schema()
+        .fields()
+        .iter()
+        .filter(|field| !field.name().starts_with('_'))
+        .map(|field| ident(field.name()))
+        .collect();
+    let summed = rows.aggregate(columns.clone(), vec![sum(ident("_diff")).alias("_diff")])?;
+    Ok(summed.filter(ident("_diff").gt(lit(0)))?.select(columns)?)
+}
+
+/// The same rows with symbols as text and times as timestamps.
+fn readable(rows: DataFrame, names: &Arc<Names>) -> Result<DataFrame, SqlError> {
+    let symbol_name = symbol_name_function(names);
+    let fields = rows.schema().fields().clone();
+    let shown = fields.iter().map(|field| {
+        let name = field.name();
+        let value = ident(name);
+        match (column(name).map(|column| column.kind), field.data_type()) {
+            (Some(Kind::Symbol), DataType::Int64) => symbol_name.call(vec![value]).alias(name),
+            (Some(Kind::Time), DataType::Int64) => cast(value, time_type()).alias(name),
+            (_, nested @ (DataType::List(_) | DataType::Struct(_))) => {
+                readable_function(name, nested, names).call(vec![value]).alias(name)
+            }
+            _ => value,
+        }
+    });
+    Ok(rows.clone().select(shown.collect::<Vec<_>>())?)
+}

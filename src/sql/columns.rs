@@ -1,0 +1,114 @@
+//! What the columns of the tables mean: one name means one thing everywhere, so one list serves them all. It decides
+//! how the `public` schema shows a column and what `describe` says of it.
+
+/// What kind of value a column holds in the `raw` schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A 16-byte keyed hash.
+    Id,
+    /// A name as its symbol; the `public` schema shows the name.
+    Symbol,
+    /// Milliseconds since the Unix epoch; the `public` schema shows a timestamp.
+    Time,
+    /// Anything that both schemas show as it is.
+    Plain,
+}
+
+/// One column.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    /// What kind of value it holds.
+    pub kind: Kind,
+    /// What it says, with its unit.
+    pub doc: &'static str,
+}
+
+const fn of(name: &'static str, kind: Kind, doc: &'static str) -> Column {
+    Column { name, kind, doc }
+}
+
+/// All columns of all tables.
+pub const COLUMNS: &[Column] = &[
+    of("tenant", Kind::Symbol, "account that the event belongs to"),
+    of("app", Kind::Symbol, "app or site within the tenant"),
+    of("event_id", Kind::Id, "the producer's event id, hashed; see the function event_id(tenant, raw)"),
+    of("subject", Kind::Id, "whom the event is about: its user, else device, else click id, else zeros"),
+    of("event_time", Kind::Time, "when it happened"),
+    of("user_id", Kind::Id, "user, hashed; see the function user_id(tenant, raw)"),
+    of("device_id", Kind::Id, "device, hashed; see the function device_id(tenant, raw)"),
+    of("click_id", Kind::Id, "click id or install referrer, hashed; see the function click_id(tenant, raw)"),
+    of("login_id", Kind::Id, "login of an identify event, hashed; see the function login_id(tenant, raw)"),
+    of("fingerprint", Kind::Id, "address, system, major version and device model, hashed"),
+    of("type", Kind::Plain, "type of the event"),
+    of("campaign", Kind::Symbol, "campaign"),
+    of("ad_group", Kind::Symbol, "ad group within the campaign"),
+    of("creative", Kind::Symbol, "creative shown"),
+    of("source", Kind::Symbol, "publisher or traffic source"),
+    of("channel", Kind::Symbol, "marketing channel; (none) where no touch earned the credit"),
+    of("placement", Kind::Symbol, "placement within the source"),
+    of("ip_hash", Kind::Id, "IPv4 address or /64 of the IPv6 address, hashed"),
+    of("ip_net", Kind::Symbol, "/24 of the IPv4 or /48 of the IPv6 address"),
+    of("os", Kind::Symbol, "operating system"),
+    of("os_version", Kind::Symbol, "operating system version as sent"),
+    of("device_model", Kind::Symbol, "device model"),
+    of("language", Kind::Symbol, "language tag"),
+    of("country", Kind::Symbol, "country code"),
+    of("name", Kind::Symbol, "name of the event or conversion"),
+    of("item", Kind::Symbol, "item of the event or conversion"),
+    of("quantity", Kind::Plain, "number of items"),
+    of("revenue_micros", Kind::Plain, "revenue in millionths of the currency; negative for a refund"),
+    of("cost_micros", Kind::Plain, "media cost in millionths of the currency"),
+    of("currency", Kind::Symbol, "currency of the amounts"),
+    of("version", Kind::Plain, "version of a cost row; the largest counts"),
+    of("hour", Kind::Time, "hour that a cost row covers"),
+    of("install_begin_time", Kind::Time, "when the installation began, where the store tells"),
+    of("items", Kind::Plain, "item lines of a conversion, a JSON array"),
+    of("capped", Kind::Plain, "join keys by which the touch is no candidate: 1 person, 2 click id, 4 fingerprint"),
+    of("verdict", Kind::Plain, "ok, late (past the allowed lateness) or dead (not readable)"),
+    of("reason", Kind::Plain, "why the record is dead"),
+    of("topic", Kind::Plain, "topic, or the file that was imported"),
+    of("partition", Kind::Plain, "partition of the topic"),
+    of("offset", Kind::Plain, "offset in the partition"),
+    of("arrival", Kind::Time, "when the log took the record in"),
+    of("arrival_date", Kind::Plain, "day of the arrival, UTC; the table is partitioned by it"),
+    of("lateness_ms", Kind::Plain, "arrival minus event time, in milliseconds"),
+    of("payload_hash", Kind::Id, "first 16 bytes of the SHA-256 of the record's value"),
+    of("raw", Kind::Plain, "the record's value, where dead"),
+    of("symbol", Kind::Plain, "64-bit hash that stands for the name in the raw schema"),
+    of("reinstall", Kind::Plain, "whether the same person had the app within the attribution lifetime before"),
+    of("method", Kind::Plain, "how the touch was matched: person, click_id, fingerprint or organic"),
+    of("candidates", Kind::Plain, "1 / confidence: distinct candidates of a fingerprint match, else 1"),
+    of("touch_event_id", Kind::Id, "event id of the touch"),
+    of("touch_subject", Kind::Id, "subject of the touch"),
+    of("touch_event_time", Kind::Time, "when the touch happened"),
+    of("touch_type", Kind::Plain, "impression or click"),
+    of("ctit_ms", Kind::Plain, "install minus touch, in milliseconds; null where organic"),
+    of("path", Kind::Plain, "the touches that the install freezes, oldest first, at most 128"),
+    of("path_dropped", Kind::Plain, "number of older eligible touches that the path leaves out"),
+    of("model", Kind::Plain, "first, last, last_non_direct, linear, time_decay or position"),
+    of("install_event_id", Kind::Id, "event id of the install whose frozen path the conversion follows"),
+    of("install_subject", Kind::Id, "subject of that install"),
+    of("install_event_time", Kind::Time, "when that install happened"),
+    of("credit_ppm", Kind::Plain, "share of the conversion in millionths; sums to 1,000,000 a conversion and model"),
+    of("_cut", Kind::Time, "the cut that makes the row durable"),
+    of("_diff", Kind::Plain, "how often the row is added (above zero) or withdrawn (below)"),
+];
+
+/// The column of a name.
+pub fn column(name: &str) -> Option<&'static Column> {
+    COLUMNS.iter().find(|column| column.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        for (index, column) in COLUMNS.iter().enumerate() {
+            assert!(COLUMNS[..index].iter().all(|before| before.name != column.name), "{}", column.name);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `bidstream describe`: what the views answer, what their columns mean, and the SQL that defines them.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use arrow::datatypes::{DataType, Schema};
+use dataflows::catalogue::{self, Definition};
+use dataflows::params::Params;
+use schemas::ids::IdHasher;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::columns::column;
+use super::format::aligned;
+use super::{Format, SqlError, catalog};
+
+/// What is known of a view.
+#[derive(Debug, Serialize)]
+pub struct Description {
+    /// Its name.
+    pub name: &'static str,
+    /// The question that it answers.
+    pub question: &'static str,
+    /// Whether the dataflow maintains it as a table; the others are computed when they are read.
+    pub maintained: bool,
+    /// The columns that a row is unique by.
+    pub key: &'static [&'static str],
+    /// What it reads.
+    pub reads: &'static [&'static str],
+    /// Its parameters.
+    pub parameters: Value,
+    /// Its columns.
+    pub columns: Vec<ColumnDescription>,
+    /// The SQL that defines it, over the `raw` schema.
+    pub sql: String,
+}
+
+/// What is known of a column.
+#[derive(Debug, Serialize)]
+pub struct ColumnDescription {
+    /// Its name.
+    pub name: String,
+    /// Its type in the `public` schema.
+    #[serde(rename = "type")]
+    pub data_type: String,
+    /// What it says, with its unit.
+    pub meaning: &'static str,
+}
+
+/// Prints the views with their questions, or all about one. JSON is an array, or one object; any other form is text.
+pub async fn run(view: Option<&str>, params: &Params, format: Format, mut out: impl Write) -> Result<(), SqlError> {
+    let all = describe(params).await?;
+    let text = match view {
+        None if format == Format::Json => as_json(&all),
+        None => list(&all),
+        Some(name) => {
+            let Some(found) = all.iter().find(|view| view.name == name) else {
+                let known = all.iter().map(|view| view.name.to_owned()).collect();
+                return Err(SqlError::NoView { name: name.to_owned(), known });
+            };
+            if format == Format::Json { as_json(found) } else { found.text() }
+        }
+    };
+    Ok(out.write_all(text.as_bytes())?)
+}
+
+/// All views with these parameters.
+pub async fn describe(params: &Params) -> Result<Vec<Description>, SqlError> {
+    // No id is made here, so the key does not matter.
+    let session = catalog::empty(params.clone(), &IdHasher::new(b"")).await?;
+    let tables = session.tables().await?;
+    let views = catalogue::definitions().iter();
+    Ok(views.map(|view| description(view, params, &tables[view.name])).collect())
+}
+
+fn description(view: &Definition, params: &Params, schema: &Schema) -> Description {
+    let parameters = serde_json::to_value(params).expect("parameters are plain data");
+    let columns = columns(schema);
+    Description {
+        name: view.name,
+        question: view.question,
+        maintained: view.maintained,
+        key: view.key,
+        reads: view.reads,
+        parameters: parameters.get(view.name).cloned().unwrap_or_else(|| Value::Object(Map::new())),
+        columns,
+        sql: (view.sql)(params),
+    }
+}
+
+/// The columns of a table of the `public` schema.
+pub fn columns(schema: &Schema) -> Vec<ColumnDescription> {
+    let described = schema.fields().iter().map(|field| ColumnDescription {
+        name: field.name().clone(),
+        data_type: type_name(field.data_type()),
+        meaning: column(field.name()).map_or("", |column| column.doc),
+    });
+    described.collect()
+}
+
+/// Columns as aligned lines.
+pub fn columns_text(columns: &[ColumnDescription]) -> String {
+    let header = ["column", "type", "meaning"].map(str::to_owned);
+    let rows =
+        columns.iter().map(|column| vec![column.name.clone(), column.data_type.clone(), column.meaning.to_owned()]);
+    aligned(&header, &rows.collect::<Vec<_>>(), &[false; 3])
+}
+
+fn list(views: &[Description]) -> String {
+    let header = ["view", "question"].map(str::to_owned);
+    let rows = views.iter().map(|view| vec![view.name.to_owned(), view.question.to_owned()]);
+    aligned(&header, &rows.collect::<Vec<_>>(), &[false; 2])
+}
+
+impl Description {
+    fn text(&self) -> String {
+        let mut text = format!("{}: {}\n\n", self.name, self.question);
+        let kind = match self.maintained {
+            true => format!("maintained by the dataflow; its changes are in {}_changes", self.name),
+            false => "computed when it is read".to_owned(),
+        };
+        let _ = writeln!(text, "{kind}; reads {}; one row per ({})\n", self.reads.join(", "), self.key.join(", "));
+        text.push_str(&columns_text(&self.columns));
+        let parameters = self.parameters.as_object().into_iter().flatten();
+        for (index, (name, value)) in parameters.enumerate() {
+            let head = if index == 0 { "\nparameters:\n" } else { "" };
+            let _ = writeln!(text, "{head}  {name}: {value}");
+        }
+        let _ = writeln!(text, "\ndefinition, over the raw schema:\n\n{}", self.sql.trim());
+        text
+    }
+}
+
+fn as_json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("descriptions are plain data") + "\n"
+}
+
+/// A type in a few words.
+fn type_name(of: &DataType) -> String {
+    match of {
+        DataType::Utf8 => "text".to_owned(),
+        DataType::Int64 => "bigint".to_owned(),
+        DataType::Int32 => "int".to_owned(),
+        DataType::Binary => "binary".to_owned(),
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Date32 => "date".to_owned(),
+        DataType::Timestamp(..) => "timestamp".to_owned(),
+        DataType::List(item) => format!("list of {}", type_name(item.data_type())),
+        DataType::Struct(fields) => {
+            let parts = fields.iter().map(|field| format!("{} {}", field.name(), type_name(field.data_type())));
+            format!("({})", parts.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_column_of_every_table_has_a_meaning() {
+        let session = catalog::empty(Params::default(), &IdHasher::new(b"")).await.unwrap();
+        for (table, schema) in session.tables().await.unwrap() {
+            for described in columns(&schema) {
+                assert!(!described.meaning.is_empty(), "{table}.{}", described.name);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_and_texts() {
+        for view in describe(&Params::default()).await.unwrap() {
+            for key in view.key {
+                assert!(view.columns.iter().any(|column| column.name == *key), "{}.{key}", view.name);
+            }
+            let text = view.text();
+            assert!(text.contains(view.question) && text.contains(view.sql.trim()));
+        }
+        let mut out = Vec::new();
+        run(None, &Params::default(), Format::Json, &mut out).await.unwrap();
+        let listed: Vec<Value> = serde_json::from_slice(&out).unwrap();
+        assert_eq!(listed.len(), catalogue::definitions().len());
+        let unknown = run(Some("instals"), &Params::default(), Format::Table, Vec::new()).await.unwrap_err();
+        assert!(unknown.to_string().starts_with("there is no view \"instals\"; there are: events"));
+    }
+}

@@ -1,0 +1,168 @@
+//! SQL functions of the lake: ids and symbols from what people know, and back to what people read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryBuilder, Int64Array, ListArray, StringArray, StringBuilder, StructArray,
+};
+use arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use arrow::error::ArrowError;
+use datafusion::common::{DataFusionError, exec_err};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use schemas::ids::{IdHasher, IdKind};
+use schemas::{Id, Symbol};
+
+use super::columns::{Kind, column};
+
+/// The type of a time in the `public` schema.
+pub fn time_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
+}
+
+/// The names of a lake's symbols.
+pub type Names = HashMap<i64, Box<str>>;
+
+/// The functions that every session has.
+pub fn functions(hasher: &IdHasher, names: &Arc<Names>) -> Vec<ScalarUDF> {
+    let mut all: Vec<ScalarUDF> = [
+        ("user_id", IdKind::User),
+        ("device_id", IdKind::Device),
+        ("click_id", IdKind::Click),
+        ("login_id", IdKind::Login),
+        ("event_id", IdKind::Event),
+    ]
+    .into_iter()
+    .map(|(name, kind)| id_function(name, kind, hasher.clone()))
+    .collect();
+    all.push(symbol_function());
+    all.push(symbol_name_function(names));
+    all
+}
+
+/// `user_id(tenant, raw)` and the like: the keyed hash under which the lake knows a person, click or event.
+fn id_function(name: &str, kind: IdKind, hasher: IdHasher) -> ScalarUDF {
+    let text = vec![DataType::Utf8, DataType::Utf8];
+    create_udf(
+        name,
+        text,
+        DataType::Binary,
+        Volatility::Immutable,
+        pure(move |arrays| {
+            let (tenants, raws) = (arrays[0].as_string::<i32>(), arrays[1].as_string::<i32>());
+            let mut ids = BinaryBuilder::new();
+            for (tenant, raw) in tenants.iter().zip(raws) {
+                let id = tenant.zip(raw).map_or(Id::NONE, |(tenant, raw)| hasher.hash(kind, tenant, raw.as_bytes()));
+                ids.append_option((!id.is_none()).then(|| id.to_bytes()));
+            }
+            Ok(Arc::new(ids.finish()))
+        }),
+    )
+}
+
+/// `symbol(text)`: the number that stands for a name in the `raw` schema.
+fn symbol_function() -> ScalarUDF {
+    create_udf(
+        "symbol",
+        vec![DataType::Utf8],
+        DataType::Int64,
+        Volatility::Immutable,
+        pure(|arrays| {
+            let symbols = arrays[0].as_string::<i32>().iter().map(|name| name.and_then(|name| Symbol::of(name).some()));
+            Ok(Arc::new(symbols.map(|symbol| symbol.map(|symbol| symbol.0)).collect::<Int64Array>()))
+        }),
+    )
+}
+
+/// `symbol_name(bigint)`: the name that a symbol stands for; a symbol without a name prints as `#` and its hex digits.
+pub fn symbol_name_function(names: &Arc<Names>) -> ScalarUDF {
+    let names = names.clone();
+    create_udf(
+        "symbol_name",
+        vec![DataType::Int64],
+        DataType::Utf8,
+        Volatility::Immutable,
+        pure(move |arrays| Ok(Arc::new(named(arrays[0].as_primitive(), &names)))),
+    )
+}
+
+/// The function that makes a column of lists and structs readable, as [`readable_array`] does.
+pub fn readable_function(name: &str, of: &DataType, names: &Arc<Names>) -> ScalarUDF {
+    let (column, names, readable) = (name.to_owned(), names.clone(), readable_type(name, of));
+    create_udf(
+        "readable",
+        vec![of.clone()],
+        readable,
+        Volatility::Immutable,
+        pure(move |arrays| Ok(readable_array(&column, &arrays[0], &names)?)),
+    )
+}
+
+/// The type of a column in the `public` schema.
+pub fn readable_type(name: &str, of: &DataType) -> DataType {
+    match (of, column(name).map(|column| column.kind)) {
+        (DataType::Int64, Some(Kind::Symbol)) => DataType::Utf8,
+        (DataType::Int64, Some(Kind::Time)) => time_type(),
+        (DataType::List(item), _) => DataType::List(readable_field(name, item)),
+        (DataType::Struct(fields), _) => {
+            DataType::Struct(fields.iter().map(|field| readable_field(field.name(), field)).collect())
+        }
+        _ => of.clone(),
+    }
+}
+
+fn readable_field(name: &str, field: &FieldRef) -> FieldRef {
+    Arc::new(field.as_ref().clone().with_data_type(readable_type(name, field.data_type())))
+}
+
+/// A column as the `public` schema shows it: symbols as text, times as timestamps, within lists and structs too.
+pub fn readable_array(name: &str, array: &ArrayRef, names: &Names) -> Result<ArrayRef, ArrowError> {
+    let readable = readable_type(name, array.data_type());
+    if &readable == array.data_type() {
+        return Ok(array.clone());
+    }
+    Ok(match readable {
+        DataType::Utf8 => Arc::new(named(array.as_primitive(), names)),
+        DataType::List(item) => {
+            let list = array.as_list::<i32>();
+            let values = readable_array(name, list.values(), names)?;
+            Arc::new(ListArray::try_new(item, list.offsets().clone(), values, list.nulls().cloned())?)
+        }
+        DataType::Struct(fields) => {
+            let parts = array.as_struct();
+            let columns = fields.iter().zip(parts.columns());
+            let columns = columns.map(|(field, values)| readable_array(field.name(), values, names));
+            Arc::new(StructArray::try_new(fields.clone(), columns.collect::<Result<_, _>>()?, parts.nulls().cloned())?)
+        }
+        time => arrow::compute::cast(array, &time)?,
+    })
+}
+
+fn named(symbols: &Int64Array, names: &Names) -> StringArray {
+    let mut texts = StringBuilder::with_capacity(symbols.len(), 16 * symbols.len());
+    for symbol in symbols {
+        match symbol.map(|symbol| (symbol, names.get(&symbol))) {
+            None => texts.append_null(),
+            Some((_, Some(name))) => texts.append_value(name),
+            Some((symbol, None)) => texts.append_value(format!("#{symbol:016x}")),
+        }
+    }
+    texts.finish()
+}
+
+/// A function over whole arrays as DataFusion wants it: scalars go in as arrays of one row and come out as scalars.
+fn pure(
+    of: impl Fn(&[ArrayRef]) -> Result<ArrayRef, DataFusionError> + Send + Sync + 'static,
+) -> datafusion::logical_expr::ScalarFunctionImplementation {
+    Arc::new(move |values: &[ColumnarValue]| {
+        let scalar = values.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
+        let result = of(&ColumnarValue::values_to_arrays(values)?)?;
+        if !scalar {
+            return Ok(ColumnarValue::Array(result));
+        }
+        if result.len() != 1 {
+            return exec_err!("a function of scalars gave {} rows", result.len());
+        }
+        Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&result, 0)?))
+    })
+}
