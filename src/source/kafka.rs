@@ -9,6 +9,7 @@
 //! Brokers may be away at the start or at any time: that is logged, and the library tries again for ever.
 
 mod client;
+mod config;
 mod follow;
 mod probe;
 pub mod produce;
@@ -25,9 +26,9 @@ use rdkafka::message::Timestamp;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use schemas::Tick;
 use schemas::wire::Encoding;
-use serde::{Deserialize, Serialize};
 
 use self::client::{Context, Limit};
+pub use self::config::{KafkaConfig, KafkaStatus, PartitionStatus, Timing};
 pub use self::follow::BEHIND_MS_MAX;
 use self::follow::Follow;
 use self::probe::{Answer, Findings, Prober};
@@ -42,69 +43,6 @@ const TURN_RECORDS: usize = 256;
 
 /// The client's position is asked for at most so often. It tells of offsets without records.
 const POSITION_EVERY: Duration = Duration::from_millis(10);
-
-/// Where the records are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaConfig {
-    /// Addresses to ask for the cluster first: `host:port,host:port`.
-    pub brokers: String,
-    /// Topics, and how their records are encoded.
-    pub topics: BTreeMap<String, Encoding>,
-    /// Further properties of librdkafka, such as those for TLS and SASL.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub properties: BTreeMap<String, String>,
-    /// How often brokers are asked; for tests.
-    #[serde(skip)]
-    pub timing: Timing,
-}
-
-/// How often brokers are asked, and when one counts as silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// Ids and partition counts of topics; also at once when something is strange.
-    pub metadata_every: Duration,
-    /// First and next offsets of partitions.
-    pub probe_every: Duration,
-    /// After so long without a record a partition that is not at its end lets the tick run on, a bounded way; and a
-    /// topic that is missing for so long is an error.
-    pub quiet_max: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Timing {
-        Timing {
-            metadata_every: Duration::from_secs(30),
-            probe_every: Duration::from_secs(1),
-            quiet_max: Duration::from_secs(10),
-        }
-    }
-}
-
-/// What there is to see of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KafkaStatus {
-    /// Whether the brokers answered when last asked.
-    pub connected: bool,
-    /// What went wrong last, if anything.
-    pub last_error: Option<String>,
-    /// Records whose arrival had to be raised, because they came too far behind the tick: a hanging transaction or a
-    /// wrong clock of a broker.
-    pub raised: u64,
-    /// Each partition's progress, in the order of [`Source::partitions`].
-    pub partitions: Vec<PartitionStatus>,
-}
-
-/// A partition's progress.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionStatus {
-    /// The next offset to read.
-    pub position: i64,
-    /// The log's next offset, when last asked.
-    pub high: Option<i64>,
-    /// Offsets between.
-    pub lag: Option<i64>,
-}
 
 /// Reads the partitions of one worker.
 pub struct KafkaSource {
@@ -213,7 +151,9 @@ impl KafkaSource {
                 continue;
             };
             if source.is_mine(topic, resume.partition.partition) {
-                let follow = Follow::new(resume.offset, Some(resume.arrival_ms), source.tick_ms);
+                // Zero says that nothing was read yet.
+                let arrival_ms = (resume.arrival_ms > 0).then_some(resume.arrival_ms);
+                let follow = Follow::new(resume.offset, arrival_ms, source.tick_ms);
                 source.join(topic, resume.partition.partition, follow, true);
             }
         }

@@ -1,5 +1,6 @@
 //! How the client library is set up, and where its complaints go.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::KafkaConfig;
+use crate::config::KAFKA_PROPERTIES_RESERVED;
 use crate::source::SourceError;
 
 /// One warning of a kind in this time; what comes between is counted.
@@ -27,23 +29,8 @@ const FETCH_AGAIN_MS: u32 = 10;
 /// Pauses between attempts to connect: they double from the first to the second.
 const RECONNECT_MS: (u32, u32) = (100, 2_000);
 
-/// Properties on which exactly-once rests; a job cannot set them.
-const OURS: [&str; 8] = [
-    "bootstrap.servers",
-    "isolation.level",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.partition.eof",
-    "auto.offset.reset",
-    "statistics.interval.ms",
-    "log.queue",
-];
-
 /// Settings of every client: where the brokers are, how to reconnect, and what the job adds.
-pub(super) fn common(
-    brokers: &str,
-    properties: &std::collections::BTreeMap<String, String>,
-) -> Result<ClientConfig, SourceError> {
+pub(super) fn common(brokers: &str, properties: &BTreeMap<String, String>) -> Result<ClientConfig, SourceError> {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", brokers)
@@ -53,7 +40,7 @@ pub(super) fn common(
         .set("reconnect.backoff.ms", RECONNECT_MS.0.to_string())
         .set("reconnect.backoff.max.ms", RECONNECT_MS.1.to_string());
     for (name, value) in properties {
-        if OURS.contains(&name.as_str()) {
+        if KAFKA_PROPERTIES_RESERVED.contains(&name.as_str()) {
             return Err(SourceError::Setup(format!("Kafka property {name} is set by Bidstream and cannot be changed")));
         }
         client.set(name, value);
@@ -63,7 +50,7 @@ pub(super) fn common(
 
 /// Settings of the client that reads records.
 pub(super) fn reader(config: &KafkaConfig) -> Result<ClientConfig, SourceError> {
-    let mut client = common(&config.brokers, &[].into())?;
+    let mut client = common(&config.brokers, &BTreeMap::new())?;
     client
         // Only so that the library lets us assign partitions: no group is ever joined, nothing is committed to it.
         .set("group.id", "bidstream")

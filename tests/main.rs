@@ -1,0 +1,3 @@
+//! Whole-system tests, in one binary. Those that need a broker start a real Apache Kafka by `tests/kafka/kafka.sh`.
+
+mod kafka;
