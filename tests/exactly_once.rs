@@ -1,56 +1,168 @@
 //! Killed at random moments, on a real Kafka: nothing is lost, nothing counted twice. What the producer knows of its
 //! records is compared with `records`, row for row, and every table with its SQL.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::kafka_fixture::Kafka;
+use crate::kafka::fixture;
 
 /// Kills in one test.
 const KILLS: u64 = 20;
 /// Records that the producer sends while the kills go on, and how fast.
-const EVENTS: u64 = 60_000;
-const RATE: u64 = 1_500;
+const EVENTS: u64 = 40_000;
+const RATE: u64 = 1_200;
+/// How long the last run may take to catch up.
+const CATCH_UP_MAX: Duration = Duration::from_secs(120);
 
 fn bidstream() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bidstream"));
-    command.env("BIDSTREAM_LOG", "warn").stdin(Stdio::null());
+    command.env("BIDSTREAM_LOG", "error").stdin(Stdio::null());
     command
 }
 
 fn job(dir: &Path, brokers: &str, topic: &str, workers: usize) -> PathBuf {
     let path = dir.join("job.yaml");
-    let lake = dir.join("lake");
     let text = format!(
         "lake: {}\nsource: {{ kafka: {{ brokers: '{brokers}', topics: {{ {topic}: protobuf }} }} }}\n\
          commit_every: 200ms\nworkers: {workers}\n",
-        lake.display()
+        dir.join("lake").display()
     );
     std::fs::write(&path, text).unwrap();
     path
 }
 
+fn run(job: &Path) -> Child {
+    bidstream().arg("run").arg(job).spawn().unwrap()
+}
+
+/// The rows of a query, each as one line of CSV.
 fn sql(lake: &Path, query: &str) -> Vec<String> {
     let output = bidstream().args(["sql", "--format", "csv", "--lake"]).arg(lake).arg(query).output().unwrap();
     assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().skip(1).map(str::to_owned).collect()
 }
 
-fn audit(lake: &Path) {
+fn assert_every_table_equals_its_sql(lake: &Path) {
     let output = bidstream().args(["audit", "--all", "--lake"]).arg(lake).output().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+    let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{printed}\n{errors}");
 }
 
-/// The next moment to kill at: from a fixed seed, so that a failure comes again.
-fn moment(kill: u64) -> Duration {
+/// How long a run lives before its kill: from a fixed seed, so that a failure comes again.
+fn lifetime(kill: u64) -> Duration {
     let word = (kill + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    Duration::from_millis(300 + word % 1_700)
+    Duration::from_millis(400 + word % 1_800)
 }
 
-fn terminate(child: &mut Child) -> Option<i32> {
+fn terminate(mut child: Child) -> Option<i32> {
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     child.wait().unwrap().code()
+}
+
+/// Runs the job until the lake holds as many records, then stops it in order.
+fn catch_up(job: &Path, lake: &Path, records: usize) {
+    let (child, started) = (run(job), Instant::now());
+    let count = || sql(lake, "SELECT count(*) FROM raw.records")[0].parse::<usize>().unwrap();
+    while count() < records {
+        assert!(started.elapsed() < CATCH_UP_MAX, "{} of {records} records after {CATCH_UP_MAX:?}", count());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(terminate(child), Some(0), "SIGTERM drains, commits and exits 0");
+}
+
+/// The producer's list of where its records went, and the ledger's, both as partition,offset,hash.
+fn assert_reconciled(delivered: &Path, lake: &Path) {
+    let mut sent: Vec<String> = std::fs::read_to_string(delivered).unwrap().lines().map(str::to_owned).collect();
+    let mut kept = sql(lake, "SELECT partition, \"offset\", encode(payload_hash, 'hex') FROM raw.records");
+    sent.sort();
+    kept.sort();
+    assert_eq!(sent.len(), kept.len());
+    assert!(sent == kept, "the records of the lake are not those that were sent");
+}
+
+fn survive_kills(workers: impl Fn(u64) -> usize, name: &str) {
+    let kafka = fixture::shared();
+    let dir = tempfile::tempdir().unwrap();
+    let (lake, delivered) = (dir.path().join("lake"), dir.path().join("delivered.csv"));
+    let topic = kafka.topic(name, 4);
+    let mut producer = bidstream()
+        .args(["generate", "--events", &EVENTS.to_string(), "--rate", &RATE.to_string()])
+        .args(["--users", "300", "--brokers", &kafka.brokers(), "--topic", &topic, "--delivered"])
+        .arg(&delivered)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    for kill in 0..KILLS {
+        let mut child = run(&job(dir.path(), &kafka.brokers(), &topic, workers(kill)));
+        std::thread::sleep(lifetime(kill));
+        assert!(child.try_wait().unwrap().is_none(), "the run ended by itself before kill {kill}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(producer.wait().unwrap().success());
+    let job = job(dir.path(), &kafka.brokers(), &topic, workers(KILLS));
+    catch_up(&job, &lake, EVENTS as usize);
+    assert_reconciled(&delivered, &lake);
+    assert_every_table_equals_its_sql(&lake);
+    let corrected = sql(&lake, "SELECT count(*) FROM raw.credits_changes WHERE _diff < 0")[0].parse::<u64>().unwrap();
+    assert!(corrected > 0, "late events and withdrawals correct something, or this test shows little");
+}
+
+#[test]
+fn twenty_kills_on_kafka_lose_and_repeat_nothing() {
+    // Another number of workers after each restart.
+    survive_kills(|kill| 1 + kill as usize % 2, "kills");
+}
+
+#[test]
+fn a_second_run_on_kafka_is_refused_and_a_take_over_fences_the_first() {
+    let kafka = fixture::shared();
+    let dir = tempfile::tempdir().unwrap();
+    let topic = kafka.topic("fence", 1);
+    kafka.send(&topic, 0, &["not an event"]);
+    let job = job(dir.path(), &kafka.brokers(), &topic, 1);
+    let mut first = bidstream().arg("run").arg(&job).stderr(Stdio::piped()).spawn().unwrap();
+    let lake = dir.path().join("lake");
+    let started = Instant::now();
+    while !lake.join("lake.json").exists() || sql(&lake, "SELECT count(*) FROM raw.dead_letters")[0] != "1" {
+        assert!(started.elapsed() < CATCH_UP_MAX, "the dead letter never came");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let second = bidstream().arg("run").arg(&job).output().unwrap();
+    assert_eq!(second.status.code(), Some(3));
+    let message = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(message.contains(&first.id().to_string()) && message.contains("--take-over"), "{message}");
+
+    let third = bidstream().arg("run").arg(&job).arg("--take-over").spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    kafka.send(&topic, 0, &["not an event either"]);
+    let fenced = first.wait_with_output_within(CATCH_UP_MAX);
+    assert_eq!(fenced.0, Some(5), "{}", fenced.1);
+    assert!(fenced.1.contains(&third.id().to_string()), "names its successor: {}", fenced.1);
+    let started = Instant::now();
+    while sql(&lake, "SELECT count(*) FROM raw.dead_letters")[0] != "2" {
+        assert!(started.elapsed() < CATCH_UP_MAX, "the second dead letter never came");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(terminate(third), Some(0));
+    assert_eq!(sql(&lake, "SELECT count(*) FROM raw.records"), ["2"], "never mixed, never twice");
+}
+
+trait WaitWithin {
+    fn wait_with_output_within(&mut self, limit: Duration) -> (Option<i32>, String);
+}
+
+impl WaitWithin for Child {
+    fn wait_with_output_within(&mut self, limit: Duration) -> (Option<i32>, String) {
+        use std::io::Read;
+        let started = Instant::now();
+        while self.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < limit, "still running after {limit:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut text = String::new();
+        self.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        (self.wait().unwrap().code(), text)
+    }
 }
