@@ -1,9 +1,11 @@
 //! `bidstream`: the one binary. Each subcommand is wiring: it reads its arguments, calls the library and prints.
 
 mod demo;
+mod import;
 mod produce;
 mod run;
 mod service;
+mod tables;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,8 +41,16 @@ enum Command {
     Run(run::Run),
     /// Check a job file and say what it means.
     Check(run::Check),
+    /// Import a CSV, JSONL or Parquet file by a mapping, into a lake or through Kafka.
+    Import(import::Import),
     /// Produce generated events to a Kafka topic.
     Generate(produce::Generate),
+    /// Query a lake with SQL: one query, a file, or a prompt.
+    Sql(tables::Sql),
+    /// Recompute views by their SQL definition and print every difference. Exit 0: none; 1: some; 2: error.
+    Audit(tables::Audit),
+    /// List the views, or show one: question, columns, parameters, SQL.
+    Describe(tables::Describe),
 }
 
 /// The secret of the id hashes, for the subcommands that make ids.
@@ -61,7 +71,11 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Run(run) => return run.run(),
         Command::Check(check) => return check.run(),
+        Command::Import(import) => import.run(),
         Command::Generate(generate) => generate.run(),
+        Command::Sql(sql) => sql.run(),
+        Command::Audit(audit) => return audit.run(),
+        Command::Describe(describe) => describe.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ use schemas::table::Verdict;
 use schemas::units::DAY_MS;
 use schemas::wire::Encoding;
 
-use crate::{run, service};
+use crate::{run, service, tables};
 
 /// See it work.
 #[derive(clap::Args)]
@@ -194,7 +194,7 @@ impl Demo {
         for question in QUESTIONS.split_inclusive(';').map(str::trim).filter(|text| !text.is_empty()) {
             let (title, query) = question.split_once('\n').unwrap_or(("", question));
             println!("\n{}", title.trim_start_matches("-- "));
-            let _ = query;
+            tables::query(&self.lake, query, &config::id_hasher(None)?)?;
         }
         println!();
         Ok(())

@@ -1,3 +1,5 @@
 //! Whole-system tests, in one binary. Those that need a broker start a real Apache Kafka by `tests/kafka/kafka.sh`.
 
+mod exactly_once;
 mod kafka;
+mod tidy;
