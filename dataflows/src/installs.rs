@@ -1,7 +1,7 @@
 //! Which touch led to each install, how surely, and which path did it freeze?
 
 use differential_dataflow::VecCollection;
-use operators::shared::reduce_shared;
+use operators::reduce_shared;
 use schemas::view::{InstallRow, Method};
 use schemas::{EventKey, JoinKey, Tick};
 
