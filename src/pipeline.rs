@@ -8,13 +8,14 @@ use std::time::Duration;
 use dataflows::params::Params;
 use schemas::Tick;
 use schemas::decode::Decoder;
-use schemas::ids::{IdHasher, IdKind};
+use schemas::ids::IdHasher;
 use schemas::symbols::Symbols;
 use schemas::units::HOUR_MS;
 
 use crate::clock::Clock;
 use crate::cuts::{self, CUT_MS, Cuts, RunError};
 use crate::gate::{Gate, HOT_KEY_TOUCHES};
+use crate::ledger::lake::id_key_check;
 use crate::ledger::{LakeSettings, Ledger, State};
 use crate::live::Live;
 use crate::recovery;
@@ -45,14 +46,12 @@ pub struct Plan {
 impl Plan {
     /// The settings of a lake for a job with these.
     pub fn settings(allowed_lateness_ms: Option<i64>, views: Params, hasher: &IdHasher) -> LakeSettings {
-        // A hash by the key, of nothing anybody sends: equal only where the key is.
-        let check = hasher.hash(IdKind::Login, "", b"bidstream id key check").to_bytes();
         LakeSettings {
             allowed_lateness_ms,
             lateness_bound_ms: HOUR_MS,
             cut_ms: CUT_MS,
             hot_key_touches: u32::from(HOT_KEY_TOUCHES),
-            id_key_check: check.iter().map(|byte| format!("{byte:02x}")).collect(),
+            id_key_check: id_key_check(hasher),
             views,
         }
     }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use dataflows::catalogue;
 use dataflows::params::Params;
+use schemas::ids::{IdHasher, IdKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,10 +37,16 @@ pub struct LakeSettings {
     pub cut_ms: u64,
     /// *K*: touches per partition, join key, event hour and arrival hour that are candidates.
     pub hot_key_touches: u32,
-    /// Tells whether the key of ids is the same, without telling the key: a hash of a hash of it.
+    /// Tells whether the key of ids is the same: [`id_key_check`].
     pub id_key_check: String,
     /// Parameters of the views.
     pub views: Params,
+}
+
+/// Tells whether two keys of ids are the same without telling the key: a hash by the key, of nothing anybody sends.
+pub fn id_key_check(hasher: &IdHasher) -> String {
+    let check = hasher.hash(IdKind::Login, "", b"bidstream id key check").to_bytes();
+    check.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A lake's directory and what its `lake.json` says. Readers use it as well as the writer.

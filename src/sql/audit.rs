@@ -16,6 +16,7 @@ use dataflows::catalogue::{self, Definition};
 use dataflows::params::Params;
 use datafusion::catalog::MemTable;
 use datafusion::prelude::{SessionContext, ident};
+use futures::TryStreamExt;
 use schemas::Tick;
 use schemas::ids::IdHasher;
 use serde::Serialize;
@@ -134,8 +135,9 @@ async fn recompute(oracle: &SessionContext, params: &Params, view: &Definition) 
         oracle.register_table(view.name, definition.into_view())?;
         return Ok(Vec::new());
     }
-    let schema: SchemaRef = definition.schema().inner().clone();
-    let batches = definition.collect().await?;
+    let rows = definition.execute_stream().await?;
+    let schema = rows.schema();
+    let batches: Vec<RecordBatch> = rows.try_collect().await?;
     oracle.register_table(view.name, Arc::new(MemTable::try_new(schema, vec![batches.clone()])?))?;
     Ok(batches)
 }

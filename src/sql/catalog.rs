@@ -31,6 +31,7 @@ use super::SqlError;
 use super::columns::{Kind, column};
 use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
 use crate::ledger::Lake;
+use crate::ledger::lake::id_key_check;
 use crate::ledger::log::CUT;
 use crate::ledger::sink::Sink;
 
@@ -47,6 +48,7 @@ pub struct Session {
     raw: SessionContext,
     cut: Tick,
     names: Arc<Names>,
+    same_key: bool,
 }
 
 /// The cut of a text: milliseconds since the Unix epoch, or RFC 3339.
@@ -72,7 +74,8 @@ pub async fn open(lake: &Path, as_of: Option<Tick>, hasher: &IdHasher) -> Result
         Some(asked) => asked / lake.settings.cut_ms * lake.settings.cut_ms,
         None => committed,
     };
-    session(tables, lake.settings.views, cut, hasher).await
+    let session = session(tables, lake.settings.views, cut, hasher).await?;
+    Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
 }
 
 /// The catalogue without a lake: every table is empty.
@@ -104,13 +107,18 @@ async fn session(tables: Tables, params: Params, cut: Tick, hasher: &IdHasher) -
         let shown = readable(raw.table(TableReference::partial(RAW, name.clone())).await?, &names)?;
         public.register_table(TableReference::partial(PUBLIC, name), shown.into_view())?;
     }
-    Ok(Session { params, public, raw, cut, names })
+    Ok(Session { params, public, raw, cut, names, same_key: true })
 }
 
 impl Session {
     /// The cut at which every table is read.
     pub fn cut(&self) -> Tick {
         self.cut
+    }
+
+    /// Whether the session makes ids with the key of the lake; with another one they find nobody.
+    pub fn same_key(&self) -> bool {
+        self.same_key
     }
 
     /// The parameters of the views.

@@ -101,6 +101,9 @@ pub struct SqlOptions {
 pub async fn run(options: SqlOptions, hasher: &IdHasher) -> Result<(), SqlError> {
     let as_of = options.as_of.as_deref().map(catalog::parse_cut).transpose()?;
     let session = open(&options.lake, as_of, hasher).await?;
+    if !session.same_key() {
+        tracing::warn!("the ids in this lake were made with another key: user_id() and the like find nobody in it");
+    }
     if let Some(asked) = as_of.filter(|asked| *asked != session.cut()) {
         eprintln!(
             "{asked} is between two cuts: reading at {} ({})",
@@ -123,7 +126,11 @@ pub async fn run(options: SqlOptions, hasher: &IdHasher) -> Result<(), SqlError>
     let (mut all, rest) = statements(&text);
     all.extend((!blank(&rest)).then_some(rest));
     for statement in all {
-        execute(&session, &statement, options.format, std::io::stdout().lock()).await?;
+        match execute(&session, &statement, options.format, std::io::stdout().lock()).await {
+            // Who reads the output has seen enough, as `head` does.
+            Err(SqlError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            done => done?,
+        };
     }
     Ok(())
 }

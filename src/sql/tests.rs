@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::audit::{Report, audit};
 use super::{Format, Session, catalog, execute, open, repl, statements};
+use crate::ledger::lake::id_key_check;
 use crate::ledger::{Change, Lake, LakeSettings, Ledger, Part};
 
 /// 2026-01-01T00:00:00Z.
@@ -32,7 +33,7 @@ fn settings() -> LakeSettings {
         lateness_bound_ms: 3_600_000,
         cut_ms: 1_000,
         hot_key_touches: 64,
-        id_key_check: "none".to_owned(),
+        id_key_check: id_key_check(&hasher()),
         views: Params::default(),
     }
 }
@@ -218,8 +219,20 @@ async fn people_see_names_times_and_paths() {
 }
 
 #[tokio::test]
+async fn the_questions_of_the_demo_run() {
+    let lake = lake().await;
+    let session = at(&lake, None).await;
+    let (questions, rest) = statements(include_str!("../../jobs/questions.sql"));
+    assert_eq!((questions.len(), rest.trim()), (5, ""));
+    for question in questions {
+        printed(&session, &question).await;
+    }
+}
+
+#[tokio::test]
 async fn functions_take_and_give_ids_and_symbols() {
-    let session = at(&lake().await, None).await;
+    let lake = lake().await;
+    let session = at(&lake, None).await;
     assert_eq!(
         printed(
             &session,
@@ -367,7 +380,8 @@ async fn an_empty_lake_has_empty_tables() {
 
 #[tokio::test]
 async fn only_reading_is_allowed_and_errors_are_short() {
-    let session = at(&lake().await, None).await;
+    let lake = lake().await;
+    let session = at(&lake, None).await;
     for statement in
         ["CREATE TABLE t AS SELECT 1", "INSERT INTO installs SELECT * FROM installs", "DROP TABLE installs"]
     {
