@@ -105,21 +105,28 @@ fn located(outline: &Outline, error: &serde_saphyr::Error) -> ConfigError {
         // The place leads our message; the library repeats it at the end of its own.
         message = message.replace(&format!(" at line {line}, column {column}"), "");
     }
-    // A name of the library's interface, which is none of the writer's concern.
-    message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
-    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-    let field = match (at, missing) {
-        (None, _) => String::new(),
-        (Some(at), None) => outline.field_at(at).to_owned(),
-        (Some(at), Some(name)) => {
-            let whole = outline.places.iter().find(|place| place.value == at).map(|place| place.field.as_str());
-            let field = join(whole.unwrap_or_else(|| parent(outline.field_at(at))), name);
-            message = "is missing".to_owned();
-            field
-        }
+    for (theirs, ours) in WORDS {
+        message = message.replace(theirs, ours);
+    }
+    let error = |line, field, message| ConfigError { file: outline.file.clone(), line, field, message };
+    let Some(at) = at else { return error(None, String::new(), message) };
+    let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) else {
+        return error(Some(at.0), outline.field_at(at).to_owned(), message);
     };
-    ConfigError { file: outline.file.clone(), line: at.map(|at| at.0), field, message }
+    // The library points at the value around what is missing, or at the last thing that it read in there.
+    let whole = outline.places.iter().find(|place| place.value == at).map(|place| place.field.as_str());
+    let around = whole.unwrap_or_else(|| parent(outline.field_at(at)));
+    let line = outline.places.iter().find(|place| place.field == around).map_or(1, |place| place.key.0);
+    error(Some(line), join(around, name), "is missing".to_owned())
 }
+
+/// What the library says in terms of its own, and what a person would.
+const WORDS: [(&str, &str); 4] = [
+    (", set DuplicateKeyPolicy in Options if acceptable", ""),
+    ("expected string scalar", "expected a text"),
+    ("expected sequence start", "expected a list, as [a, b]"),
+    ("expected mapping start", "expected fields, as { name: value }"),
+];
 
 /// The path around a path.
 fn parent(field: &str) -> &str {

@@ -73,7 +73,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
             "view_window: 3",
             r#"9: views.installs.view_window: invalid type: integer `3`, expected a duration, as 7d, or one per channel, as { default: 7d, search: 30d }"#,
         ),
-        ("    brokers: 127.0.0.1:9092\n", "", r#"4: source.kafka.brokers: is missing"#),
+        ("    brokers: 127.0.0.1:9092\n", "", r#"3: source.kafka.brokers: is missing"#),
         (
             "127.0.0.1:9092",
             "localhost",

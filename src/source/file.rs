@@ -1,1 +1,278 @@
-//! (being written)
+//! Records from a file: CSV and JSONL (also gzipped) or Parquet, each row mapped to events.
+//!
+//! A file is a topic, `file:` and the SHA-256 of its content, with one partition. Importing it twice is therefore
+//! resuming at its end. There are two ways to arrive ([`Arrival`]):
+//! * *import*: the file is read in its order; all arrives at the moment of import, which a resumed import keeps. Offset =
+//!   row · entries of the mapping + entry. Memory: one row, and what `first_of` has seen.
+//! * *event time*: the file is read twice, its text kept in memory, and handed over in the order of event time (ties: row,
+//!   then entry). Offset = rank in that order. A row without a time arrives with the one before it in the file.
+//!
+//! A row that cannot be read is handed over with the reason, once, as its entry 0. Rows that no entry wants are passed.
+
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use schemas::units::TIME_MS_MAX;
+use schemas::{PayloadHash, Tick, wire};
+use sha2::{Digest, Sha256};
+
+use self::rows::{Cells, Layout, Rows};
+use super::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
+use crate::clock::Clock;
+use crate::mapping::{Arrival, Mapping, RowId, Seen};
+
+/// The most text that is kept in memory to replay a file in the order of event time: 4 GiB.
+pub const REPLAY_BYTES_MAX: usize = 4 << 30;
+/// While the last arrival is further ahead of the frontier than this, a replay waits.
+const AHEAD_MS_MAX: i64 = 60_000;
+
+/// Reads one file.
+pub struct FileSource {
+    path: String,
+    mapping: Mapping,
+    partitions: Vec<PartitionId>,
+    content: [u8; 32],
+    layout: Layout,
+    order: Order,
+    /// The next offset to hand over.
+    position: i64,
+    arrival_ms: i64,
+    clock: Clock,
+    finished: bool,
+    // Reused for every row.
+    text: Vec<u8>,
+    cells: Cells,
+}
+
+enum Order {
+    /// As the file has them.
+    File { rows: Rows, next_row: u64, seen: Seen },
+    /// By event time.
+    EventTime(Replay),
+}
+
+/// A file's text in memory, and its events in the order of event time.
+struct Replay {
+    text: Vec<u8>,
+    /// Where each row's text ends.
+    ends: Vec<usize>,
+    /// Arrival, row, entry.
+    events: Vec<(i64, u64, u32)>,
+}
+
+impl FileSource {
+    /// Opens a file. It goes on where the `resumes` say for this very content, wherever the file lies now; a new import
+    /// begins at the clock's time.
+    pub fn open(path: &Path, mapping: Mapping, resumes: &[Resume], clock: Clock) -> Result<FileSource, SourceError> {
+        let name = path.display().to_string();
+        let content =
+            content_hash(path).map_err(|error| SourceError::File { path: name.clone(), error: error.to_string() })?;
+        let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
+        let partition = PartitionId { topic: format!("file:{hex}").into(), partition: 0 };
+        let resume = resumes.iter().find(|resume| resume.partition == partition);
+        let (rows, layout) = Rows::open(path, &mapping)?;
+        let mut source = FileSource {
+            path: name,
+            partitions: vec![partition],
+            content,
+            layout,
+            order: Order::File { rows, next_row: 0, seen: Seen::default() },
+            position: resume.map_or(0, |resume| resume.offset),
+            arrival_ms: resume.map_or_else(|| clock.now_ms(), |resume| resume.arrival_ms),
+            clock,
+            finished: false,
+            text: Vec::new(),
+            cells: Cells::default(),
+            mapping,
+        };
+        if source.mapping.arrival == Arrival::EventTime {
+            source.arrival_ms = resume.map_or(0, |resume| resume.arrival_ms);
+            let replay = source.replay()?;
+            source.finished = source.position >= replay.events.len() as i64;
+            source.order = Order::EventTime(replay);
+        }
+        Ok(source)
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Reads the whole file and sorts its events by time.
+    fn replay(&mut self) -> Result<Replay, SourceError> {
+        let Order::File { rows, seen, .. } = &mut self.order else { unreachable!("a file is sorted once") };
+        let mut replay = Replay { text: Vec::new(), ends: Vec::new(), events: Vec::new() };
+        // Events without a time of their own take the last one; those before the first time take the first.
+        let mut last_ms = None;
+        let mut timeless = 0;
+        loop {
+            let start = replay.text.len();
+            if !rows.next(&mut replay.text)? {
+                break;
+            }
+            if replay.text.len() > REPLAY_BYTES_MAX {
+                let error = format!(
+                    "has more than {REPLAY_BYTES_MAX} bytes of text, which `arrival: event_time` would keep in memory: \
+                     split it by time, or use `arrival: import`"
+                );
+                return Err(SourceError::File { path: self.path.clone(), error });
+            }
+            let row = replay.ends.len() as u64;
+            replay.ends.push(replay.text.len());
+            let mut add = |entry: u32, time_ms: Option<i64>| {
+                if let (Some(time_ms), None) = (time_ms, last_ms) {
+                    replay.events[..timeless].iter_mut().for_each(|event| event.0 = time_ms);
+                }
+                timeless += usize::from(time_ms.is_none() && last_ms.is_none());
+                last_ms = time_ms.or(last_ms);
+                replay.events.push((last_ms.unwrap_or(0), row, entry));
+            };
+            match self.layout.read(&replay.text[start..], &mut self.cells) {
+                Err(_) => add(0, None),
+                Ok(false) => {}
+                Ok(true) => {
+                    let cells = self.cells.get();
+                    let firsts = self.mapping.firsts(seen, &cells);
+                    let id = RowId { content: &self.content, row };
+                    self.mapping.apply(id, &cells, firsts, |entry, event| {
+                        let time_ms = event.ok().and_then(|event| event.event_time);
+                        add(entry as u32, time_ms.map(|time_ms| time_ms.clamp(0, TIME_MS_MAX)));
+                    });
+                }
+            }
+        }
+        replay.events.sort_unstable();
+        Ok(replay)
+    }
+
+    /// Hands over the next rows in the order of the file.
+    fn poll_file(&mut self, records_max: usize, each: &mut dyn FnMut(Arrived<'_>)) -> Result<usize, SourceError> {
+        let Order::File { rows, next_row, seen } = &mut self.order else {
+            unreachable!("read in the order of the file")
+        };
+        let entries = self.mapping.entries() as i64;
+        let mut records = 0;
+        for _ in 0..records_max {
+            if records >= records_max {
+                break;
+            }
+            self.text.clear();
+            if !rows.next(&mut self.text)? {
+                self.finished = true;
+                break;
+            }
+            let row = *next_row;
+            *next_row += 1;
+            let (position, arrival_ms) = (self.position, self.arrival_ms);
+            let mut hand_over = |entry: usize, event: Result<&wire::Event, &str>, text: &mut Vec<u8>| {
+                let offset = row as i64 * entries + entry as i64;
+                if offset >= position {
+                    each(Arrived { partition: 0, offset, arrival_ms, payload: payload(event, entry, text) });
+                    records += 1;
+                }
+            };
+            match self.layout.read(&self.text, &mut self.cells) {
+                Err(reason) => hand_over(0, Err(&reason), &mut self.text),
+                Ok(false) => {}
+                Ok(true) => {
+                    let cells = self.cells.get();
+                    let firsts = self.mapping.firsts(seen, &cells);
+                    let id = RowId { content: &self.content, row };
+                    self.mapping.apply(id, &cells, firsts, |entry, event| {
+                        let event = event.as_ref().map(|event| *event).map_err(String::as_str);
+                        hand_over(entry, event, &mut self.text);
+                    });
+                }
+            }
+            self.position = self.position.max((row + 1) as i64 * entries);
+        }
+        Ok(records)
+    }
+
+    /// Hands over the next events in the order of event time.
+    fn poll_replay(&mut self, frontier: Tick, records_max: usize, each: &mut dyn FnMut(Arrived<'_>)) -> usize {
+        let Order::EventTime(replay) = &self.order else { unreachable!("read in the order of event time") };
+        let mut records = 0;
+        while records < records_max {
+            let Some(&(time_ms, row, entry)) = replay.events.get(self.position as usize) else {
+                self.finished = true;
+                break;
+            };
+            if self.arrival_ms.min(self.clock.now_ms()) > (frontier as i64).saturating_add(AHEAD_MS_MAX) {
+                break;
+            }
+            self.arrival_ms = self.arrival_ms.max(time_ms);
+            let start = row.checked_sub(1).map_or(0, |before| replay.ends[before as usize]);
+            self.text.clear();
+            self.text.extend_from_slice(&replay.text[start..replay.ends[row as usize]]);
+            let event = self.layout.read(&self.text, &mut self.cells).and_then(|_| {
+                let id = RowId { content: &self.content, row };
+                self.mapping.event(entry as usize, id, &self.cells.get())
+            });
+            let event = event.as_ref().map_err(String::as_str);
+            let payload = payload(event, entry as usize, &mut self.text);
+            each(Arrived { partition: 0, offset: self.position, arrival_ms: self.arrival_ms, payload });
+            self.position += 1;
+            records += 1;
+        }
+        records
+    }
+}
+
+impl Source for FileSource {
+    fn poll(
+        &mut self,
+        frontier: Tick,
+        records_max: usize,
+        each: &mut dyn FnMut(Arrived<'_>),
+    ) -> Result<Progress, SourceError> {
+        let records = match &self.order {
+            _ if self.finished => 0,
+            Order::File { .. } => self.poll_file(records_max, each)?,
+            Order::EventTime(_) => self.poll_replay(frontier, records_max, each),
+        };
+        let now_ms = self.clock.now_ms();
+        let tick_ms = match &self.order {
+            // The moment of import is what is stored; the tick goes on with the clock, so that a long import commits.
+            Order::File { .. } => now_ms.max(self.arrival_ms),
+            // A time ahead of the clock counts as the clock.
+            Order::EventTime(_) => now_ms.min(self.arrival_ms),
+        };
+        Ok(Progress { tick: tick_ms.max(0) as Tick, records, at_end: self.finished, finished: self.finished })
+    }
+
+    fn partitions(&self) -> &[PartitionId] {
+        &self.partitions
+    }
+
+    fn position(&self, _partition: usize) -> i64 {
+        self.position
+    }
+}
+
+/// A row's payload. Its hash covers the row's text and the entry, which is appended for that and stays out of `raw`.
+fn payload<'a>(event: Result<&'a wire::Event, &'a str>, entry: usize, text: &'a mut Vec<u8>) -> Payload<'a> {
+    let row = text.len();
+    text.extend_from_slice(&(entry as u32).to_be_bytes());
+    let hash = PayloadHash::of(text);
+    text.truncate(row);
+    Payload::Row { event, hash, raw: text }
+}
+
+fn content_hash(path: &Path) -> std::io::Result<[u8; 32]> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().into()),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}

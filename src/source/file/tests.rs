@@ -1,0 +1,292 @@
+//! Files of every format, both arrivals, resuming, and rows that cannot be read.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+
+const NOW_MS: i64 = 1_800_000_000_000;
+
+/// What was handed over: offset, arrival, event or reason, text.
+#[derive(Clone, Debug, PartialEq)]
+struct Got {
+    offset: i64,
+    arrival_ms: i64,
+    event: Result<wire::Event, String>,
+    hash: PayloadHash,
+    text: String,
+}
+
+fn open(path: &Path, mapping: &str, resumes: &[Resume], now_ms: i64) -> Result<FileSource, SourceError> {
+    let mapping = Mapping::parse(Path::new("map.yaml"), mapping).unwrap();
+    FileSource::open(path, mapping, resumes, Clock::manual(now_ms))
+}
+
+/// Polls once with an open frontier.
+fn poll(source: &mut FileSource, records_max: usize, all: &mut Vec<Got>) -> Progress {
+    let mut each = |arrived: Arrived<'_>| {
+        let Payload::Row { event, hash, raw } = arrived.payload else { panic!("a file has rows") };
+        all.push(Got {
+            offset: arrived.offset,
+            arrival_ms: arrived.arrival_ms,
+            event: event.cloned().map_err(str::to_owned),
+            hash,
+            text: String::from_utf8_lossy(raw).into_owned(),
+        });
+    };
+    source.poll(Tick::MAX / 4, records_max, &mut each).unwrap()
+}
+
+fn read(source: &mut FileSource) -> Vec<Got> {
+    let mut all = Vec::new();
+    while !poll(source, 3, &mut all).finished {}
+    all
+}
+
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn new() -> Dir {
+        Dir(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+const MAPPING: &str = r#"
+format: csv
+tenant: t
+event_time: { column: time, format: epoch_ms }
+emit:
+  - { type: click, when: { first_of: session }, set: { user: user } }
+  - { type: event, set: { user: user, name: name } }
+"#;
+
+const FILE: &str = "\
+time,session,user,name
+5000,s1,u1,home
+4000,s1,u1,\"a \"\"b\"\", c\"
+soon,s2,u2,home
+1000,s2,u2
+3000,s3,u3,home
+";
+
+fn summary(all: &[Got]) -> Vec<(i64, i64, String)> {
+    let what = |got: &Got| match &got.event {
+        Ok(event) => format!("{} {}", event.r#type, event.user),
+        Err(reason) => reason.clone(),
+    };
+    all.iter().map(|got| (got.offset, got.arrival_ms, what(got))).collect()
+}
+
+#[test]
+fn a_file_is_read_in_its_order_at_one_moment() {
+    let dir = Dir::new();
+    let path = dir.file("a.csv", FILE.as_bytes());
+    let mut source = open(&path, MAPPING, &[], NOW_MS).unwrap();
+    let all = read(&mut source);
+    let soon = "column time: \"soon\" is no time in the format epoch_ms".to_owned();
+    let expected = [
+        (0, NOW_MS, "2 u1".to_owned()),
+        (1, NOW_MS, "5 u1".to_owned()),
+        (3, NOW_MS, "5 u1".to_owned()),
+        (4, NOW_MS, soon.clone()),
+        (5, NOW_MS, soon),
+        (6, NOW_MS, "row has 3 fields, the header 4".to_owned()),
+        (8, NOW_MS, "2 u3".to_owned()),
+        (9, NOW_MS, "5 u3".to_owned()),
+    ];
+    assert_eq!(summary(&all), expected);
+    assert_eq!(all[2].event.as_ref().unwrap().name, "a \"b\", c");
+    assert_eq!(all[2].text, "4000,s1,u1,\"a \"\"b\"\", c\"");
+    assert_eq!(all[5].text, "1000,s2,u2");
+    assert_eq!(source.position(0), 10);
+    // The same row under two entries has two hashes.
+    let hashes: std::collections::HashSet<_> = all.iter().map(|got| got.hash).collect();
+    assert_eq!(hashes.len(), all.len());
+    let topic = &source.partitions()[0].topic;
+    assert!(topic.starts_with("file:") && topic.len() == 5 + 64, "{topic}");
+}
+
+#[test]
+fn a_file_resumes_wherever_it_stopped_and_at_its_end_has_nothing_new() {
+    let dir = Dir::new();
+    let path = dir.file("a.csv", FILE.as_bytes());
+    for mapping in [MAPPING.to_owned(), format!("{MAPPING}\narrival: event_time")] {
+        let whole = read(&mut open(&path, &mapping, &[], NOW_MS).unwrap());
+        for stop in 0..=whole.len() {
+            let mut source = open(&path, &mapping, &[], NOW_MS).unwrap();
+            let mut first = Vec::new();
+            while first.len() < stop {
+                poll(&mut source, 1, &mut first);
+            }
+            let arrival_ms = first.last().map_or(NOW_MS, |got| got.arrival_ms);
+            let resume = Resume { partition: source.partitions()[0].clone(), offset: source.position(0), arrival_ms };
+            let moved = dir.file("moved.csv", FILE.as_bytes());
+            let resumes = if first.is_empty() { vec![] } else { vec![resume] };
+            let later_ms = if first.is_empty() { NOW_MS } else { NOW_MS + 60_000 };
+            first.extend(read(&mut open(&moved, &mapping, &resumes, later_ms).unwrap()));
+            assert_eq!(first, whole, "stopped after {stop}");
+        }
+    }
+}
+
+#[test]
+fn history_comes_in_the_order_of_event_time() {
+    let dir = Dir::new();
+    let path = dir.file("a.csv", FILE.as_bytes());
+    let mut source = open(&path, &format!("{MAPPING}\narrival: event_time"), &[], NOW_MS).unwrap();
+    let mut all = Vec::new();
+    let progress = poll(&mut source, 2, &mut all);
+    assert_eq!((progress.tick, progress.finished), (3_000, false));
+    all.extend(read(&mut source));
+    let soon = "column time: \"soon\" is no time in the format epoch_ms".to_owned();
+    let expected = [
+        (0, 3_000, "2 u3".to_owned()),
+        (1, 3_000, "5 u3".to_owned()),
+        (2, 4_000, "5 u1".to_owned()),
+        // Rows without a time come with the one before them in the file.
+        (3, 4_000, soon.clone()),
+        (4, 4_000, soon),
+        (5, 4_000, "row has 3 fields, the header 4".to_owned()),
+        // The click is of the first row of the session in the file, not in time.
+        (6, 5_000, "2 u1".to_owned()),
+        (7, 5_000, "5 u1".to_owned()),
+    ];
+    assert_eq!(summary(&all), expected);
+}
+
+#[test]
+fn a_replay_waits_for_the_frontier_but_not_for_a_gap_in_history() {
+    let dir = Dir::new();
+    let path = dir.file("a.csv", b"time,session,user,name\n1000,s,u,n\n900000000,s,u,n\n900000001,s,u,n\n");
+    let mut source = open(&path, &format!("{MAPPING}\narrival: event_time"), &[], NOW_MS).unwrap();
+    let mut count = |frontier: Tick| source.poll(frontier, 10, &mut |_| {}).unwrap().records;
+    assert_eq!(count(0), 3);
+    assert_eq!(count(0), 0);
+    assert_eq!(count(900_000_000), 1);
+}
+
+#[test]
+fn gzip_jsonl_and_their_bad_lines_are_read() {
+    let dir = Dir::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let lines = concat!(
+        "{\"time\": 1, \"user\": \"u\\u00e9\", \"deep\": {\"price\": 0.10}}\r\n",
+        "\n",
+        "{\"time\": 2, \"user\": null}\n",
+        "{\"time\": 3, \n",
+        "[1]\n",
+        "{\"time\": 4, \"user\": 12345678901234567890}",
+    );
+    gzip.write_all(lines.as_bytes()).unwrap();
+    let path = dir.file("a.jsonl.gz", &gzip.finish().unwrap());
+    let mapping = r#"
+format: jsonl
+tenant: t
+event_time: { column: time, format: epoch_ms }
+emit:
+  - { type: conversion, set: { user: user, revenue_micros: { column: deep.price, unit: units } } }
+"#;
+    let all = read(&mut open(&path, mapping, &[], NOW_MS).unwrap());
+    let offsets: Vec<i64> = all.iter().map(|got| got.offset).collect();
+    assert_eq!(offsets, [0, 2, 3, 4, 5]);
+    let first = all[0].event.as_ref().unwrap();
+    assert_eq!((first.user.as_str(), first.revenue_micros), ("ué", Some(100_000)));
+    assert_eq!(all[1].event.as_ref().unwrap().user, "");
+    assert!(all[2].event.as_ref().unwrap_err().starts_with("malformed JSON: EOF"), "{:?}", all[2]);
+    assert!(all[3].event.as_ref().unwrap_err().starts_with("malformed JSON: invalid type: sequence"), "{:?}", all[3]);
+    assert_eq!(all[4].event.as_ref().unwrap().user, "12345678901234567890");
+}
+
+#[test]
+fn bad_utf8_and_rows_too_large_are_dead_and_the_next_is_read() {
+    let dir = Dir::new();
+    let mut bytes = b"time,session,user,name\n1,s,\xff\xfe,n\n2,s,u,".to_vec();
+    bytes.extend(std::iter::repeat_n(b'x', 1 << 20));
+    bytes.extend(b"\n3,s,u,n\n");
+    let all = read(&mut open(&dir.file("a.csv", &bytes), MAPPING, &[], NOW_MS).unwrap());
+    assert!(all[0].event.as_ref().unwrap_err().starts_with("field 3: invalid UTF-8"), "{:?}", all[0].event);
+    assert_eq!(all[1].event, Err("row is larger than 1048576 bytes".to_owned()));
+    assert_eq!(all[2].event.as_ref().unwrap().event_time, Some(3));
+    let mut line = b"{\"time\": \"".to_vec();
+    line.extend(std::iter::repeat_n(b'x', 2 << 20));
+    line.extend(b"\"}\n{\"time\": 1}\n");
+    let jsonl = "{format: jsonl, tenant: t, event_time: {column: time, format: epoch_ms}, emit: [{type: open}]}";
+    let all = read(&mut open(&dir.file("a.jsonl", &line), jsonl, &[], NOW_MS).unwrap());
+    assert_eq!(all[0].event, Err("row is larger than 1048576 bytes".to_owned()));
+    assert_eq!(all[0].text.len(), (1 << 20) + 1);
+    assert_eq!(all[1].event.as_ref().unwrap().event_time, Some(1));
+}
+
+#[test]
+fn parquet_is_read_with_exact_amounts() {
+    use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+    use parquet::arrow::ArrowWriter;
+    let columns: [(&str, arrow::array::ArrayRef); 4] = [
+        ("when", Arc::new(TimestampMillisecondArray::from(vec![1_710_325_274_123, 1_710_325_275_000]))),
+        ("price", Arc::new(Float64Array::from(vec![2.55, 0.1]))),
+        ("quantity", Arc::new(Int64Array::from(vec![-12, 3]))),
+        ("user", Arc::new(StringArray::from(vec![Some("u, 1"), None]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    let dir = Dir::new();
+    let path = dir.file("a.parquet", &writer.into_inner().unwrap());
+    let mapping = r#"
+format: parquet
+tenant: t
+event_time: { column: when, format: rfc3339 }
+emit:
+  - type: conversion
+    set: { user: user, quantity: quantity, revenue_micros: { product: [price, quantity], unit: units } }
+"#;
+    let all = read(&mut open(&path, mapping, &[], NOW_MS).unwrap());
+    let event = all[0].event.as_ref().unwrap();
+    assert_eq!((event.user.as_str(), event.event_time), ("u, 1", Some(1_710_325_274_123)));
+    assert_eq!((event.quantity, event.revenue_micros), (Some(-12), Some(-30_600_000)));
+    assert_eq!(all[1].event.as_ref().unwrap().revenue_micros, Some(300_000));
+    assert_eq!(all[1].event.as_ref().unwrap().user, "");
+}
+
+#[test]
+fn files_that_cannot_be_imported_say_why() {
+    let dir = Dir::new();
+    let error =
+        |name: &str, bytes: &[u8]| open(&dir.file(name, bytes), MAPPING, &[], NOW_MS).err().unwrap().to_string();
+    let lacking = error("a.csv", b"time,user\n");
+    assert!(lacking.ends_with("the file has no column \"session\"; it has time, user"), "{lacking}");
+    let missing = open(Path::new("/no/such/file.csv"), MAPPING, &[], NOW_MS).err().unwrap().to_string();
+    assert!(missing.starts_with("/no/such/file.csv: "), "{missing}");
+    let parquet = MAPPING.replace("csv", "parquet");
+    let not_parquet = open(&dir.file("a.parquet", b"nothing like it"), &parquet, &[], NOW_MS).err().unwrap();
+    assert!(matches!(not_parquet, SourceError::File { .. }), "{not_parquet}");
+    // A truncated archive fails when it is reached, after the rows before it.
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(FILE.as_bytes()).unwrap();
+    let bytes = gzip.finish().unwrap();
+    let path = dir.file("b.csv.gz", &bytes[..bytes.len() - 4]);
+    let mut source = open(&path, MAPPING, &[], NOW_MS).unwrap();
+    let mut poll = || source.poll(Tick::MAX / 4, 100, &mut |_| {});
+    assert!(matches!(poll(), Err(SourceError::File { .. })));
+}
+
+/// The shop's real file, where `BIDSTREAM_DATA` says it is.
+#[test]
+fn the_shop_has_its_sessions_and_purchases() {
+    let Some(data) = std::env::var_os("BIDSTREAM_DATA") else { return };
+    let mapping = std::fs::read_to_string("jobs/mappings/ecom.yaml").unwrap();
+    let path = Path::new(&data).join("clickstream/ecom.csv.gz");
+    let all = read(&mut open(&path, &mapping, &[], NOW_MS).unwrap());
+    let count =
+        |kind: schemas::EventType| all.iter().filter(|got| got.event.as_ref().unwrap().r#type == kind as i32).count();
+    assert_eq!(count(schemas::EventType::Click), 3_605);
+    assert_eq!(count(schemas::EventType::Conversion), 470);
+    assert_eq!(count(schemas::EventType::Event), 31_106 - 470);
+}
