@@ -188,9 +188,9 @@ pub struct Outputs<'scope> {
     pub installs: VecCollection<'scope, Tick, InstallRow, isize>,
     /// Rows of `credits`, one per conversion, model and touch.
     pub credits: VecCollection<'scope, Tick, CreditRow, isize>,
-    /// `installs` by install.
+    /// `installs` by install, for readers on other threads. Whoever keeps the trace must let it compact.
     pub installs_by_key: SharedByKey<'scope, EventKey, InstallRow>,
-    /// `credits` by conversion.
+    /// `credits` by conversion, as `installs_by_key`.
     pub credits_by_key: SharedByKey<'scope, EventKey, CreditRow>,
 }
 

@@ -2,7 +2,7 @@
 
 use differential_dataflow::VecCollection;
 use schemas::symbols::NO_CHANNEL;
-use schemas::view::{CreditRow, InstallRef, InstallRow, Model, PATH_TOUCHES_MAX, PathTouch};
+use schemas::view::{CreditRow, InstallRef, InstallRow, Model, PathTouch};
 use schemas::{EventKey, EventTime, Micros, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
@@ -44,22 +44,18 @@ targets AS (
   SELECT * FROM conversions LEFT ANTI JOIN governed USING (tenant, event_id, subject, event_time)
 ),
 {paths},
-lengths AS (
-  SELECT tenant, event_id, subject, event_time, count(*) AS touches
-  FROM eligible
-  GROUP BY tenant, event_id, subject, event_time
-),
 steps AS (
-  SELECT tenant, event_id, subject, event_time, install_event_time AS reference_time,
+  SELECT tenant, event_id, subject, event_time, install_event_time AS reference_time, path_dropped,
     touch['event_time'] AS touch_event_time, touch['event_id'] AS touch_event_id, touch['subject'] AS touch_subject,
     touch['type'] AS touch_type, touch['method'] AS method, touch['channel'] AS channel,
     touch['campaign'] AS campaign, touch['ad_group'] AS ad_group, touch['creative'] AS creative,
     touch['source'] AS source
   FROM (
-    SELECT tenant, event_id, subject, event_time, install_event_time, unnest(path) AS touch FROM governed
+    SELECT tenant, event_id, subject, event_time, install_event_time, path_dropped, unnest(path) AS touch
+    FROM governed
   ) AS unnested
   UNION ALL
-  SELECT tenant, event_id, subject, event_time, event_time, touch_event_time, touch_event_id, touch_subject,
+  SELECT tenant, event_id, subject, event_time, event_time AS reference_time, dropped, touch_event_time, touch_event_id, touch_subject,
     touch_type, method, channel, campaign, ad_group, creative, source
   FROM paths
 ),
@@ -100,7 +96,7 @@ weighed AS (
 ),
 -- What each touch gets for certain of a million and of the revenue, and what remains of it.
 products AS (
-  SELECT weighed.*,
+  SELECT weighed.*, revenue_micros,
     CAST(sum(weight) OVER (PARTITION BY tenant, event_id, subject, event_time, model) AS DECIMAL(38, 0)) AS total,
     CAST(1000000 AS DECIMAL(38, 0)) * CAST(weight AS DECIMAL(19, 0)) AS ppm_product,
     CAST(abs(revenue_micros) AS DECIMAL(19, 0)) * CAST(weight AS DECIMAL(19, 0)) AS revenue_product
@@ -134,13 +130,10 @@ SELECT conversions.tenant, conversions.app, conversions.event_id, conversions.su
   campaign, ad_group, creative, source, install_event_id, install_subject, install_event_time,
   coalesce(credit_ppm, 1000000) AS credit_ppm,
   CASE WHEN credit_ppm IS NULL THEN conversions.revenue_micros ELSE revenue_part END AS revenue_micros,
-  conversions.currency,
-  coalesce(path_dropped, CASE WHEN touches > {path_touches_max} THEN touches - {path_touches_max} END, 0)
-    AS path_dropped
+  conversions.currency, coalesce(earned.path_dropped, 0) AS path_dropped
 FROM conversions
 CROSS JOIN models
 LEFT JOIN governed USING (tenant, event_id, subject, event_time)
-LEFT JOIN lengths USING (tenant, event_id, subject, event_time)
 LEFT JOIN earned USING (tenant, event_id, subject, event_time, model)
 ";
 
@@ -153,7 +146,6 @@ pub fn sql(params: &Params) -> String {
     let is_direct = if direct.is_empty() { "false".to_owned() } else { format!("channel IN ({})", direct.join(", ")) };
     SQL.replace("{paths}", &paths::sql(&params.installs))
         .replace("{lifetime_ms}", &params.installs.attribution_lifetime.0.to_string())
-        .replace("{path_touches_max}", &PATH_TOUCHES_MAX.to_string())
         .replace("{half_life_hours}", &weights.decay_table.len().to_string())
         .replace("{decay_table}", &decay_table.join(", "))
         .replace("{is_direct}", &is_direct)

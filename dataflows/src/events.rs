@@ -9,6 +9,7 @@ WITH copies AS (
   SELECT *,
     row_number() OVER (
       PARTITION BY tenant, subject, event_id, event_time ORDER BY payload_hash, topic, \"partition\", \"offset\"
+      ROWS UNBOUNDED PRECEDING
     ) AS place,
     bit_and(capped) OVER (PARTITION BY tenant, subject, event_id, event_time, payload_hash) AS capped_in_all
   FROM records

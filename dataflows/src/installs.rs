@@ -1,15 +1,14 @@
 //! Which touch led to each install, how surely, and which path did it freeze?
 
 use differential_dataflow::VecCollection;
-use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use operators::reduce_shared;
-use schemas::view::{InstallRow, Method, PATH_TOUCHES_MAX};
+use schemas::view::{InstallRow, Method};
 use schemas::{EventKey, JoinKey, Tick};
 
 use crate::params::{Params, Span};
 use crate::paths::{self, Eligibility, Match, Path};
 use crate::targets::TargetRow;
-use crate::touches::{ByKey, SharedByKey};
+use crate::touches::SharedByKey;
 
 const SQL: &str = "\
 WITH
@@ -20,9 +19,16 @@ targets AS (
   WHERE type = 'install'
 ),
 {paths},
+-- Whom a fingerprint may stand for: devices, else users, else touches.
+candidates AS (
+  SELECT tenant, event_id, subject, event_time,
+    count(DISTINCT touch_person) + sum(CASE WHEN touch_person IS NULL THEN 1 ELSE 0 END) AS candidates
+  FROM by_fingerprint
+  GROUP BY tenant, event_id, subject, event_time
+),
 -- Clicks before views, deterministic before fingerprint, the latest, person before click id, larger id and subject.
 winners AS (
-  SELECT *, CASE rank WHEN 1 THEN 'person' WHEN 2 THEN 'click_id' ELSE 'fingerprint' END AS method
+  SELECT ordered.*, candidates, CASE rank WHEN 1 THEN 'person' WHEN 2 THEN 'click_id' ELSE 'fingerprint' END AS method
   FROM (
     SELECT *, row_number() OVER (
       PARTITION BY tenant, event_id, subject, event_time
@@ -30,28 +36,8 @@ winners AS (
         touch_subject DESC
     ) AS place
     FROM eligible
-  ) AS ordered
+  ) AS ordered LEFT JOIN candidates USING (tenant, event_id, subject, event_time)
   WHERE place = 1
-),
--- Whom the fingerprint may stand for: devices, else users, else touches.
-candidates AS (
-  SELECT tenant, event_id, subject, event_time,
-    count(DISTINCT touch_person) + sum(CASE WHEN touch_person IS NULL THEN 1 ELSE 0 END) AS candidates
-  FROM by_fingerprint
-  GROUP BY tenant, event_id, subject, event_time
-),
-frozen AS (
-  SELECT tenant, event_id, subject, event_time,
-    array_agg(named_struct('event_time', touch_event_time, 'event_id', touch_event_id, 'subject', touch_subject,
-      'type', touch_type, 'method', method, 'channel', channel, 'campaign', campaign, 'ad_group', ad_group,
-      'creative', creative, 'source', source) ORDER BY touch_event_time, touch_event_id, touch_subject) AS path
-  FROM paths
-  GROUP BY tenant, event_id, subject, event_time
-),
-lengths AS (
-  SELECT tenant, event_id, subject, event_time, count(*) AS touches
-  FROM eligible
-  GROUP BY tenant, event_id, subject, event_time
 ),
 -- The nearest earlier install of the person decides: where it is too long ago, so are the others.
 installed AS (
@@ -59,26 +45,33 @@ installed AS (
       PARTITION BY tenant, scope, person ORDER BY event_time, event_id, subject
     ) <= {lifetime_ms}, false) AS reinstall
   FROM targets
+),
+-- A reinstall freezes no path.
+frozen AS (
+  SELECT tenant, event_id, subject, event_time,
+    array_agg(named_struct('event_time', touch_event_time, 'event_id', touch_event_id, 'subject', touch_subject,
+      'type', touch_type, 'method', method, 'channel', channel, 'campaign', campaign, 'ad_group', ad_group,
+      'creative', creative, 'source', source) ORDER BY touch_event_time, touch_event_id, touch_subject) AS path,
+    max(dropped) AS path_dropped
+  FROM paths LEFT SEMI JOIN (SELECT * FROM installed WHERE NOT reinstall) AS first_installs
+    USING (tenant, event_id, subject, event_time)
+  GROUP BY tenant, event_id, subject, event_time
 )
-SELECT tenant, app, event_id, subject, event_time, user_id, device_id, reinstall,
-  coalesce(method, 'organic') AS method,
+SELECT installed.tenant, app, installed.event_id, installed.subject, installed.event_time, user_id, device_id, reinstall,
+  coalesce(winners.method, 'organic') AS method,
   CASE WHEN rank = 3 THEN candidates ELSE 1 END AS candidates,
   touch_event_id, touch_subject, touch_event_time, touch_type, channel, campaign, ad_group, creative, source,
-  event_time - touch_event_time AS ctit_ms,
-  CASE WHEN NOT reinstall THEN path END AS path,
-  CASE WHEN NOT reinstall AND touches > {path_touches_max} THEN touches - {path_touches_max} ELSE 0 END AS path_dropped
+  installed.event_time - touch_event_time AS ctit_ms, coalesce(path, []) AS path,
+  coalesce(path_dropped, 0) AS path_dropped
 FROM installed
 LEFT JOIN winners USING (tenant, event_id, subject, event_time)
-LEFT JOIN candidates USING (tenant, event_id, subject, event_time)
 LEFT JOIN frozen USING (tenant, event_id, subject, event_time)
-LEFT JOIN lengths USING (tenant, event_id, subject, event_time)
 ";
 
 /// The SQL that defines the view over `events`. A path without touches is null.
 pub fn sql(params: &Params) -> String {
     SQL.replace("{paths}", &paths::sql(&params.installs))
         .replace("{lifetime_ms}", &params.installs.attribution_lifetime.0.to_string())
-        .replace("{path_touches_max}", &PATH_TOUCHES_MAX.to_string())
 }
 
 /// The standing installs, and an index of those of a known person.
@@ -86,7 +79,7 @@ pub struct Installs<'scope> {
     /// All installs; of the further ones of a person `reinstall` is set.
     pub all: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
     /// The installs of each person in an app.
-    pub by_person: ByKey<'scope, JoinKey, (EventKey, TargetRow)>,
+    pub by_person: SharedByKey<'scope, JoinKey, (EventKey, TargetRow)>,
 }
 
 /// Tells the reinstalls: those at most `lifetime` after any earlier install of the same person and app, by
@@ -99,25 +92,18 @@ pub fn reinstalls<'scope>(
     let by_person = installs
         .filter(|(_, row)| !row.person().is_none())
         .map(|(key, row)| (row.person(), (key, row)))
-        .arrange_by_key_named("installs by person")
-        .reduce_abelian::<_, ValBuilder<_, _, _, _>, ValSpine<_, _, _, _>, _, _>(
-            "reinstalls",
-            move |_, installs, output| {
-                let mut ordered: Vec<(EventKey, TargetRow)> = installs.iter().map(|(install, _)| **install).collect();
-                ordered.sort_by_key(|(_, row)| row.order());
-                let mut before = None;
-                for (key, row) in ordered {
-                    // The nearest earlier install decides: where it is too long ago, so are the others.
-                    let reinstall = before.is_some_and(|before| row.event_time.0 - before <= lifetime.0);
-                    output.push(((key, TargetRow { reinstall, ..row }), 1));
-                    before = Some(row.event_time.0);
-                }
-            },
-            |updates, key, values| {
-                updates.clear();
-                updates.extend(values.drain(..).map(|(value, time, diff)| ((*key, value), time, diff)));
-            },
-        );
+        .arrange_by_key_named("installs by person");
+    let by_person = reduce_shared(by_person, "reinstalls", move |_, installs, output| {
+        let mut ordered: Vec<(EventKey, TargetRow)> = installs.iter().map(|(install, _)| **install).collect();
+        ordered.sort_by_key(|(_, row)| row.order());
+        let mut before = None;
+        for (key, row) in ordered {
+            // The nearest earlier install decides: where it is too long ago, so are the others.
+            let reinstall = before.is_some_and(|before| row.event_time.0 - before <= lifetime.0);
+            output.push(((key, TargetRow { reinstall, ..row }), 1));
+            before = Some(row.event_time.0);
+        }
+    });
     let all = nameless.concat(by_person.clone().as_collection(|_, install| *install));
     Installs { all, by_person }
 }

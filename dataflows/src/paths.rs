@@ -62,14 +62,15 @@ eligible AS (
   GROUP BY tenant, event_id, subject, event_time, touch_event_time, touch_event_id, touch_subject, touch_type, channel,
     campaign, ad_group, creative, source
 ),
--- The latest touches of each target: its path.
+-- The latest touches of each target: its path; and how many older ones it leaves out.
 paths AS (
   SELECT *, CASE rank WHEN 1 THEN 'person' WHEN 2 THEN 'click_id' ELSE 'fingerprint' END AS method
   FROM (
     SELECT *, row_number() OVER (
       PARTITION BY tenant, event_id, subject, event_time
       ORDER BY touch_event_time DESC, touch_event_id DESC, touch_subject DESC
-    ) AS from_last
+    ) AS from_last,
+    greatest(count(*) OVER (PARTITION BY tenant, event_id, subject, event_time) - {path_touches_max}, 0) AS dropped
     FROM eligible
   ) AS ordered
   WHERE from_last <= {path_touches_max}

@@ -1,0 +1,125 @@
+//! Short ways to write events down.
+
+use schemas::event::Accepted;
+use schemas::units::{DAY_MS, HOUR_MS};
+use schemas::{
+    Capped, ClickId, DeviceId, Event, EventId, EventTime, EventType, Fingerprint, Id, Micros, PayloadHash, Symbol,
+    UserId,
+};
+
+pub(crate) const HOUR: i64 = HOUR_MS;
+pub(crate) const DAY: i64 = DAY_MS;
+
+/// Event times count from here: no whole day or hour, so that nothing rests on round numbers.
+pub(crate) const EPOCH_MS: i64 = 1_700_000_123_456;
+
+/// An event of a case, in small numbers; 0 is absent.
+#[derive(Clone, Debug)]
+pub(crate) struct Ev {
+    pub(crate) kind: EventType,
+    pub(crate) at: i64,
+    pub(crate) id: u32,
+    pub(crate) user: u32,
+    pub(crate) device: u32,
+    pub(crate) click: u32,
+    pub(crate) print: u32,
+    pub(crate) app: &'static str,
+    pub(crate) channel: &'static str,
+    pub(crate) revenue: Option<i64>,
+    pub(crate) capped: u8,
+    /// Tells copies apart that differ in nothing else.
+    pub(crate) copy: u32,
+}
+
+pub(crate) fn event(kind: EventType, at: i64) -> Ev {
+    let id = 1_000_000 + kind as u32;
+    Ev {
+        kind,
+        at,
+        id,
+        user: 0,
+        device: 0,
+        click: 0,
+        print: 0,
+        app: "app",
+        channel: "",
+        revenue: None,
+        capped: 0,
+        copy: 0,
+    }
+}
+
+pub(crate) fn view(at: i64) -> Ev {
+    event(EventType::Impression, at)
+}
+
+pub(crate) fn click(at: i64) -> Ev {
+    event(EventType::Click, at)
+}
+
+pub(crate) fn install(at: i64) -> Ev {
+    event(EventType::Install, at)
+}
+
+pub(crate) fn conversion(at: i64) -> Ev {
+    event(EventType::Conversion, at)
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty),*) => {
+        $(pub(crate) fn $name(self, $name: $type) -> Ev {
+            Ev { $name, ..self }
+        })*
+    };
+}
+
+impl Ev {
+    setters! { id: u32, user: u32, device: u32, click: u32, print: u32, app: &'static str, channel: &'static str,
+    capped: u8, copy: u32 }
+
+    pub(crate) fn revenue(self, micros: i64) -> Ev {
+        Ev { revenue: Some(micros), ..self }
+    }
+
+    /// The tombstone of this event.
+    pub(crate) fn withdrawn(&self) -> Ev {
+        Ev { kind: EventType::Tombstone, capped: 0, ..self.clone() }
+    }
+
+    /// The accepted record, with ids that meet no other tenant's and order like their numbers.
+    pub(crate) fn accepted(&self, tenant: u32) -> Accepted {
+        let id = |kind: u8, number: u32| {
+            if number == 0 {
+                return Id::NONE;
+            }
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&tenant.to_be_bytes());
+            bytes[4] = kind;
+            bytes[12..].copy_from_slice(&number.to_be_bytes());
+            Id::from_bytes(bytes)
+        };
+        let (user, device) = (UserId(id(1, self.user)), DeviceId(id(2, self.device)));
+        let click = ClickId(id(3, self.click));
+        let event = Event {
+            event_type: self.kind,
+            tenant: Symbol(i64::from(tenant)),
+            app: Symbol::of(self.app),
+            event_id: EventId(id(4, self.id)),
+            event_time: EventTime(EPOCH_MS + self.at),
+            subject: Event::subject_of(user, device, click),
+            user,
+            device,
+            click,
+            fingerprint: Fingerprint(id(5, self.print)),
+            channel: Symbol::of(self.channel),
+            revenue: self.revenue.map(Micros),
+            currency: self.revenue.map_or(Symbol::NONE, |_| Symbol::of("EUR")),
+            ..Event::default()
+        };
+        // Equal hashes mean equal contents, so all but `capped` goes into it.
+        let content = format!("{:?}", Ev { capped: 0, ..self.clone() });
+        let mut bytes: [u8; 16] = blake3::hash(content.as_bytes()).as_bytes()[..16].try_into().expect("16 bytes");
+        bytes[0] = self.copy as u8 + 1;
+        Accepted { event, payload_hash: PayloadHash(Id::from_bytes(bytes)), capped: Capped(self.capped) }
+    }
+}

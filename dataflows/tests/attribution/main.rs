@@ -1,0 +1,10 @@
+//! Attribution, streamed and in SQL: hand-written cases for each rule, and random event sets on which both must agree
+//! exactly, in any order, tick split and number of workers.
+
+mod events;
+mod golden;
+mod golden_credits;
+mod golden_installs;
+mod oracle;
+mod random;
+mod stream;

@@ -1,0 +1,293 @@
+//! Random event sets in small key spaces: what the dataflow maintains is what the SQL says, at the end and at a tick
+//! on the way, for any order, tick split and number of workers.
+//!
+//! Many scenarios share one run, each under a tenant of its own, so that the SQL is planned once for all of them.
+//! What had arrived by the tick on the way is, to the SQL, one more tenant.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use dataflows::params::{Params, Span};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
+use schemas::event::Accepted;
+use schemas::table::Verdict;
+use schemas::view::{CreditRow, InstallRow, Method};
+use schemas::{EventType, Symbol, Tick};
+
+use crate::events::{DAY, Ev, HOUR, event};
+use crate::golden_installs::params;
+use crate::oracle;
+use crate::stream::{rows_at, stream};
+
+/// Cases where `PROPTEST_CASES` says nothing; each runs up to [`SCENARIOS_MAX`] scenarios.
+const CASES: u32 = 16;
+const SCENARIOS_MAX: usize = 32;
+const EVENTS_MAX: usize = 24;
+const TICKS: u64 = 6;
+
+#[derive(Clone, Debug)]
+struct Arrival {
+    what: What,
+    tick: u64,
+    late: bool,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    New(Ev),
+    /// A copy of an earlier one, perhaps with differences.
+    Copy(Index, Change),
+    Withdrawal(Index),
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    None,
+    Salt,
+    Capped(u8),
+    Device(u32),
+    Print(u32),
+    App,
+    Channel(&'static str),
+    Kind(EventType),
+    Revenue(Option<i64>),
+}
+
+#[derive(Clone, Debug)]
+struct Scenario {
+    arrivals: Vec<Arrival>,
+    /// The tick on the way.
+    glance: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Run {
+    scenarios: Vec<Scenario>,
+    workers: usize,
+    pauses: Vec<bool>,
+    short_windows: bool,
+}
+
+fn channel() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["", "search", "social", "email", "direct", "(none)"])
+}
+
+fn capped() -> impl Strategy<Value = u8> {
+    prop_oneof![8 => Just(0), 1 => 0u8..8]
+}
+
+fn revenue() -> impl Strategy<Value = Option<i64>> {
+    prop_oneof![Just(None), Just(Some(0)), (-20i64..20).prop_map(Some), (-(1i64 << 53)..=1 << 53).prop_map(Some)]
+}
+
+/// Times whose differences lie on and beside the edges of the windows: touches an edge before something, the others
+/// about the moment itself.
+fn time(kind: EventType) -> impl Strategy<Value = i64> {
+    let edges = match kind {
+        EventType::Install => vec![0, 0, 0, 40 * DAY, 365 * DAY],
+        EventType::Conversion => vec![0, 0, 0, -40 * DAY],
+        _ => vec![0, HOUR, 2 * HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY],
+    };
+    let later = prop_oneof![8 => Just(0), 1 => Just(40 * DAY), 1 => Just(365 * DAY)];
+    let beside = prop_oneof![Just(0), Just(1), Just(-1), -HOUR..HOUR];
+    (prop::sample::select(edges), later, beside).prop_map(|(edge, later, beside)| 400 * DAY + later - edge + beside)
+}
+
+fn kind() -> impl Strategy<Value = EventType> {
+    prop_oneof![
+        3 => Just(EventType::Impression),
+        6 => Just(EventType::Click),
+        3 => Just(EventType::Install),
+        4 => Just(EventType::Conversion),
+        1 => Just(EventType::Open),
+    ]
+}
+
+fn new_event() -> impl Strategy<Value = Ev> {
+    let key = || prop_oneof![Just(0), 1..3u32];
+    let keys = (key(), key(), key(), key());
+    let app = prop_oneof![8 => Just("app"), 1 => Just("web"), 1 => Just("")];
+    let kind = kind().prop_flat_map(|kind| (Just(kind), time(kind)));
+    (kind, 1..6u32, keys, app, channel(), capped(), revenue()).prop_map(
+        |((kind, at), id, (user, device, click, print), app, channel, capped, revenue)| Ev {
+            id,
+            user,
+            device,
+            click,
+            print,
+            app,
+            channel,
+            capped: if matches!(kind, EventType::Impression | EventType::Click) { capped } else { 0 },
+            revenue: if kind == EventType::Conversion { revenue } else { None },
+            ..event(kind, at)
+        },
+    )
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        3 => Just(Change::None),
+        1 => Just(Change::Salt),
+        1 => capped().prop_map(Change::Capped),
+        1 => (0..3u32).prop_map(Change::Device),
+        1 => (0..3u32).prop_map(Change::Print),
+        1 => Just(Change::App),
+        1 => channel().prop_map(Change::Channel),
+        1 => kind().prop_map(Change::Kind),
+        1 => revenue().prop_map(Change::Revenue),
+    ]
+}
+
+fn arrival() -> impl Strategy<Value = Arrival> {
+    let what = prop_oneof![
+        12 => new_event().prop_map(What::New),
+        3 => (any::<Index>(), change()).prop_map(|(of, change)| What::Copy(of, change)),
+        2 => any::<Index>().prop_map(What::Withdrawal),
+    ];
+    (what, 0..TICKS, prop::bool::weighted(0.04)).prop_map(|(what, tick, late)| Arrival { what, tick, late })
+}
+
+fn scenario() -> impl Strategy<Value = Scenario> {
+    (prop::collection::vec(arrival(), 1..=EVENTS_MAX), 0..TICKS)
+        .prop_map(|(arrivals, glance)| Scenario { arrivals, glance })
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let scenarios = prop::collection::vec(scenario(), 1..=SCENARIOS_MAX);
+    (scenarios, 1..=4usize, prop::collection::vec(any::<bool>(), 1..4), any::<bool>())
+        .prop_map(|(scenarios, workers, pauses, short_windows)| Run { scenarios, workers, pauses, short_windows })
+}
+
+impl Scenario {
+    /// The records with their ticks, those that were too late marked so.
+    fn records(&self, tenant: u32) -> Vec<(Accepted, Verdict, Tick)> {
+        let mut events: Vec<Ev> = Vec::new();
+        let mut records = Vec::new();
+        for arrival in &self.arrivals {
+            let event = match &arrival.what {
+                What::New(event) => event.clone(),
+                What::Copy(of, change) if !events.is_empty() => change.applied(of.get(&events).clone()),
+                What::Withdrawal(of) if !events.is_empty() => of.get(&events).withdrawn(),
+                What::Copy(..) | What::Withdrawal(_) => continue,
+            };
+            let verdict = if arrival.late { Verdict::Late } else { Verdict::Ok };
+            records.push((event.accepted(tenant), verdict, 1_000 + arrival.tick * 10));
+            if event.kind != EventType::Tombstone {
+                events.push(event);
+            }
+        }
+        records
+    }
+}
+
+impl Change {
+    fn applied(&self, event: Ev) -> Ev {
+        match self {
+            Change::None => event,
+            Change::Salt => Ev { copy: event.copy + 1, ..event },
+            Change::Capped(capped) => Ev { capped: *capped, ..event },
+            Change::Device(device) => Ev { device: *device, ..event },
+            Change::Print(print) => Ev { print: *print, ..event },
+            Change::App => Ev { app: "web", ..event },
+            Change::Channel(channel) => Ev { channel, ..event },
+            Change::Kind(kind) => Ev { kind: *kind, ..event },
+            Change::Revenue(revenue) => Ev { revenue: *revenue, ..event },
+        }
+    }
+}
+
+impl Run {
+    fn params(&self) -> Params {
+        let mut params = params();
+        if self.short_windows {
+            params.installs.fingerprint_window = Span(6 * HOUR);
+            params.installs.attribution_lifetime = Span(40 * DAY);
+            params.credits.half_life = Span(36 * HOUR);
+            params.credits.direct_channels = Vec::new();
+        }
+        params
+    }
+}
+
+/// Runs all scenarios both ways. Notes in `seen` what came up, so that the test can tell that it tested it.
+fn check(run: &Run, seen: &Mutex<BTreeSet<String>>) -> Result<(), TestCaseError> {
+    let params = run.params();
+    let mut streamed = Vec::new();
+    let mut for_sql = Vec::new();
+    for (place, scenario) in run.scenarios.iter().enumerate() {
+        let (tenant, glanced) = (2 * place as u32 + 2, Symbol(2 * place as i64 + 3));
+        for (mut record, verdict, tick) in scenario.records(tenant) {
+            if verdict == Verdict::Ok {
+                streamed.push((record, tick));
+            }
+            for_sql.push((record, verdict));
+            if tick <= 1_000 + scenario.glance * 10 {
+                record.event.tenant = glanced;
+                for_sql.push((record, verdict));
+            }
+        }
+    }
+    let sql = oracle::sql(&for_sql, &params);
+    let changes = stream(&streamed, &params, run.workers, &run.pauses);
+
+    for (place, scenario) in run.scenarios.iter().enumerate() {
+        let (tenant, glanced) = (Symbol(2 * place as i64 + 2), Symbol(2 * place as i64 + 3));
+        for (tick, of_sql) in [(u64::MAX, tenant), (1_000 + scenario.glance * 10, glanced)] {
+            let installs: Vec<InstallRow> =
+                rows_at(&changes.installs, tick).into_iter().filter(|row| row.tenant == tenant).collect();
+            let expected: Vec<InstallRow> = sql.installs.iter().filter(|row| row.tenant == of_sql).cloned().collect();
+            let expected: Vec<_> = expected.into_iter().map(|row| InstallRow { tenant, ..row }).collect();
+            prop_assert_eq!(&installs, &expected, "installs of scenario {} at {}: {:#?}", place, tick, scenario);
+
+            let credits: Vec<CreditRow> =
+                rows_at(&changes.credits, tick).into_iter().filter(|row| row.tenant == tenant).collect();
+            let expected = sql.credits.iter().filter(|row| row.tenant == of_sql);
+            let expected: Vec<_> = expected.map(|row| CreditRow { tenant, ..*row }).collect();
+            prop_assert_eq!(&credits, &expected, "credits of scenario {} at {}: {:#?}", place, tick, scenario);
+        }
+    }
+    note(&sql, seen);
+    Ok(())
+}
+
+fn note(rows: &oracle::Rows, seen: &Mutex<BTreeSet<String>>) {
+    let mut seen = seen.lock().expect("no panic");
+    for row in &rows.installs {
+        let again = if row.reinstall { "again" } else { "first" };
+        seen.insert(format!("{} {again}", row.method.name()));
+        if row.candidates > 1 {
+            seen.insert("several candidates".to_owned());
+        }
+    }
+    for row in &rows.credits {
+        let by = if row.install.is_some() { "governed" } else { "own" };
+        let earned = if row.touch.is_some() { "earned" } else { "unearned" };
+        seen.insert(format!("{by} {earned}"));
+        if row.credit_ppm < 1_000_000 && row.revenue.is_some_and(|revenue| revenue.0 < 0) {
+            seen.insert("split refund".to_owned());
+        }
+    }
+}
+
+#[test]
+fn streamed_is_sql() {
+    let seen = Mutex::new(BTreeSet::new());
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { CASES };
+    let config = Config { cases, source_file: Some(file!()), max_shrink_iters: 2_000, ..Config::default() };
+    if let Err(error) = TestRunner::new(config).run(&run(), |run| check(&run, &seen)) {
+        panic!("{error}");
+    }
+    if cases < CASES {
+        return;
+    }
+    let seen = seen.into_inner().expect("no panic");
+    let mut wanted = vec!["governed earned", "governed unearned", "own earned", "own unearned"];
+    wanted.extend(["split refund", "several candidates"]);
+    let methods = [Method::Person, Method::ClickId, Method::Fingerprint, Method::Organic];
+    let installs = methods.iter().flat_map(|method| ["first", "again"].map(|nth| format!("{} {nth}", method.name())));
+    let missing: Vec<String> =
+        wanted.into_iter().map(str::to_owned).chain(installs).filter(|what| !seen.contains(what)).collect();
+    assert!(missing.is_empty(), "never came up, so was not tested: {missing:?}");
+}
