@@ -114,7 +114,7 @@ async fn read<T: Send + 'static>(
                 let decoding = tokio::task::spawn_blocking(move || {
                     // Other clients that compact may embed other Arrow types, as string views: the file's own types are
                     // the same always.
-                    let options = ArrowReaderOptions::new().with_skip_arrow_schema(true);
+                    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
                     let mut reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)?;
                     let columns = reader.schema().fields().iter().map(|field| field.name().clone());
                     let columns: Vec<_> = columns.filter(|name| !without.contains(&name.as_str())).collect();
