@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as StorePath;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use schemas::table::{RecordRow, Verdict, records_rows, symbols_rows};
 use schemas::{Symbol, Tick};
 use serde_json::Value;
@@ -112,7 +112,10 @@ async fn read<T: Send + 'static>(
             async move {
                 let bytes = objects.get(&path).await?.bytes().await?;
                 let decoding = tokio::task::spawn_blocking(move || {
-                    let mut reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+                    // Other clients that compact may embed other Arrow types, as string views: the file's own types are
+                    // the same always.
+                    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+                    let mut reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)?;
                     let columns = reader.schema().fields().iter().map(|field| field.name().clone());
                     let columns: Vec<_> = columns.filter(|name| !without.contains(&name.as_str())).collect();
                     let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().map(String::as_str));

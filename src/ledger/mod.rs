@@ -32,11 +32,14 @@ pub mod lake;
 mod load;
 pub(crate) mod log;
 pub(crate) mod sink;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use deltalake_core::DeltaTableError;
 use schemas::symbols::Symbols;
 use schemas::table::{self, RecordRow};
 use schemas::units::DAY_MS;
@@ -180,7 +183,7 @@ impl Ledger {
     /// new start goes on from what is durable.
     ///
     /// # Panics
-    /// If `cut` is not after the last one, or a record or change is of a later cut.
+    /// If `cut` is not after the last one, or a record is not of the cuts between, or a change is of a later one.
     pub async fn commit(
         &mut self,
         cut: Tick,
@@ -202,7 +205,8 @@ impl Ledger {
         let encoded = encode([table::symbols_batch(&names, cut)]).map_err(LedgerError::delta("symbols"))?;
         let Some(file) = encoded else { return Ok(()) };
         let add = self.symbols.upload(&file, None).await?;
-        let txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
+        // No cut: one that a crash cut off here may be followed by an earlier one.
+        let txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch)]);
         let commit = self.symbols.prepare(&self.writer, vec![add], txns);
         for _ in 0..OVERTAKEN_MAX {
             self.symbols.check_epoch(self.epoch)?;
@@ -215,8 +219,13 @@ impl Ledger {
 
     async fn commit_records(&mut self, cut: Tick, parts: Vec<Part>) -> Result<CommitStats, LedgerError> {
         let txns = self.txns(cut, &parts);
-        let encoding: Vec<_> =
-            parts.into_iter().map(|part| tokio::task::spawn_blocking(move || encode_records(part.rows, cut))).collect();
+        let cuts = self.committed.map_or(0, |last| last + 1)..=cut;
+        assert!(
+            parts.iter().flat_map(|part| &part.rows).all(|row| cuts.contains(&row.cut)),
+            "a record outside {cuts:?}"
+        );
+        let encode = |part: Part| tokio::task::spawn_blocking(move || encode_records(&part.rows));
+        let encoding: Vec<_> = parts.into_iter().map(encode).collect();
         let mut adds = Vec::new();
         let mut stats = CommitStats::default();
         for task in encoding {
@@ -278,8 +287,9 @@ impl Ledger {
             for run in part.rows.chunk_by(|a, b| a.partition == b.partition && Arc::ptr_eq(&a.topic, &b.topic)) {
                 let id = PartitionId { topic: Arc::clone(&run[0].topic), partition: run[0].partition };
                 let last = run.iter().map(|row| row.arrival_ms).max().expect("a run is not empty");
-                let arrival = txns.entry(under(ARRIVAL, &id)).or_insert(last);
-                *arrival = last.max(*arrival);
+                let app_id = under(ARRIVAL, &id);
+                let known = txns.get(&app_id).copied().or_else(|| self.records.txn(&app_id));
+                txns.insert(app_id, known.map_or(last, |known| known.max(last)));
             }
         }
         txns.retain(|app_id, version| app_id == EPOCH || self.records.txn(app_id) != Some(*version));
@@ -325,18 +335,16 @@ async fn follow(log: &mut TableLog, writer: &Writer, epoch: i64) -> Result<(), L
 
 /// The files of a worker's records, by arrival date: sorted by type and event time, and in batches of one type, so
 /// that row groups prune.
-fn encode_records(
-    mut rows: Vec<RecordRow>,
-    cut: Tick,
-) -> Result<Vec<(String, Encoded)>, deltalake_core::DeltaTableError> {
-    assert!(rows.iter().all(|row| row.cut <= cut), "a record after cut {cut}");
+fn encode_records(rows: &[RecordRow]) -> Result<Vec<(String, Encoded)>, DeltaTableError> {
     let day = |row: &RecordRow| row.arrival_ms.div_euclid(DAY_MS);
     let kind = |row: &RecordRow| row.event.as_ref().map(|event| event.event_type);
+    // References, for a row is large to move.
+    let mut rows: Vec<&RecordRow> = rows.iter().collect();
     rows.sort_by_key(|row| (day(row), kind(row), row.event.as_ref().map(|event| event.event_time)));
     let files = rows.chunk_by(|a, b| day(a) == day(b)).map(|rows| {
         let runs = rows.chunk_by(|a, b| kind(a) == kind(b)).flat_map(|run| run.chunks(BATCH_ROWS_MAX));
-        let file = encode(runs.map(|run| table::records_batch(run.iter())))?;
-        Ok(file.map(|file| (load::date(day(&rows[0])), file)))
+        let file = encode(runs.map(|run| table::records_batch(run.iter().copied())))?;
+        Ok(file.map(|file| (load::date(day(rows[0])), file)))
     });
     files.filter_map(Result::transpose).collect()
 }
