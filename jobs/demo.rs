@@ -95,7 +95,7 @@ impl Demo {
                 produce(brokers, &BTreeMap::new(), &self.topic, PARTITIONS_DEFAULT, records, progress)?;
                 let run = self.read_topic(plan, brokers)?;
                 // The topic is read once as many records came as were sent; then stop.
-                self.watch(&run, |run| run.status.records_all() >= self.events);
+                self.watch(&run, |run| run.status.records_all() >= self.events && !run.cuts.has_work());
                 run.cuts.stop();
                 self.finish(run)
             }

@@ -145,6 +145,12 @@ impl Cuts {
         self.moved.store(true, Ordering::Relaxed);
     }
 
+    /// Whether so much waits for a commit that partitions must not be read far ahead of the others: only when the slowest
+    /// comes on can a cut be complete.
+    pub fn crowded(&self) -> bool {
+        self.waiting_bytes() >= WAITING_BYTES_MAX
+    }
+
     /// Whether reading must wait for the store.
     pub fn full(&self) -> bool {
         let bytes = self.waiting_bytes();
@@ -154,9 +160,8 @@ impl Cuts {
     /// Worker 0 calls this often, with the frontier of all workers: announces the next cut when one is due.
     pub fn announce_if_due(&self, frontier: Tick) {
         let cut = frontier / CUT_MS * CUT_MS;
-        let waiting = self.waiting_bytes() > 0 || self.moved.load(Ordering::Relaxed);
         let due = self.since().elapsed() >= self.commit_every || self.waiting_bytes() >= WAITING_BYTES_HINT;
-        if waiting && due && !self.committing() && cut > self.announced() {
+        if self.has_work() && due && !self.committing() && cut > self.announced() {
             self.announce(cut);
         }
     }
@@ -177,12 +182,19 @@ impl Cuts {
         }
     }
 
-    /// A worker has stopped reading at a tick. Answers the last cut of the run once all workers have.
+    /// A worker has stopped reading at a tick. Answers the last cut of the run once all workers have: the one that holds
+    /// the tick of the slowest. What the others read beyond it stays unread as far as the ledger knows; were it the
+    /// fastest's, the slowest's backlog would count as read past and be late for ever.
     pub fn stopped(&self, worker: usize, tick: Tick) -> Option<Tick> {
         let mut ticks = self.last_ticks.lock().expect("no panic while locked");
         ticks[worker] = Some(tick);
-        let last = ticks.iter().copied().collect::<Option<Vec<Tick>>>()?.into_iter().max()?;
+        let last = ticks.iter().copied().collect::<Option<Vec<Tick>>>()?.into_iter().min()?;
         Some(cut_of(last).max(self.announced()))
+    }
+
+    /// Whether anything waits for a commit: records, a moved position, changes that a sink lacks.
+    pub fn has_work(&self) -> bool {
+        self.waiting_bytes() > 0 || self.moved.load(Ordering::Relaxed)
     }
 
     fn since(&self) -> Instant {
@@ -270,10 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn the_last_cut_holds_every_workers_last_tick() {
+    fn the_last_cut_holds_the_slowest_workers_last_tick() {
         let cuts = Cuts::new(2, Duration::ZERO, 0);
         assert_eq!(cuts.stopped(0, 1_990), None);
-        assert_eq!(cuts.stopped(1, 2_010), Some(3_000));
-        assert_eq!(cuts.stopped(0, 1_990), Some(3_000));
+        assert_eq!(cuts.stopped(1, 502_010), Some(2_000), "the backlog of the slowest is not passed over");
+        cuts.announce(3_000);
+        assert_eq!(cuts.stopped(0, 1_990), Some(3_000), "but what was announced is committed");
     }
 }

@@ -128,7 +128,10 @@ impl<'a> Intake<'a> {
         if let (Some(decoded), Verdict::Ok) = (&decoded, verdict) {
             feed.push(&Accepted { event: decoded.event, payload_hash: hash, capped }, tick);
             self.enter(tick);
-            self.last_entered = Some((tick, arrival_ms));
+            // One that is ahead of the input would hold back the sample of those behind it.
+            if tick <= self.tick {
+                self.last_entered = Some((tick, arrival_ms));
+            }
         }
         let (event, items) = decoded.map_or((None, None), |decoded| (Some(decoded.event), decoded.items));
         let row = RecordRow {
@@ -176,11 +179,11 @@ impl<'a> Intake<'a> {
     }
 
     /// Tells metrics and readiness how it stands with the source.
-    pub fn tell(&self, source: &dyn Source, health: &Health) {
+    pub fn tell(&self, source: &dyn Source, health: &Health, part: &str) {
         let standing = source.standing();
         match standing.trouble {
-            Some(trouble) => health.not_ready("source", trouble),
-            None => health.ready("source"),
+            Some(trouble) => health.not_ready(part, trouble),
+            None => health.ready(part),
         }
         for (id, lag) in self.partitions.iter().zip(standing.lag_records) {
             if let Some(lag) = lag {

@@ -108,6 +108,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let committer = {
         let (cuts, status) = (Arc::clone(&cuts), Arc::clone(&status));
         std::thread::Builder::new().name("bidstream-commit".to_owned()).spawn(move || {
+            let _guard = PanicGuard(Arc::clone(&cuts));
             runtime.block_on(async {
                 match loader.load(&ledger).await {
                     Ok(()) => cuts::commit_parts(cuts, ledger, closed, symbols, status).await,
@@ -137,6 +138,15 @@ impl Run {
 
     /// Waits for the end of the run: its last durable cut, or why it ended early.
     pub fn wait(mut self) -> Result<Tick, RunError> {
+        let panicked = self.join();
+        match self.cuts.take_failure() {
+            Some(error) => Err(error),
+            None if panicked => Err(RunError::Panicked),
+            None => Ok(self.cuts.committed()),
+        }
+    }
+
+    fn join(&mut self) -> bool {
         let mut panicked = false;
         if let Some(workers) = self.workers.take() {
             panicked |= workers.join().into_iter().any(|result| result.is_err());
@@ -144,10 +154,25 @@ impl Run {
         if let Some(committer) = self.committer.take() {
             panicked |= committer.join().is_err();
         }
-        match self.cuts.take_failure() {
-            Some(error) => Err(error),
-            None if panicked => Err(RunError::Panicked),
-            None => Ok(self.cuts.committed()),
+        panicked
+    }
+}
+
+/// A run that nobody waits for is stopped: it drains and commits.
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.cuts.stop();
+        self.join();
+    }
+}
+
+/// Ends the run when the committer unwinds, so that the workers do not wait for it for ever.
+struct PanicGuard(Arc<Cuts>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(RunError::Panicked);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use schemas::Tick;
@@ -24,6 +25,7 @@ pub struct Recovered {
     pub committed: Tick,
     batches: Mutex<Receiver<Vec<RecordRow>>>,
     hot_keys: Arc<Mutex<HashMap<PartitionId, HotKeys>>>,
+    done: AtomicUsize,
 }
 
 /// Feeds [`Recovered`].
@@ -41,7 +43,7 @@ pub fn loading(load_to: Tick, committed: Tick, resumes: &[Resume]) -> (Loader, R
     let resumes = resumes.iter().map(|resume| (resume.partition.clone(), resume.clone())).collect();
     (
         Loader { committed, resumes, batches: sender, hot_keys: Arc::clone(&hot_keys) },
-        Recovered { load_to, committed, batches: Mutex::new(receiver), hot_keys },
+        Recovered { load_to, committed, batches: Mutex::new(receiver), hot_keys, done: AtomicUsize::new(0) },
     )
 }
 
@@ -78,6 +80,11 @@ impl Recovered {
     /// The next batch of accepted records, in no order; none when all are loaded.
     pub fn next(&self) -> Option<Vec<RecordRow>> {
         self.batches.lock().expect("no panic while locked").recv().ok()
+    }
+
+    /// Notes that one more worker has recovered; whether all have.
+    pub fn is_done(&self, workers: usize) -> bool {
+        self.done.fetch_add(1, Ordering::SeqCst) + 1 == workers
     }
 
     /// The counters of a partition as the ledger left them. To be asked once.

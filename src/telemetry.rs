@@ -149,7 +149,7 @@ pub fn install_metrics() -> Result<PrometheusHandle, TelemetryError> {
 /// Whether a process is ready, and if not, why: each part (the source, the ledger, …) says so for itself. Cheap to
 /// clone; all clones are one.
 #[derive(Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<&'static str, String>>>);
+pub struct Health(Arc<Mutex<BTreeMap<String, String>>>);
 
 impl Health {
     /// Ready; call [`Health::not_ready`] for each part that must start first.
@@ -158,21 +158,21 @@ impl Health {
     }
 
     /// Says that a part is not ready, and why. The last reason of a part counts.
-    pub fn not_ready(&self, part: &'static str, reason: impl Into<String>) {
-        self.reasons_mut().insert(part, reason.into());
+    pub fn not_ready(&self, part: &str, reason: impl Into<String>) {
+        self.reasons_mut().insert(part.to_owned(), reason.into());
     }
 
     /// Says that a part is ready.
-    pub fn ready(&self, part: &'static str) {
+    pub fn ready(&self, part: &str) {
         self.reasons_mut().remove(part);
     }
 
     /// The parts that are not ready, with their reasons; none when the process is ready.
-    pub fn reasons(&self) -> BTreeMap<&'static str, String> {
+    pub fn reasons(&self) -> BTreeMap<String, String> {
         self.reasons_mut().clone()
     }
 
-    fn reasons_mut(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
+    fn reasons_mut(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
         self.0.lock().expect("no panic while the lock is held")
     }
 }

@@ -26,6 +26,9 @@ use crate::source::{Source, SourceError};
 use crate::status::Status;
 use crate::telemetry::{Health, name};
 
+/// Sources read up to a minute of stamps ahead of the frontier; when memory is short they are told of a frontier so much
+/// earlier. More than a grid step must be left, or the slowest partition would wait for itself.
+const LEAD_MS_LESS: Tick = 59_000;
 /// How often metrics and readiness are told what is asked for, not counted.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a worker sleeps when nothing comes.
@@ -88,10 +91,16 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Shared, parts: Sender<C
         (feed, publisher)
     });
     let index = worker.index();
-    let mut running = Running { worker, shared, feed, publisher, probe, changes, index };
+    let mut running = Running { worker: &mut *worker, shared, feed, publisher, probe, changes, index, left_early: false };
     running.recover();
     if let Err(error) = running.read(parts) {
         shared.cuts.fail(error);
+    }
+    drop(running);
+    // Everything up to the last cut is durable, or the run has failed: what is still inside is nobody's. Timely would
+    // compute it to the end, and wait for ever for a worker that panicked.
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
     }
     guard.disarm();
 }
@@ -111,6 +120,8 @@ struct Running<'a> {
     probe: ProbeHandle<Tick>,
     changes: Rc<RefCell<Changes>>,
     index: usize,
+    /// Told to stop before recovery was done: then nothing was read and there is nothing to commit.
+    left_early: bool,
 }
 
 impl Running<'_> {
@@ -120,6 +131,10 @@ impl Running<'_> {
         let load_to = self.shared.recovered.load_to;
         self.feed.advance_to(load_to.saturating_sub(1));
         while let Some(rows) = self.shared.recovered.next() {
+            if self.shared.cuts.stopping() || self.shared.cuts.has_failed() {
+                // All of it is durable already: leaving loses nothing.
+                continue;
+            }
             for row in rows {
                 if let Some(event) = row.event {
                     let accepted = Accepted { event, payload_hash: row.payload_hash, capped: row.capped };
@@ -130,21 +145,28 @@ impl Running<'_> {
         }
         self.feed.advance_to(self.shared.recovered.committed);
         self.feed.flush();
-        while !self.shared.cuts.has_failed() && self.probe.less_than(&self.shared.recovered.committed) {
+        let leaving = || self.shared.cuts.has_failed() || self.shared.cuts.stopping();
+        while !leaving() && self.probe.less_than(&self.shared.recovered.committed) {
             self.worker.step_or_park(Some(IDLE));
         }
+        self.left_early = leaving();
         if load_to < self.shared.recovered.committed {
             // A sink waits for changes that the ledger holds already.
             self.shared.cuts.moved();
         }
         self.publisher.publish();
-        self.shared.health.ready("recovery");
+        if self.shared.recovered.is_done(self.worker.peers()) {
+            self.shared.health.ready("recovery");
+        }
     }
 
     /// Reads until told to stop, then commits what is left.
     fn read(&mut self, parts: Sender<Closed>) -> Result<(), RunError> {
         let shared = self.shared;
         let cuts = &shared.cuts;
+        if self.left_early {
+            return Ok(());
+        }
         let mut source = (shared.source)(self.index, self.worker.peers())?;
         let mut intake = Intake::new(shared, &*source);
         let mut closed = cuts.announced();
@@ -155,7 +177,8 @@ impl Running<'_> {
             intake.passed(frontier);
             let mut idle = true;
             if !cuts.full() && !intake.full() {
-                let progress = intake.poll(&mut *source, frontier, &mut self.feed)?;
+                let lead = if cuts.crowded() { frontier.saturating_sub(LEAD_MS_LESS) } else { frontier };
+                let progress = intake.poll(&mut *source, lead, &mut self.feed)?;
                 idle = progress.records == 0;
                 if progress.finished {
                     cuts.finish(self.index);
@@ -173,7 +196,7 @@ impl Running<'_> {
             }
             if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
                 told = Some(Instant::now());
-                intake.tell(&*source, &shared.health);
+                intake.tell(&*source, &shared.health, &format!("source of worker {}", self.index));
                 self.tell();
             }
             if cuts.announced() > closed {
@@ -193,7 +216,8 @@ impl Running<'_> {
             if last.is_none() {
                 last = cuts.stopped(self.index, intake.tick);
                 if let Some(last) = last {
-                    self.feed.advance_to(last);
+                    // This worker may be further already.
+                    self.feed.advance_to(last.max(self.feed.tick()));
                     self.feed.flush();
                 }
             }
@@ -245,8 +269,10 @@ impl Running<'_> {
         let positions = intake.positions(source);
         let topic_ids = source.topic_ids();
         let part = Part { worker: self.index, rows: Vec::new(), positions, topic_ids, installs, credits };
-        // The committer is gone only after a failure, which ends the run.
-        let _ = parts.send(Closed { part, rows });
+        if parts.send(Closed { part, rows }).is_err() {
+            // It leaves only after a failure, which is kept if it was told, or when it panics.
+            self.shared.cuts.fail(RunError::Panicked);
+        }
     }
 }
 

@@ -366,7 +366,8 @@ fn resumes(records: &TableLog) -> Vec<Resume> {
 }
 
 fn topic_ids(records: &TableLog) -> BTreeMap<String, String> {
-    let known = records.txns_under(TOPIC).filter_map(|(name, _)| name.rsplit_once('/'));
+    // An id is base64 and may hold a slash; the name of a topic cannot.
+    let known = records.txns_under(TOPIC).filter_map(|(name, _)| name.split_once('/'));
     known.map(|(topic, id)| (topic.to_owned(), id.to_owned())).collect()
 }
 
