@@ -79,9 +79,8 @@ impl Audit {
     pub fn run(self) -> ExitCode {
         let Audit { lake, views, format, .. } = self;
         let options = sql::audit::AuditOptions { lake, views, format };
-        let clean = runtime().and_then(|runtime| {
-            Ok(runtime.block_on(sql::audit::run(&options, std::io::stdout().lock()))?)
-        });
+        let clean =
+            runtime().and_then(|runtime| Ok(runtime.block_on(sql::audit::run(&options, std::io::stdout().lock()))?));
         match clean {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(1),

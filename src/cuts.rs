@@ -29,7 +29,7 @@ pub const WAITING_BYTES_MAX: usize = 256 << 20;
 /// Reading stops when a commit has been under way for so long.
 pub const COMMIT_MS_MAX: u64 = 60_000;
 
-const _: () = assert!(CUT_MS % GRID_MS == 0 && WAITING_BYTES_HINT < WAITING_BYTES_MAX);
+const _: () = assert!(CUT_MS.is_multiple_of(GRID_MS) && WAITING_BYTES_HINT < WAITING_BYTES_MAX);
 
 /// The cut that holds a tick: cut *n* holds the ticks in [*n* − [`CUT_MS`], *n*).
 pub fn cut_of(tick: Tick) -> Tick {

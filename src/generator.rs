@@ -188,9 +188,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use schemas::Symbols;
     use schemas::decode::Decoder;
     use schemas::ids::IdHasher;
+    use schemas::symbols::Symbols;
 
     use super::*;
 

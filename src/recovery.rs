@@ -2,8 +2,8 @@
 //! hands batches to whichever worker is free; on the way it rebuilds the counters of hot keys.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use schemas::Tick;

@@ -65,7 +65,7 @@ pub type SourceMaker = Box<dyn Fn(usize, usize) -> Result<Box<dyn Source>, Sourc
 pub fn run(worker: &mut timely::worker::Worker, shared: &Shared, parts: Sender<Closed>) {
     let guard = PanicGuard(&shared.cuts);
     let changes = Rc::new(RefCell::new(Changes::default()));
-    let mut probe = ProbeHandle::new();
+    let probe = ProbeHandle::new();
     let (feed, publisher) = worker.dataflow(|scope| {
         let (feed, outputs) = catalogue::build(scope, &shared.params);
         let publisher = shared.live.publish(scope.index(), &outputs);
@@ -79,7 +79,7 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Shared, parts: Sender<C
                     installs.borrow_mut().installs.push((row.clone(), cut_of(*tick), *diff as i64));
                 }
             })
-            .probe_with(&mut probe);
+            .probe_with(&probe);
         outputs
             .credits
             .inspect(move |(row, tick, diff)| {
@@ -87,11 +87,12 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Shared, parts: Sender<C
                     credits.borrow_mut().credits.push((*row, cut_of(*tick), *diff as i64));
                 }
             })
-            .probe_with(&mut probe);
+            .probe_with(&probe);
         (feed, publisher)
     });
     let index = worker.index();
-    let mut running = Running { worker: &mut *worker, shared, feed, publisher, probe, changes, index, left_early: false };
+    let mut running =
+        Running { worker: &mut *worker, shared, feed, publisher, probe, changes, index, left_early: false };
     running.recover();
     if let Err(error) = running.read(parts) {
         shared.cuts.fail(error);

@@ -98,7 +98,11 @@ pub(super) fn step(seed: u64, index: u64, users: u64, dice: &mut Dice) -> Event 
     let (step, cycle) = (round % STEPS, round / STEPS);
     let journey = mix(seed ^ mix(lane ^ mix(cycle)));
     let person = Person::of(journey % users);
-    if mix(journey) % 3 == 0 { on_web(&person, journey, step, dice) } else { in_app(&person, journey, step, dice) }
+    if mix(journey).is_multiple_of(3) {
+        on_web(&person, journey, step, dice)
+    } else {
+        in_app(&person, journey, step, dice)
+    }
 }
 
 fn in_app(person: &Person, journey: u64, step: u64, dice: &mut Dice) -> Event {
@@ -109,25 +113,25 @@ fn in_app(person: &Person, journey: u64, step: u64, dice: &mut Dice) -> Event {
         4 if mix(journey ^ 2) % 10 < 7 => {
             let mut install = person.on_phone(EventType::Install, which);
             // Stores pass the referrer on; it carries the click id of the last click.
-            if journey % 3 == 0 {
+            if journey.is_multiple_of(3) {
                 install.referrer = format!("utm_source=store&click_id=c{journey:x}");
             }
             install
         }
-        7 if journey % 4 == 0 => touch(person.on_phone(EventType::Click, which), 7, dice),
+        7 if journey.is_multiple_of(4) => touch(person.on_phone(EventType::Click, which), 7, dice),
         7 => {
             let mut identify = person.on_phone(EventType::Identify, which);
             identify.user = person.user.clone();
             identify.login = format!("{}@example.com", person.user);
             identify
         }
-        8 if journey % 2 == 0 => purchase(person.on_phone(EventType::Conversion, which), dice),
-        10 if journey % 10 == 0 => refund(person.on_phone(EventType::Conversion, which), dice),
-        10 if journey % 5 == 0 => purchase(person.on_phone(EventType::Conversion, which), dice),
+        8 if journey.is_multiple_of(2) => purchase(person.on_phone(EventType::Conversion, which), dice),
+        10 if journey.is_multiple_of(10) => refund(person.on_phone(EventType::Conversion, which), dice),
+        10 if journey.is_multiple_of(5) => purchase(person.on_phone(EventType::Conversion, which), dice),
         5 | 11 => person.on_phone(EventType::Open, which),
         _ => browse(person.on_phone(EventType::Event, which), dice),
     };
-    if step == 3 && journey % 3 == 0 {
+    if step == 3 && journey.is_multiple_of(3) {
         event.click_id = format!("c{journey:x}");
     }
     event
@@ -138,7 +142,7 @@ fn on_web(person: &Person, journey: u64, step: u64, dice: &mut Dice) -> Event {
         0 => touch(person.on_web(EventType::Impression), 0, dice),
         1 | 4 => touch(person.on_web(EventType::Click), step + 1, dice),
         7 => touch(person.on_web(EventType::Click), 8, dice),
-        8 if journey % 3 == 0 => purchase(person.on_web(EventType::Conversion), dice),
+        8 if journey.is_multiple_of(3) => purchase(person.on_web(EventType::Conversion), dice),
         _ => browse(person.on_web(EventType::Event), dice),
     }
 }

@@ -75,7 +75,7 @@ impl Lake {
         let unreadable = |why: serde_json::Error| LedgerError::Unreadable { file: file.clone(), why: why.to_string() };
         let value: Value = serde_json::from_str(&text).map_err(unreadable)?;
         // Before anything else, for another format may hold other fields.
-        if value["format"] != Value::from(FORMAT) {
+        if value["format"] != FORMAT {
             return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT });
         }
         let read: LakeFile = serde_json::from_value(value).map_err(unreadable)?;

@@ -42,7 +42,7 @@ pub struct Writer<W: Write> {
 
 enum Form {
     Table { waiting: Vec<Vec<String>> },
-    Csv(csv::Writer<Vec<u8>>),
+    Csv(Box<csv::Writer<Vec<u8>>>),
     Json,
 }
 
@@ -54,7 +54,7 @@ impl<W: Write> Writer<W> {
             Format::Csv => {
                 let mut csv = csv::Writer::from_writer(Vec::new());
                 csv.write_record(schema.fields().iter().map(|field| field.name()))?;
-                Form::Csv(csv)
+                Form::Csv(Box::new(csv))
             }
             Format::Json => {
                 out.write_all(b"[")?;
@@ -86,7 +86,7 @@ impl<W: Write> Writer<W> {
         }
         if let Form::Csv(csv) = &mut self.form {
             csv.flush()?;
-            let text = std::mem::replace(csv, csv::Writer::from_writer(Vec::new()));
+            let text = std::mem::replace(&mut **csv, csv::Writer::from_writer(Vec::new()));
             self.out.write_all(&text.into_inner().map_err(|failed| failed.into_error())?)?;
         }
         Ok(())
