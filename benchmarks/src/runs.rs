@@ -3,12 +3,19 @@
 //! Events are made before the clock starts, a *segment* at a time; only feeding and stepping is timed. A tick is fed
 //! when the one before it is out (a closed loop), so a tick's latency is the time that the dataflow needs for it.
 
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use operators::Hub;
+use differential_dataflow::input::InputSession;
+use operators::publish::ValView;
+use operators::{Hub, arrange_shared};
 use schemas::event::Accepted;
 use timely::Config;
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::operators::Probe;
 
 use crate::events::{Traffic, hot_conversion, hot_touches};
 use crate::lanes::{Lane, attribution, bare};
@@ -141,6 +148,103 @@ pub fn hot(touches: u64, tick_events: u64, candidates_per_hour: Option<u64>) -> 
     })
 }
 
+/// What a reader and the worker beside it saw of each other.
+#[derive(Clone, Debug)]
+pub struct Reads {
+    /// The time of each read: a snapshot, and [`LOOKUPS`] keys from it.
+    pub reads: Measured,
+    /// The time of each tick of the worker.
+    pub ticks: Measured,
+    /// The time to take and drop a snapshot, on average, by the reader alone.
+    pub snapshot: Duration,
+}
+
+/// Keys that a read looks up in its snapshot.
+pub const LOOKUPS: u64 = 8;
+
+/// Updates an arrangement of `keys` keys every 10 ms, `updates_per_s` in all, while another thread reads it.
+pub fn read(keys: u64, updates_per_s: u64, duration: Duration) -> Reads {
+    const TICK: Duration = Duration::from_millis(10);
+    let tick_events = updates_per_s * TICK.as_millis() as u64 / 1_000;
+    let hub = Hub::new(1);
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (hub, done) = (hub.clone(), Arc::clone(&done));
+        thread::spawn(move || {
+            let mut reads = Vec::new();
+            while hub.snapshot().is_none() {
+                thread::sleep(TICK);
+            }
+            let view: ValView<u64, u64, i64> = hub.view("keys").expect("it is published");
+            for read in 0.. {
+                let start = Instant::now();
+                let snapshot = hub.snapshot().expect("a tick never goes back");
+                let found: usize = (0..LOOKUPS).map(|at| snapshot.get(view, &key(read, at, keys)).len()).sum();
+                drop(snapshot);
+                reads.push(start.elapsed());
+                assert_eq!(found as u64, LOOKUPS, "each key has one value at every tick");
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                thread::sleep(Duration::from_micros(100));
+            }
+            let (start, rounds) = (Instant::now(), 100_000);
+            (0..rounds).for_each(|_| drop(black_box(hub.snapshot())));
+            (reads, start.elapsed() / rounds)
+        })
+    };
+    let mut ticks = timely::execute_directly(move |worker| {
+        let mut publisher = hub.publisher(0);
+        let (mut input, probe) = (InputSession::new(), ProbeHandle::new());
+        worker.dataflow::<u64, _, _>(|scope| {
+            let keys = arrange_shared(input.to_collection(scope), "Keys");
+            keys.stream.probe_with(&probe);
+            publisher.register("keys", keys.trace);
+        });
+        let mut values = vec![0; keys as usize];
+        (0..keys).for_each(|key| input.update((key, 0), 1i64));
+        let (mut ticks, start) = (Vec::new(), Instant::now());
+        for tick in 0u64.. {
+            let tick_start = Instant::now();
+            input.advance_to(tick + 1);
+            input.flush();
+            while probe.less_equal(&tick) {
+                worker.step();
+            }
+            publisher.publish();
+            ticks.push(tick_start.elapsed());
+            if start.elapsed() > duration {
+                break;
+            }
+            for at in 0..tick_events / 2 {
+                let key = key(tick, at, keys);
+                let value: &mut u64 = &mut values[key as usize];
+                input.update((key, *value), -1);
+                *value += 1;
+                input.update((key, *value), 1);
+            }
+            thread::sleep(TICK.saturating_sub(tick_start.elapsed()));
+        }
+        ticks
+    });
+    done.store(true, Ordering::Relaxed);
+    let (reads, snapshot) = reader.join().expect("every read succeeds");
+    // The first tick loads the keys.
+    ticks.remove(0);
+    let measured = |lane, tick_events, ticks: Vec<Duration>| {
+        let events = tick_events * ticks.len() as u64;
+        Measured { lane, workers: 1, tick_events, events, ticks, total: Duration::ZERO }.summed()
+    };
+    Reads { reads: measured("reads", LOOKUPS, reads), ticks: measured("ticks beside", tick_events, ticks), snapshot }
+}
+
+/// A key that looks random.
+fn key(round: u64, at: u64, keys: u64) -> u64 {
+    (round.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at.wrapping_mul(0xd6e8_feb8_6659_fd93))
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        % keys
+}
+
 fn segments(events: u64, tick_events: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
     let length = SEGMENT_EVENTS.div_ceil(tick_events) * tick_events;
     (0..events).step_by(length as usize).map(move |first| first..(first + length).min(events))
@@ -183,6 +287,7 @@ mod tests {
         assert_eq!(scale(TRAFFIC, 500, 2).ticks.len(), 8);
         assert_eq!(memory(TRAFFIC, 1_000).measured.ticks.len(), 4);
         assert_eq!(hot(1_000, 100, Some(5)).0.ticks.len(), 10);
+        assert!(!read(1_000, 10_000, Duration::from_millis(200)).reads.ticks.is_empty());
     }
 
     #[test]
