@@ -19,7 +19,7 @@ use timely::dataflow::operators::Probe;
 
 use crate::events::{Traffic, hot_conversion, hot_touches};
 use crate::lanes::{Lane, attribution, bare};
-use crate::machine::Resident;
+use crate::machine::{Resident, thread_cpu};
 
 /// The fewest events made ahead of the clock, so that lanes take turns often but not at every tick.
 const SEGMENT_EVENTS: u64 = 100_000;
@@ -39,6 +39,8 @@ pub struct Measured {
     pub ticks: Vec<Duration>,
     /// Time for all events, without the making of them.
     pub total: Duration,
+    /// Time that the workers spent on a processor for them, all together.
+    pub cpu: Duration,
 }
 
 /// Runs the bare lane and ours on the same events in one worker, taking turns by segments.
@@ -50,13 +52,14 @@ pub fn compare(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
             let events: Vec<Accepted> = segment.clone().map(|number| traffic.event(number)).collect();
             for turn in 0..lanes.len() {
                 let which = (turn + at) % lanes.len();
-                let mut first = segment.start;
+                let (cpu, mut first) = (thread_cpu(), segment.start);
                 for events in events.chunks(tick_events as usize) {
                     let start = Instant::now();
                     lanes[which].run(worker, events, traffic.tick(first));
                     measured[which].ticks.push(start.elapsed());
                     first += events.len() as u64;
                 }
+                measured[which].cpu += thread_cpu() - cpu;
             }
         }
         measured.map(Measured::summed)
@@ -65,7 +68,7 @@ pub fn compare(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
 
 /// Runs our lane with some workers, each feeding its share of every tick.
 pub fn scale(traffic: Traffic, tick_events: u64, workers: usize) -> Measured {
-    let (hub, barrier, result) = (Hub::new(workers), Arc::new(Barrier::new(workers)), Arc::new(Mutex::new(None)));
+    let (hub, barrier, result) = (Hub::new(workers), Arc::new(Barrier::new(workers)), Arc::new(Mutex::new(vec![])));
     let collected = Arc::clone(&result);
     let guards = timely::execute(Config::process(workers), move |worker| {
         let mut lane = attribution(worker, &hub);
@@ -78,21 +81,23 @@ pub fn scale(traffic: Traffic, tick_events: u64, workers: usize) -> Measured {
             };
             let ticks: Vec<_> = segment.clone().step_by(tick_events as usize).map(|tick| (tick, share(tick))).collect();
             barrier.wait();
-            let segment_start = Instant::now();
+            let (segment_start, cpu) = (Instant::now(), thread_cpu());
             for (tick, events) in ticks {
                 let start = Instant::now();
                 lane.run(worker, &events, traffic.tick(tick));
                 measured.ticks.push(start.elapsed());
             }
+            measured.cpu += thread_cpu() - cpu;
             barrier.wait();
             measured.total += segment_start.elapsed();
         }
-        if worker.index() == 0 {
-            *collected.lock().expect("no holder panics") = Some(measured);
-        }
+        collected.lock().expect("no holder panics").push((worker.index(), measured));
     });
     drop(guards.expect("workers start").join());
-    result.lock().expect("no holder panics").take().expect("worker 0 measured")
+    let mut all: Vec<(usize, Measured)> = std::mem::take(&mut *result.lock().expect("no holder panics"));
+    all.sort_by_key(|(worker, _)| *worker);
+    let cpu = all.iter().map(|(_, measured)| measured.cpu).sum();
+    Measured { cpu, ..all.remove(0).1 }
 }
 
 /// What a day of touches takes in memory.
@@ -116,6 +121,7 @@ pub fn memory(traffic: Traffic, tick_events: u64) -> Memory {
         let mut measured = Measured::new(&lane, 1, tick_events, traffic.events);
         let mut touches = 0;
         let mut events = Vec::new();
+        let cpu = thread_cpu();
         for first in (0..traffic.events).step_by(tick_events as usize) {
             events.clear();
             events.extend((first..(first + tick_events).min(traffic.events)).map(|number| traffic.event(number)));
@@ -124,6 +130,7 @@ pub fn memory(traffic: Traffic, tick_events: u64) -> Memory {
             lane.run(worker, &events, traffic.tick(first));
             measured.ticks.push(start.elapsed());
         }
+        measured.cpu = thread_cpu() - cpu;
         Memory { touches, before, after: Resident::now(), measured: measured.summed() }
     })
 }
@@ -135,12 +142,14 @@ pub fn hot(touches: u64, tick_events: u64, candidates_per_hour: Option<u64>) -> 
         let mut lane = attribution(worker, &Hub::new(1));
         let mut measured = Measured::new(&lane, 1, tick_events, touches);
         let mut made = hot_touches(touches, candidates_per_hour);
+        let cpu = thread_cpu();
         for first in (0..touches).step_by(tick_events as usize) {
             let events: Vec<_> = made.by_ref().take(tick_events as usize).collect();
             let start = Instant::now();
             lane.run(worker, &events, traffic.tick(first));
             measured.ticks.push(start.elapsed());
         }
+        measured.cpu = thread_cpu() - cpu;
         let conversion = [hot_conversion(touches)];
         let start = Instant::now();
         lane.run(worker, &conversion, traffic.tick(touches));
@@ -171,7 +180,7 @@ pub fn read(keys: u64, updates_per_s: u64, duration: Duration) -> Reads {
     let reader = {
         let (hub, done) = (hub.clone(), Arc::clone(&done));
         thread::spawn(move || {
-            let mut reads = Vec::new();
+            let (mut reads, cpu) = (Vec::new(), thread_cpu());
             while hub.snapshot().is_none() {
                 thread::sleep(TICK);
             }
@@ -188,12 +197,13 @@ pub fn read(keys: u64, updates_per_s: u64, duration: Duration) -> Reads {
                 }
                 thread::sleep(Duration::from_micros(100));
             }
+            let cpu = thread_cpu() - cpu;
             let (start, rounds) = (Instant::now(), 100_000);
             (0..rounds).for_each(|_| drop(black_box(hub.snapshot())));
-            (reads, start.elapsed() / rounds)
+            (reads, cpu, start.elapsed() / rounds)
         })
     };
-    let mut ticks = timely::execute_directly(move |worker| {
+    let (mut ticks, ticks_cpu) = timely::execute_directly(move |worker| {
         let mut publisher = hub.publisher(0);
         let (mut input, probe) = (InputSession::new(), ProbeHandle::new());
         worker.dataflow::<u64, _, _>(|scope| {
@@ -203,7 +213,7 @@ pub fn read(keys: u64, updates_per_s: u64, duration: Duration) -> Reads {
         });
         let mut values = vec![0; keys as usize];
         (0..keys).for_each(|key| input.update((key, 0), 1i64));
-        let (mut ticks, start) = (Vec::new(), Instant::now());
+        let (mut ticks, start, cpu) = (Vec::new(), Instant::now(), thread_cpu());
         for tick in 0u64.. {
             let tick_start = Instant::now();
             input.advance_to(tick + 1);
@@ -225,17 +235,18 @@ pub fn read(keys: u64, updates_per_s: u64, duration: Duration) -> Reads {
             }
             thread::sleep(TICK.saturating_sub(tick_start.elapsed()));
         }
-        ticks
+        (ticks, thread_cpu() - cpu)
     });
     done.store(true, Ordering::Relaxed);
-    let (reads, snapshot) = reader.join().expect("every read succeeds");
+    let (reads, reads_cpu, snapshot) = reader.join().expect("every read succeeds");
     // The first tick loads the keys.
     ticks.remove(0);
-    let measured = |lane, tick_events, ticks: Vec<Duration>| {
+    let measured = |lane, tick_events, ticks: Vec<Duration>, cpu| {
         let events = tick_events * ticks.len() as u64;
-        Measured { lane, workers: 1, tick_events, events, ticks, total: Duration::ZERO }.summed()
+        Measured { lane, workers: 1, tick_events, events, ticks, total: Duration::ZERO, cpu }.summed()
     };
-    Reads { reads: measured("reads", LOOKUPS, reads), ticks: measured("ticks beside", tick_events, ticks), snapshot }
+    let reads = measured("reads", LOOKUPS, reads, reads_cpu);
+    Reads { reads, ticks: measured("ticks beside", tick_events, ticks, ticks_cpu), snapshot }
 }
 
 /// A key that looks random.
@@ -252,7 +263,15 @@ fn segments(events: u64, tick_events: u64) -> impl Iterator<Item = std::ops::Ran
 
 impl Measured {
     fn new(lane: &Lane, workers: usize, tick_events: u64, events: u64) -> Measured {
-        Measured { lane: lane.name, workers, tick_events, events, ticks: Vec::new(), total: Duration::ZERO }
+        Measured {
+            lane: lane.name,
+            workers,
+            tick_events,
+            events,
+            ticks: Vec::new(),
+            total: Duration::ZERO,
+            cpu: Duration::ZERO,
+        }
     }
 
     fn summed(self) -> Measured {
@@ -262,6 +281,11 @@ impl Measured {
     /// Events per second.
     pub fn events_per_s(&self) -> f64 {
         self.events as f64 / self.total.as_secs_f64()
+    }
+
+    /// Events per second on a processor.
+    pub fn events_per_cpu_s(&self) -> f64 {
+        self.events as f64 / self.cpu.max(Duration::from_millis(1)).as_secs_f64()
     }
 
     /// The tick latency that a share of the ticks does not exceed; 1 is the longest.
@@ -293,7 +317,8 @@ mod tests {
     #[test]
     fn latencies_are_ranks() {
         let ticks = (1..=100).rev().map(Duration::from_millis).collect();
-        let measured = Measured { lane: "", workers: 1, tick_events: 1, events: 100, ticks, total: Duration::ZERO };
+        let (total, cpu) = (Duration::ZERO, Duration::ZERO);
+        let measured = Measured { lane: "", workers: 1, tick_events: 1, events: 100, ticks, total, cpu };
         let measured = measured.summed();
         assert_eq!(measured.total, Duration::from_millis(5_050));
         for (share, ms) in [(0.5, 50), (0.99, 99), (0.999, 100), (1.0, 100)] {
