@@ -188,7 +188,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use schemas::Symbols;
+    use schemas::symbols::Symbols;
     use schemas::decode::Decoder;
     use schemas::ids::IdHasher;
 
