@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -61,6 +62,13 @@ impl Resident {
     }
 }
 
+/// The time that this thread has run on a processor: on a busy machine, what it would have taken on an idle one.
+/// The kernel brings it up to date every few ms, so take it over many ticks.
+pub fn thread_cpu() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0))
+}
+
 /// The value of the first line `name : value` of a file.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
@@ -82,6 +90,10 @@ mod tests {
     fn the_kernel_answers() {
         let resident = Resident::now();
         assert!(resident.peak_bytes >= resident.now_bytes && resident.now_bytes > 1 << 20, "{resident:?}");
+        let start = std::time::Instant::now();
+        while thread_cpu() < Duration::from_millis(1) {
+            assert!(start.elapsed() < Duration::from_secs(60), "this thread runs and is not counted");
+        }
         let setting = Setting::now();
         assert!(setting.memory_gib > 0 && setting.processors > 0, "{setting:?}");
     }

@@ -1,9 +1,11 @@
 //! `dataflow BENCHMARK`: measures one row of the table in `README.md` and prints figures and verdict.
 
+use std::time::Duration;
+
 use benchmarks::events::Traffic;
 use benchmarks::machine::Setting;
 use benchmarks::report::{Measurement, Report, Verdict, ms};
-use benchmarks::runs;
+use benchmarks::runs::{self, Measured};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Candidates per join key, event hour and arrival hour that the gate lets through.
@@ -60,6 +62,18 @@ enum Benchmark {
         #[arg(long, default_value_t = 1_000)]
         tick_events: u64,
     },
+    /// Lookups on another thread while the arrangement is updated.
+    Read {
+        /// Keys of the arrangement.
+        #[arg(long, default_value_t = 5_000_000)]
+        keys: u64,
+        /// Updates per second.
+        #[arg(long, default_value_t = 400_000)]
+        updates_per_s: u64,
+        /// How long.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -77,6 +91,7 @@ fn main() {
         Benchmark::Scale { tick_events, rounds } => scale(&mut report, traffic, tick_events, rounds),
         Benchmark::Memory { tick_events } => memory(&mut report, traffic, tick_events),
         Benchmark::Hot { touches, tick_events } => hot(&mut report, touches, tick_events),
+        Benchmark::Read { keys, updates_per_s, seconds } => read(&mut report, keys, updates_per_s, seconds),
     }
     match format {
         Format::Text => report.print(),
@@ -86,10 +101,13 @@ fn main() {
 
 fn compare(report: &mut Report, traffic: Traffic, tick_events: u64) {
     let measured = runs::compare(traffic, tick_events);
-    let [bare, ours] = measured.each_ref().map(|measured| measured.events_per_s());
+    let ratio = |rate: fn(&Measured) -> f64| 100.0 * rate(&measured[1]) / rate(&measured[0]);
     report.measurements.extend(measured.iter().map(Measurement::of));
-    let what = format!("attribution against bare join+reduce, ticks of {tick_events}");
-    report.verdicts.push(Verdict::of(what, 100.0 * ours / bare, "%", 20.0, 60.0));
+    for (by, ratio) in [("time", ratio(Measured::events_per_s)), ("processor time", ratio(Measured::events_per_cpu_s))]
+    {
+        let what = format!("attribution against bare join+reduce by {by}, ticks of {tick_events}");
+        report.verdicts.push(Verdict::of(what, ratio, "%", 20.0, 60.0));
+    }
 }
 
 fn scale(report: &mut Report, traffic: Traffic, tick_events: u64, rounds: usize) {
@@ -122,4 +140,13 @@ fn hot(report: &mut Report, touches: u64, tick_events: u64) {
         let what = format!("hot device {how}: longest tick (the conversion's took {:.2} ms)", ms(conversion));
         report.verdicts.push(Verdict::of(what, ms(longest), "ms", 100.0, 20.0));
     }
+}
+
+fn read(report: &mut Report, keys: u64, updates_per_s: u64, seconds: u64) {
+    let read = runs::read(keys, updates_per_s, Duration::from_secs(seconds));
+    report.measurements.extend([&read.reads, &read.ticks].map(Measurement::of));
+    let p99 = read.reads.tick_latency(0.99);
+    let snapshot_ns = read.snapshot.as_nanos();
+    let what = format!("a snapshot and {} lookups, p99 (the snapshot alone takes {snapshot_ns} ns)", runs::LOOKUPS);
+    report.verdicts.push(Verdict::of(what, p99.as_nanos() as f64 / 1e3, "µs", 100.0, 30.0));
 }

@@ -3,16 +3,23 @@
 //! Events are made before the clock starts, a *segment* at a time; only feeding and stepping is timed. A tick is fed
 //! when the one before it is out (a closed loop), so a tick's latency is the time that the dataflow needs for it.
 
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use operators::Hub;
+use differential_dataflow::input::InputSession;
+use operators::publish::ValView;
+use operators::{Hub, arrange_shared};
 use schemas::event::Accepted;
 use timely::Config;
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::operators::Probe;
 
 use crate::events::{Traffic, hot_conversion, hot_touches};
 use crate::lanes::{Lane, attribution, bare};
-use crate::machine::Resident;
+use crate::machine::{Resident, thread_cpu};
 
 /// The fewest events made ahead of the clock, so that lanes take turns often but not at every tick.
 const SEGMENT_EVENTS: u64 = 100_000;
@@ -32,6 +39,8 @@ pub struct Measured {
     pub ticks: Vec<Duration>,
     /// Time for all events, without the making of them.
     pub total: Duration,
+    /// Time that the workers spent on a processor for them, all together.
+    pub cpu: Duration,
 }
 
 /// Runs the bare lane and ours on the same events in one worker, taking turns by segments.
@@ -43,13 +52,14 @@ pub fn compare(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
             let events: Vec<Accepted> = segment.clone().map(|number| traffic.event(number)).collect();
             for turn in 0..lanes.len() {
                 let which = (turn + at) % lanes.len();
-                let mut first = segment.start;
+                let (cpu, mut first) = (thread_cpu(), segment.start);
                 for events in events.chunks(tick_events as usize) {
                     let start = Instant::now();
                     lanes[which].run(worker, events, traffic.tick(first));
                     measured[which].ticks.push(start.elapsed());
                     first += events.len() as u64;
                 }
+                measured[which].cpu += thread_cpu() - cpu;
             }
         }
         measured.map(Measured::summed)
@@ -58,7 +68,7 @@ pub fn compare(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
 
 /// Runs our lane with some workers, each feeding its share of every tick.
 pub fn scale(traffic: Traffic, tick_events: u64, workers: usize) -> Measured {
-    let (hub, barrier, result) = (Hub::new(workers), Arc::new(Barrier::new(workers)), Arc::new(Mutex::new(None)));
+    let (hub, barrier, result) = (Hub::new(workers), Arc::new(Barrier::new(workers)), Arc::new(Mutex::new(vec![])));
     let collected = Arc::clone(&result);
     let guards = timely::execute(Config::process(workers), move |worker| {
         let mut lane = attribution(worker, &hub);
@@ -71,21 +81,23 @@ pub fn scale(traffic: Traffic, tick_events: u64, workers: usize) -> Measured {
             };
             let ticks: Vec<_> = segment.clone().step_by(tick_events as usize).map(|tick| (tick, share(tick))).collect();
             barrier.wait();
-            let segment_start = Instant::now();
+            let (segment_start, cpu) = (Instant::now(), thread_cpu());
             for (tick, events) in ticks {
                 let start = Instant::now();
                 lane.run(worker, &events, traffic.tick(tick));
                 measured.ticks.push(start.elapsed());
             }
+            measured.cpu += thread_cpu() - cpu;
             barrier.wait();
             measured.total += segment_start.elapsed();
         }
-        if worker.index() == 0 {
-            *collected.lock().expect("no holder panics") = Some(measured);
-        }
+        collected.lock().expect("no holder panics").push((worker.index(), measured));
     });
     drop(guards.expect("workers start").join());
-    result.lock().expect("no holder panics").take().expect("worker 0 measured")
+    let mut all: Vec<(usize, Measured)> = std::mem::take(&mut *result.lock().expect("no holder panics"));
+    all.sort_by_key(|(worker, _)| *worker);
+    let cpu = all.iter().map(|(_, measured)| measured.cpu).sum();
+    Measured { cpu, ..all.remove(0).1 }
 }
 
 /// What a day of touches takes in memory.
@@ -109,6 +121,7 @@ pub fn memory(traffic: Traffic, tick_events: u64) -> Memory {
         let mut measured = Measured::new(&lane, 1, tick_events, traffic.events);
         let mut touches = 0;
         let mut events = Vec::new();
+        let cpu = thread_cpu();
         for first in (0..traffic.events).step_by(tick_events as usize) {
             events.clear();
             events.extend((first..(first + tick_events).min(traffic.events)).map(|number| traffic.event(number)));
@@ -117,6 +130,7 @@ pub fn memory(traffic: Traffic, tick_events: u64) -> Memory {
             lane.run(worker, &events, traffic.tick(first));
             measured.ticks.push(start.elapsed());
         }
+        measured.cpu = thread_cpu() - cpu;
         Memory { touches, before, after: Resident::now(), measured: measured.summed() }
     })
 }
@@ -128,17 +142,118 @@ pub fn hot(touches: u64, tick_events: u64, candidates_per_hour: Option<u64>) -> 
         let mut lane = attribution(worker, &Hub::new(1));
         let mut measured = Measured::new(&lane, 1, tick_events, touches);
         let mut made = hot_touches(touches, candidates_per_hour);
+        let cpu = thread_cpu();
         for first in (0..touches).step_by(tick_events as usize) {
             let events: Vec<_> = made.by_ref().take(tick_events as usize).collect();
             let start = Instant::now();
             lane.run(worker, &events, traffic.tick(first));
             measured.ticks.push(start.elapsed());
         }
+        measured.cpu = thread_cpu() - cpu;
         let conversion = [hot_conversion(touches)];
         let start = Instant::now();
         lane.run(worker, &conversion, traffic.tick(touches));
         (measured.summed(), start.elapsed())
     })
+}
+
+/// What a reader and the worker beside it saw of each other.
+#[derive(Clone, Debug)]
+pub struct Reads {
+    /// The time of each read: a snapshot, and [`LOOKUPS`] keys from it.
+    pub reads: Measured,
+    /// The time of each tick of the worker.
+    pub ticks: Measured,
+    /// The time to take and drop a snapshot, on average, by the reader alone.
+    pub snapshot: Duration,
+}
+
+/// Keys that a read looks up in its snapshot.
+pub const LOOKUPS: u64 = 8;
+
+/// Updates an arrangement of `keys` keys every 10 ms, `updates_per_s` in all, while another thread reads it.
+pub fn read(keys: u64, updates_per_s: u64, duration: Duration) -> Reads {
+    const TICK: Duration = Duration::from_millis(10);
+    let tick_events = updates_per_s * TICK.as_millis() as u64 / 1_000;
+    let hub = Hub::new(1);
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (hub, done) = (hub.clone(), Arc::clone(&done));
+        thread::spawn(move || {
+            let (mut reads, cpu) = (Vec::new(), thread_cpu());
+            while hub.snapshot().is_none() {
+                thread::sleep(TICK);
+            }
+            let view: ValView<u64, u64, i64> = hub.view("keys").expect("it is published");
+            for read in 0.. {
+                let start = Instant::now();
+                let snapshot = hub.snapshot().expect("a tick never goes back");
+                let found: usize = (0..LOOKUPS).map(|at| snapshot.get(view, &key(read, at, keys)).len()).sum();
+                drop(snapshot);
+                reads.push(start.elapsed());
+                assert_eq!(found as u64, LOOKUPS, "each key has one value at every tick");
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                thread::sleep(Duration::from_micros(100));
+            }
+            let cpu = thread_cpu() - cpu;
+            let (start, rounds) = (Instant::now(), 100_000);
+            (0..rounds).for_each(|_| drop(black_box(hub.snapshot())));
+            (reads, cpu, start.elapsed() / rounds)
+        })
+    };
+    let (mut ticks, ticks_cpu) = timely::execute_directly(move |worker| {
+        let mut publisher = hub.publisher(0);
+        let (mut input, probe) = (InputSession::new(), ProbeHandle::new());
+        worker.dataflow::<u64, _, _>(|scope| {
+            let keys = arrange_shared(input.to_collection(scope), "Keys");
+            keys.stream.probe_with(&probe);
+            publisher.register("keys", keys.trace);
+        });
+        let mut values = vec![0; keys as usize];
+        (0..keys).for_each(|key| input.update((key, 0), 1i64));
+        let (mut ticks, start, cpu) = (Vec::new(), Instant::now(), thread_cpu());
+        for tick in 0u64.. {
+            let tick_start = Instant::now();
+            input.advance_to(tick + 1);
+            input.flush();
+            while probe.less_equal(&tick) {
+                worker.step();
+            }
+            publisher.publish();
+            ticks.push(tick_start.elapsed());
+            if start.elapsed() > duration {
+                break;
+            }
+            for at in 0..tick_events / 2 {
+                let key = key(tick, at, keys);
+                let value: &mut u64 = &mut values[key as usize];
+                input.update((key, *value), -1);
+                *value += 1;
+                input.update((key, *value), 1);
+            }
+            thread::sleep(TICK.saturating_sub(tick_start.elapsed()));
+        }
+        (ticks, thread_cpu() - cpu)
+    });
+    done.store(true, Ordering::Relaxed);
+    let (reads, reads_cpu, snapshot) = reader.join().expect("every read succeeds");
+    // The first tick loads the keys.
+    ticks.remove(0);
+    let measured = |lane, tick_events, ticks: Vec<Duration>, cpu| {
+        let events = tick_events * ticks.len() as u64;
+        Measured { lane, workers: 1, tick_events, events, ticks, total: Duration::ZERO, cpu }.summed()
+    };
+    let reads = measured("reads", LOOKUPS, reads, reads_cpu);
+    Reads { reads, ticks: measured("ticks beside", tick_events, ticks, ticks_cpu), snapshot }
+}
+
+/// A key that looks random.
+fn key(round: u64, at: u64, keys: u64) -> u64 {
+    (round.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at.wrapping_mul(0xd6e8_feb8_6659_fd93))
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        % keys
 }
 
 fn segments(events: u64, tick_events: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
@@ -148,7 +263,15 @@ fn segments(events: u64, tick_events: u64) -> impl Iterator<Item = std::ops::Ran
 
 impl Measured {
     fn new(lane: &Lane, workers: usize, tick_events: u64, events: u64) -> Measured {
-        Measured { lane: lane.name, workers, tick_events, events, ticks: Vec::new(), total: Duration::ZERO }
+        Measured {
+            lane: lane.name,
+            workers,
+            tick_events,
+            events,
+            ticks: Vec::new(),
+            total: Duration::ZERO,
+            cpu: Duration::ZERO,
+        }
     }
 
     fn summed(self) -> Measured {
@@ -158,6 +281,11 @@ impl Measured {
     /// Events per second.
     pub fn events_per_s(&self) -> f64 {
         self.events as f64 / self.total.as_secs_f64()
+    }
+
+    /// Events per second on a processor.
+    pub fn events_per_cpu_s(&self) -> f64 {
+        self.events as f64 / self.cpu.max(Duration::from_millis(1)).as_secs_f64()
     }
 
     /// The tick latency that a share of the ticks does not exceed; 1 is the longest.
@@ -183,12 +311,14 @@ mod tests {
         assert_eq!(scale(TRAFFIC, 500, 2).ticks.len(), 8);
         assert_eq!(memory(TRAFFIC, 1_000).measured.ticks.len(), 4);
         assert_eq!(hot(1_000, 100, Some(5)).0.ticks.len(), 10);
+        assert!(!read(1_000, 10_000, Duration::from_millis(200)).reads.ticks.is_empty());
     }
 
     #[test]
     fn latencies_are_ranks() {
         let ticks = (1..=100).rev().map(Duration::from_millis).collect();
-        let measured = Measured { lane: "", workers: 1, tick_events: 1, events: 100, ticks, total: Duration::ZERO };
+        let (total, cpu) = (Duration::ZERO, Duration::ZERO);
+        let measured = Measured { lane: "", workers: 1, tick_events: 1, events: 100, ticks, total, cpu };
         let measured = measured.summed();
         assert_eq!(measured.total, Duration::from_millis(5_050));
         for (share, ms) in [(0.5, 50), (0.99, 99), (0.999, 100), (1.0, 100)] {

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
-use schemas::ids::{IdHasher, IdKind};
+use schemas::ids::IdHasher;
 use schemas::{Id, Symbol};
 
 use super::columns::{Kind, column};
@@ -25,23 +25,24 @@ pub type Names = HashMap<i64, Box<str>>;
 
 /// The functions that every session has.
 pub fn functions(hasher: &IdHasher, names: &Arc<Names>) -> Vec<ScalarUDF> {
-    let mut all: Vec<ScalarUDF> = [
-        ("user_id", IdKind::User),
-        ("device_id", IdKind::Device),
-        ("click_id", IdKind::Click),
-        ("login_id", IdKind::Login),
-        ("event_id", IdKind::Event),
-    ]
-    .into_iter()
-    .map(|(name, kind)| id_function(name, kind, hasher.clone()))
-    .collect();
+    let ids: [(&str, MakeId); 5] = [
+        ("user_id", |hasher, tenant, raw| hasher.user(tenant, raw).0),
+        ("device_id", |hasher, tenant, raw| hasher.device(tenant, raw).0),
+        ("click_id", |hasher, tenant, raw| hasher.click(tenant, raw).0),
+        ("login_id", |hasher, tenant, raw| hasher.login(tenant, raw).0),
+        ("event_id", |hasher, tenant, raw| hasher.event(tenant, raw).0),
+    ];
+    let mut all: Vec<ScalarUDF> = ids.into_iter().map(|(name, make)| id_function(name, make, hasher.clone())).collect();
     all.push(symbol_function());
     all.push(symbol_name_function(names));
     all
 }
 
+/// Makes an id of a tenant and what a producer sent.
+type MakeId = fn(&IdHasher, &str, &str) -> Id;
+
 /// `user_id(tenant, raw)` and the like: the keyed hash under which the lake knows a person, click or event.
-fn id_function(name: &str, kind: IdKind, hasher: IdHasher) -> ScalarUDF {
+fn id_function(name: &str, make: MakeId, hasher: IdHasher) -> ScalarUDF {
     let text = vec![DataType::Utf8, DataType::Utf8];
     create_udf(
         name,
@@ -52,7 +53,7 @@ fn id_function(name: &str, kind: IdKind, hasher: IdHasher) -> ScalarUDF {
             let (tenants, raws) = (arrays[0].as_string::<i32>(), arrays[1].as_string::<i32>());
             let mut ids = BinaryBuilder::new();
             for (tenant, raw) in tenants.iter().zip(raws) {
-                let id = tenant.zip(raw).map_or(Id::NONE, |(tenant, raw)| hasher.hash(kind, tenant, raw.as_bytes()));
+                let id = tenant.zip(raw).map_or(Id::NONE, |(tenant, raw)| make(&hasher, tenant, raw));
                 ids.append_option((!id.is_none()).then(|| id.to_bytes()));
             }
             Ok(Arc::new(ids.finish()))

@@ -244,6 +244,9 @@ async fn functions_take_and_give_ids_and_symbols() {
         "a,b,c,d,e,f,g\nsearch,#0000000000000007,,,false,,1\n"
     );
     let click = super::format::hex(&hasher().hash(IdKind::Click, "shop", b"x").to_bytes());
+    let same = "SELECT device_id('shop', 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11') \
+                = device_id('shop', ' a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11') a, device_id('shop', '0000-0000') b";
+    assert_eq!(printed(&session, same).await, "a,b\ntrue,\n");
     assert_eq!(printed(&session, "SELECT click_id('shop', 'x') id").await, format!("id\n{click}\n"));
 }
 
