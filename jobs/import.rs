@@ -61,13 +61,13 @@ impl Import {
     pub fn run(self) -> anyhow::Result<()> {
         let mapping = Mapping::read(&self.mapping)?;
         match (&self.lake, &self.brokers) {
-            (Some(lake), _) => self.into_lake(lake.clone(), mapping),
+            (Some(lake), _) => self.to_lake(lake.clone(), mapping),
             (None, Some(brokers)) => self.through_kafka(brokers, mapping),
             (None, None) => bail!("say where to: --lake DIR or --brokers HOST:PORT"),
         }
     }
 
-    fn into_lake(&self, lake: PathBuf, mapping: Mapping) -> anyhow::Result<()> {
+    fn to_lake(&self, lake: PathBuf, mapping: Mapping) -> anyhow::Result<()> {
         let (clock, hasher) = (Clock::system(), config::id_hasher(self.id_key.id_key_file.as_deref())?);
         let settings = if Lake::exists(&lake) {
             let made = Lake::read(&lake)?.settings;
