@@ -61,7 +61,7 @@ pub struct KafkaStatus {
     /// Records whose arrival had to be raised, because they came too far behind the tick: a hanging transaction or a
     /// wrong clock of a broker.
     pub raised: u64,
-    /// Each partition's progress, in the order of [`Source::partitions`].
+    /// Each partition's progress, in the order of [`crate::source::Source::partitions`].
     pub partitions: Vec<PartitionStatus>,
 }
 
