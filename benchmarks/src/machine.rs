@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn the_kernel_answers() {
         let resident = Resident::now();
-        assert!(resident.peak_bytes >= resident.now_bytes && resident.now_bytes > 1 << 20, "{resident:?}");
+        // The kernel counts pages per thread and adds them up now and then, so the two need not agree to the page.
+        assert!(resident.peak_bytes > 1 << 20 && resident.now_bytes > 1 << 20, "{resident:?}");
         let start = std::time::Instant::now();
         while thread_cpu() < Duration::from_millis(1) {
             assert!(start.elapsed() < Duration::from_secs(60), "this thread runs and is not counted");
