@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bidstream::clock::Clock;
@@ -11,7 +12,7 @@ use bidstream::gate::Gate;
 use bidstream::ledger::{LedgerError, State};
 use bidstream::pipeline::{self, Plan};
 use bidstream::source::Source;
-use bidstream::source::kafka::{KafkaConfig, KafkaSource};
+use bidstream::source::kafka::{KafkaConfig, KafkaSource, SharedTicks};
 use bidstream::telemetry;
 use bidstream::worker::SourceMaker;
 
@@ -134,10 +135,11 @@ fn kafka(job: &Job) -> KafkaConfig {
 /// The Kafka sources of the workers, going on where the ledger stands.
 pub fn sources(kafka: KafkaConfig, state: &State, clock: Clock) -> SourceMaker {
     let state = state.clone();
+    let ticks = Arc::new(SharedTicks::new(clock));
     Box::new(move |worker, workers| {
         let committed = state.committed.unwrap_or(0);
         let (resumes, ids) = (&state.resumes, &state.topic_ids);
-        let source = KafkaSource::new(&kafka, worker, workers, resumes, ids, committed, clock.clone())?;
+        let source = KafkaSource::new(&kafka, worker, workers, resumes, ids, committed, ticks.clone())?;
         Ok(Box::new(source) as Box<dyn Source>)
     })
 }

@@ -4,7 +4,8 @@
 //! worker (*t* + *p*) mod workers. Each has a queue of its own, so that one which is ahead of the others is simply not
 //! polled (`pause` would throw away what was fetched). A second client in a thread of its own (`probe`) tells what the
 //! reading one does not: ids of topics, new partitions, and how far each log goes; nothing is read of a partition before
-//! its topic's id and the recorded offset were found good. How the tick moves is in `follow`.
+//! its topic's id and the recorded offset were found good. How the tick moves is in `follow`, what workers tell each other
+//! in `shared`.
 //!
 //! Brokers may be away at the start or at any time: that is logged, and the library tries again for ever.
 
@@ -13,6 +14,7 @@ mod config;
 mod follow;
 mod probe;
 pub mod produce;
+mod shared;
 mod topic_id;
 
 use std::collections::BTreeMap;
@@ -32,8 +34,8 @@ pub use self::config::{KafkaConfig, KafkaStatus, PartitionStatus, Timing};
 pub use self::follow::BEHIND_MS_MAX;
 use self::follow::Follow;
 use self::probe::{Answer, Findings, Prober};
+pub use self::shared::SharedTicks;
 use super::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError, Standing};
-use crate::clock::Clock;
 
 /// A partition whose last arrival is further ahead of the frontier than this is not polled.
 pub const AHEAD_MS_MAX: i64 = 60_000;
@@ -59,12 +61,10 @@ pub struct KafkaSource {
     round_seen: u64,
     timing: Timing,
     brokers: String,
-    clock: Clock,
+    shared: Arc<SharedTicks>,
     /// Where the clock is behind the committed cut at the start, time goes on from there.
     origin: (Instant, i64),
     tick_ms: i64,
-    /// The first arrival, where there was no tick before it.
-    first_ms: Option<i64>,
     /// Whether all topics were described since this start; before, partitions may be missing here.
     described: bool,
     /// Where reading begins next, so that no partition is always first.
@@ -97,7 +97,8 @@ struct Partition {
 
 impl KafkaSource {
     /// Goes on where the ledger says. `resumes` and `topic_ids` (by topic) may name more than this worker reads;
-    /// `committed_cut` is the tick that nothing goes back before. Needs no broker to be there.
+    /// `committed_cut` is the tick that nothing goes back before, zero on a new lake; `shared` is one for all workers of
+    /// the run. Needs no broker to be there.
     pub fn new(
         config: &KafkaConfig,
         worker: usize,
@@ -105,9 +106,9 @@ impl KafkaSource {
         resumes: &[Resume],
         topic_ids: &BTreeMap<String, String>,
         committed_cut: Tick,
-        clock: Clock,
+        shared: Arc<SharedTicks>,
     ) -> Result<KafkaSource, SourceError> {
-        assert!(worker < workers, "worker {worker} of {workers}");
+        shared.enter(worker, workers);
         if config.topics.is_empty() {
             return Err(SourceError::Setup("source.kafka.topics names no topic".into()));
         }
@@ -135,10 +136,9 @@ impl KafkaSource {
             round_seen: 0,
             timing: config.timing,
             brokers: config.brokers.clone(),
-            clock,
+            shared,
             origin: (Instant::now(), committed_cut as i64),
             tick_ms: committed_cut as i64,
-            first_ms: None,
             described: false,
             turn: 0,
             positions_asked: Instant::now(),
@@ -191,7 +191,7 @@ impl KafkaSource {
     /// The clock; where it is behind the committed cut, the pace of the monotonic clock from there.
     fn now_ms(&self) -> i64 {
         let (start, start_ms) = self.origin;
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.shared.clock().now_ms();
         if now_ms >= start_ms { now_ms } else { start_ms + start.elapsed().as_millis() as i64 }
     }
 
@@ -226,7 +226,7 @@ impl KafkaSource {
         };
         self.described = topics.iter().all(|found| found.described.is_some());
         for (index, found) in topics.iter().enumerate() {
-            if found.missing_since.is_some_and(|since| since.elapsed() >= self.timing.quiet_max) {
+            if found.missing_for().is_some_and(|time| time >= self.timing.quiet_max) {
                 let name = &self.topics[index].name;
                 return Err(SourceError::Setup(format!("Kafka at {} has no topic {name}: create it", self.brokers)));
             }
@@ -398,8 +398,9 @@ impl KafkaSource {
                              message.timestamp.type=LogAppendTime");
                     }
                     let arrival = follow.arrive(record.offset(), stamp_ms, self.tick_ms, now_ms);
-                    if self.tick_ms == 0 {
-                        self.first_ms.get_or_insert(arrival.ms);
+                    let (_, committed_ms) = self.origin;
+                    if committed_ms == 0 {
+                        self.shared.arrived(arrival.ms);
                     }
                     if arrival.raised {
                         self.raised += 1;
@@ -466,14 +467,15 @@ impl KafkaSource {
         }
     }
 
-    /// Moves the tick as far as all partitions let it; whether all of them are at their end.
+    /// Moves the tick as far as all partitions let it; whether all of them are at their end. Without partitions, it goes
+    /// along with those who have some.
     fn move_tick(&mut self, now_ms: i64) -> bool {
         if !self.described {
             return false;
         }
         let now = Instant::now();
         let quiet_max = self.timing.quiet_max;
-        let first_ms = self.first_ms.unwrap_or(0);
+        let first_ms = self.shared.first_ms();
         let mut limit_ms = now_ms;
         let mut at_end = true;
         let joined = self.partitions.iter_mut().map(|partition| &mut partition.follow);
@@ -481,7 +483,15 @@ impl KafkaSource {
             limit_ms = limit_ms.min(follow.limit_ms(now_ms, now, quiet_max, first_ms));
             at_end &= follow.followed(now);
         }
+        let has_partitions = !self.partitions.is_empty() || !self.waiting.is_empty();
+        if !has_partitions {
+            self.shared.tell(self.worker, None);
+            limit_ms = self.shared.slowest_ms().map_or(now_ms, |slowest_ms| slowest_ms.min(now_ms));
+        }
         self.tick_ms = self.tick_ms.max(limit_ms);
+        if has_partitions {
+            self.shared.tell(self.worker, Some(self.tick_ms));
+        }
         at_end
     }
 }

@@ -1,11 +1,12 @@
 //! The Kafka source on a real broker.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
 use bidstream::source::kafka::produce::Delivered;
-use bidstream::source::kafka::{BEHIND_MS_MAX, KafkaConfig, KafkaSource, Timing};
+use bidstream::source::kafka::{BEHIND_MS_MAX, KafkaConfig, KafkaSource, SharedTicks, Timing};
 use bidstream::source::{PartitionId, Payload, Progress, Resume, Source, SourceError};
 use schemas::Tick;
 use schemas::units::HOUR_MS;
@@ -57,11 +58,12 @@ fn now_ms() -> i64 {
 
 impl Reading {
     fn new(config: &KafkaConfig, from: &From, clock: Clock) -> Reading {
-        Reading::worker(config, from, clock, 0, 1)
+        Reading::worker(config, from, &Arc::new(SharedTicks::new(clock)), 0, 1)
     }
 
-    fn worker(config: &KafkaConfig, from: &From, clock: Clock, worker: usize, workers: usize) -> Reading {
-        let source = KafkaSource::new(config, worker, workers, &from.resumes, &from.topic_ids, from.cut, clock);
+    fn worker(config: &KafkaConfig, from: &From, ticks: &Arc<SharedTicks>, worker: usize, workers: usize) -> Reading {
+        let (resumes, ids) = (&from.resumes, &from.topic_ids);
+        let source = KafkaSource::new(config, worker, workers, resumes, ids, from.cut, ticks.clone());
         let source = source.expect("settings that the library takes");
         Reading { source, records: BTreeMap::new(), tick: from.cut, records_max: 1_000 }
     }
@@ -219,8 +221,9 @@ fn workers_share_the_partitions() {
     let sent: usize =
         topics.iter().map(|topic| kafka.produce(topic, (0..1_000).map(|number| format!("{number}"))).len()).sum();
     let config = config(kafka, &[&topics[0], &topics[1]]);
+    let ticks = Arc::new(SharedTicks::new(Clock::system()));
     let mut readings: Vec<Reading> =
-        (0..3).map(|worker| Reading::worker(&config, &From::default(), Clock::system(), worker, 3)).collect();
+        (0..3).map(|worker| Reading::worker(&config, &From::default(), &ticks, worker, 3)).collect();
     readings.iter_mut().for_each(Reading::until_end);
     let mut partitions: Vec<PartitionId> =
         readings.iter().flat_map(|reading| reading.source.partitions().to_vec()).collect();
@@ -232,12 +235,44 @@ fn workers_share_the_partitions() {
 }
 
 #[test]
-fn a_worker_without_partitions_moves_with_the_clock() {
+fn a_worker_without_partitions_moves_with_the_others() {
     let kafka = shared();
     let topic = kafka.topic("idle", 1);
-    let mut reading = Reading::worker(&config(kafka, &[&topic]), &From::default(), Clock::manual(77_000), 1, 2);
-    reading.until("the clock", |reading, progress| reading.tick == 77_000 && progress.at_end);
-    assert!(reading.source.partitions().is_empty());
+    let config = config(kafka, &[&topic]);
+    kafka.send(&topic, 0, &["a"]);
+    let open = kafka.open_transaction("idles", &topic, 0, &["b"]);
+    let clock_ms = now_ms() + 10 * HOUR_MS;
+    let ticks = Arc::new(SharedTicks::new(Clock::manual(clock_ms)));
+    let from = From { cut: 5_000, ..From::default() };
+    let [mut busy, mut idle] = [0, 1].map(|worker| Reading::worker(&config, &from, &ticks, worker, 2));
+    idle.until("the end of nothing", |_, progress| progress.at_end);
+    idle.during(Duration::from_millis(500), |idle, _| {
+        assert_eq!(idle.tick, 5_000, "nobody knows how far the other is")
+    });
+    busy.until("the first record", |busy, _| busy.count() == 1 && busy.tick as i64 == busy.last_arrival_ms());
+    idle.poll().expect("no error");
+    assert_eq!(idle.tick, busy.tick);
+    open.abort();
+    busy.until("the clock", |busy, _| busy.tick as i64 == clock_ms);
+    idle.poll().expect("no error");
+    assert_eq!(idle.tick, busy.tick);
+    assert!(idle.source.partitions().is_empty());
+}
+
+#[test]
+fn a_worker_with_silent_partitions_begins_at_the_first_arrival_of_the_others() {
+    let kafka = shared();
+    let topic = kafka.topic("silent", 2);
+    let config = config(kafka, &[&topic]);
+    kafka.send(&topic, 0, &["a"]);
+    let open = kafka.open_transaction("silences", &topic, 1, &["b"]);
+    let clock_ms = now_ms() + 10 * HOUR_MS;
+    let ticks = Arc::new(SharedTicks::new(Clock::manual(clock_ms)));
+    let [mut busy, mut silent] = [0, 1].map(|worker| Reading::worker(&config, &From::default(), &ticks, worker, 2));
+    busy.until("the record", |busy, _| busy.count() == 1);
+    let bound_ms = busy.last_arrival_ms() + BEHIND_MS_MAX;
+    silent.until("the bound", |silent, _| silent.tick as i64 == bound_ms);
+    open.abort();
 }
 
 #[test]
@@ -450,7 +485,8 @@ fn mistakes_in_the_settings_are_errors() {
     {
         let mut config = config(kafka, &[&topic]);
         config.properties.insert(name.into(), value.into());
-        let refused = KafkaSource::new(&config, 0, 1, &[], &BTreeMap::new(), 0, Clock::system());
+        let ticks = Arc::new(SharedTicks::new(Clock::system()));
+        let refused = KafkaSource::new(&config, 0, 1, &[], &BTreeMap::new(), 0, ticks);
         let error = refused.err().expect("a refused property").to_string();
         assert!(error.contains(says), "{error}");
     }

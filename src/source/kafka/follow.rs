@@ -36,6 +36,8 @@ pub(super) struct Follow {
     last_ms: Option<i64>,
     /// Stands in for `last_ms` until there is a record: the tick when the partition joined.
     joined_ms: i64,
+    /// The clock when the partition was last followed, zero where it never was: nothing below that is unread.
+    followed_ms: i64,
     /// Whether the last record had no stamp of the log's.
     unstamped: bool,
     /// Since when nothing came though there should be more.
@@ -61,19 +63,21 @@ impl Follow {
             answer: None,
             last_ms,
             joined_ms,
+            followed_ms: 0,
             unstamped: false,
             quiet_since: None,
         }
     }
 
-    /// Takes note of a record and says when it arrived. `stamp_ms` is the log's stamp; a record without one arrives at
-    /// the current tick, or, as long as there is none, now.
+    /// Takes note of a record and says when it arrived. `stamp_ms` is the log's stamp; a record without one arrives
+    /// now. It does not arrive at the tick, which after a restart stands at the last cut until all partitions are followed:
+    /// what is new would seem to come from the future.
     pub(super) fn arrive(&mut self, offset: i64, stamp_ms: Option<i64>, tick_ms: i64, now_ms: i64) -> Arrival {
         self.position = offset + 1;
         self.drained = false;
         self.quiet_since = None;
         self.unstamped = stamp_ms.is_none();
-        let own_ms = stamp_ms.unwrap_or(if tick_ms > 0 { tick_ms } else { now_ms });
+        let own_ms = stamp_ms.unwrap_or(now_ms.max(tick_ms));
         let in_order_ms = own_ms.max(self.last_ms.unwrap_or(0));
         let ms = in_order_ms.max(tick_ms - BEHIND_MS_MAX);
         self.last_ms = Some(ms);
@@ -98,11 +102,13 @@ impl Follow {
     }
 
     /// How far this partition lets the tick go. One from which nothing comes for `quiet_max`, though it is not at its end,
-    /// lets it run a bounded way on: an open transaction or a lost broker must not stop everything at once. Where it has
-    /// no record at all, that way begins at `first_ms`, the first arrival that the source saw.
+    /// lets it run a bounded way on: an open transaction or a lost broker must not stop everything at once. That way
+    /// begins where the partition was last followed, if that is later than its last record; where it has no record at all,
+    /// at `first_ms`, the first arrival that any worker saw.
     pub(super) fn limit_ms(&mut self, now_ms: i64, now: Instant, quiet_max: Duration, first_ms: i64) -> i64 {
         if self.followed(now) {
             self.quiet_since = None;
+            self.followed_ms = now_ms;
             return now_ms;
         }
         // Any tick suits a record without a stamp, so a partition of such records bounds none.
@@ -118,7 +124,7 @@ impl Follow {
         if now.saturating_duration_since(since) < quiet_max {
             return last_ms;
         }
-        let from_ms = self.last_ms.unwrap_or(self.joined_ms.max(first_ms));
+        let from_ms = self.last_ms.unwrap_or(self.joined_ms.max(first_ms)).max(self.followed_ms);
         now_ms.min(from_ms + BEHIND_MS_MAX)
     }
 }
@@ -176,6 +182,21 @@ mod tests {
     }
 
     #[test]
+    fn silence_after_the_end_counts_from_when_the_partition_was_last_followed() {
+        let start = Instant::now();
+        let followed_ms = NOW_MS + 10 * HOUR_MS;
+        let mut follow = read_to_ten();
+        follow.ended = true;
+        follow.answer = answer(start, 10);
+        assert_eq!(follow.limit_ms(followed_ms, start, QUIET_MAX, 0), followed_ms);
+        // Its leader goes.
+        let later_ms = followed_ms + 10 * HOUR_MS;
+        let gone = start + FRESH * 2;
+        follow.limit_ms(later_ms, gone, QUIET_MAX, 0);
+        assert_eq!(follow.limit_ms(later_ms, gone + QUIET_MAX, QUIET_MAX, 0), followed_ms + BEHIND_MS_MAX);
+    }
+
+    #[test]
     fn silence_without_any_record_counts_from_the_first_arrival_of_others() {
         let start = Instant::now();
         let mut follow = Follow::new(0, None, 0);
@@ -209,11 +230,12 @@ mod tests {
     }
 
     #[test]
-    fn records_without_a_stamp_arrive_at_the_tick_and_bound_none() {
+    fn records_without_a_stamp_arrive_now_and_bound_none() {
         let mut follow = Follow::new(0, None, 0);
         assert_eq!(follow.arrive(0, None, 0, NOW_MS).ms, NOW_MS, "there is no tick yet");
         let mut follow = Follow::new(0, Some(5), 0);
-        assert_eq!(follow.arrive(0, None, 70, NOW_MS).ms, 70);
+        assert_eq!(follow.arrive(0, None, 70, NOW_MS).ms, NOW_MS, "the tick is that of a cut before a restart");
+        assert_eq!(follow.arrive(1, None, NOW_MS + 9, NOW_MS).ms, NOW_MS + 9, "the clock is behind the tick");
         follow.drained = false;
         assert_eq!(follow.limit_ms(NOW_MS, Instant::now(), QUIET_MAX, 0), NOW_MS);
     }

@@ -37,8 +37,34 @@ pub(super) struct TopicFinding {
     pub asked: Option<Instant>,
     /// What they said.
     pub described: Option<Described>,
-    /// Since when they say that there is no such topic.
-    pub missing_since: Option<Instant>,
+    /// Since when they say, answer after answer, that there is no such topic.
+    missing_since: Option<Instant>,
+}
+
+impl TopicFinding {
+    /// Takes in what the brokers said when asked at `asked`.
+    fn told(&mut self, asked: Instant, described: Option<Described>) {
+        self.asked = Some(asked);
+        match described {
+            Some(described) => {
+                self.described = Some(described);
+                self.missing_since = None;
+            }
+            None => {
+                self.missing_since.get_or_insert(asked);
+            }
+        }
+    }
+
+    /// Nobody answered: whether the topic is still missing is unknown.
+    fn untold(&mut self) {
+        self.missing_since = None;
+    }
+
+    /// How long the brokers have been saying, answer after answer, that there is no such topic.
+    pub(super) fn missing_for(&self) -> Option<Duration> {
+        Some(self.asked?.saturating_duration_since(self.missing_since?))
+    }
 }
 
 /// What the brokers have said until now.
@@ -153,7 +179,10 @@ impl Asker {
                 match self.describe() {
                     // A topic that is missing is asked for again at the next round.
                     Ok(all_there) => described_at = all_there.then(Instant::now),
-                    Err(reason) => error = Some(reason),
+                    Err(reason) => {
+                        self.findings().topics.iter_mut().for_each(TopicFinding::untold);
+                        error = Some(reason);
+                    }
                 }
             }
             // Where nobody describes topics, nobody tells offsets either.
@@ -177,16 +206,7 @@ impl Asker {
         let all_there = described.iter().all(Option::is_some);
         let mut findings = self.findings();
         for (finding, described) in findings.topics.iter_mut().zip(described) {
-            finding.asked = Some(asked);
-            match described {
-                Some(described) => {
-                    finding.described = Some(described);
-                    finding.missing_since = None;
-                }
-                None => {
-                    finding.missing_since.get_or_insert(asked);
-                }
-            }
+            finding.told(asked, described);
         }
         Ok(all_there)
     }
@@ -258,5 +278,29 @@ impl Asker {
 
     fn findings(&self) -> MutexGuard<'_, Findings> {
         self.shared.findings.lock().expect("no holder of this lock panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_missing_only_while_the_brokers_say_so() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut finding = TopicFinding::default();
+        assert_eq!(finding.missing_for(), None);
+        finding.told(at(0), None);
+        assert_eq!(finding.missing_for(), Some(Duration::ZERO));
+        finding.told(at(5), None);
+        assert_eq!(finding.missing_for(), Some(Duration::from_secs(5)));
+        // The brokers go away for an hour; what they say then counts anew.
+        finding.untold();
+        assert_eq!(finding.missing_for(), None);
+        finding.told(at(3_600), None);
+        assert_eq!(finding.missing_for(), Some(Duration::ZERO));
+        finding.told(at(3_602), Some(Described { id: "id".into(), partitions: 1 }));
+        assert_eq!(finding.missing_for(), None);
     }
 }
