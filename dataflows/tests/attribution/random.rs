@@ -257,9 +257,6 @@ fn note(rows: &oracle::Rows, seen: &Mutex<BTreeSet<String>>) {
     for row in &rows.installs {
         let again = if row.reinstall { "again" } else { "first" };
         seen.insert(format!("{} {again}", row.method.name()));
-        if row.candidates > 1 {
-            seen.insert("several candidates".to_owned());
-        }
     }
     for row in &rows.credits {
         let by = if row.install.is_some() { "governed" } else { "own" };
@@ -288,7 +285,7 @@ fn streamed_is_sql() {
     }
     let seen = seen.into_inner().expect("no panic");
     let mut wanted = vec!["governed earned", "governed unearned", "own earned", "own unearned"];
-    wanted.extend(["split refund", "several candidates"]);
+    wanted.push("split refund");
     let methods = [Method::Person, Method::ClickId, Method::Fingerprint, Method::Organic];
     let installs = methods.iter().flat_map(|method| ["first", "again"].map(|nth| format!("{} {nth}", method.name())));
     // A reinstall that only a fingerprint finds is too rare here to be counted on.
