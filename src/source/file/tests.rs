@@ -282,7 +282,8 @@ fn files_that_cannot_be_imported_say_why() {
 fn the_shop_has_its_sessions_and_purchases() {
     let Some(data) = std::env::var_os("BIDSTREAM_DATA") else {
         // Written past the test harness, which would keep it to itself: `./check` counts these lines.
-        writeln!(std::io::stderr(), "SKIPPED the_shop_has_its_sessions_and_purchases: BIDSTREAM_DATA is not set").unwrap();
+        writeln!(std::io::stderr(), "SKIPPED the_shop_has_its_sessions_and_purchases: BIDSTREAM_DATA is not set")
+            .unwrap();
         return;
     };
     let mapping = std::fs::read_to_string("jobs/mappings/ecom.yaml").unwrap();
