@@ -198,13 +198,14 @@ impl FileSource {
     /// Hands over the next events in the order of event time.
     fn poll_replay(&mut self, frontier: Tick, records_max: usize, each: &mut dyn FnMut(Arrived<'_>)) -> usize {
         let Order::EventTime(replay) = &self.order else { unreachable!("read in the order of event time") };
+        let frontier_ms = i64::try_from(frontier).unwrap_or(i64::MAX);
         let mut records = 0;
         while records < records_max {
             let Some(&(time_ms, row, entry)) = replay.events.get(self.position as usize) else {
                 self.finished = true;
                 break;
             };
-            if self.arrival_ms.min(self.clock.now_ms()) > (frontier as i64).saturating_add(AHEAD_MS_MAX) {
+            if self.arrival_ms.min(self.clock.now_ms()) > frontier_ms.saturating_add(AHEAD_MS_MAX) {
                 break;
             }
             self.arrival_ms = self.arrival_ms.max(time_ms);

@@ -35,7 +35,7 @@ fn poll(source: &mut FileSource, records_max: usize, all: &mut Vec<Got>) -> Prog
             text: String::from_utf8_lossy(raw).into_owned(),
         });
     };
-    source.poll(Tick::MAX / 4, records_max, &mut each).unwrap()
+    source.poll(Tick::MAX, records_max, &mut each).unwrap()
 }
 
 fn read(source: &mut FileSource) -> Vec<Got> {
@@ -273,7 +273,7 @@ fn files_that_cannot_be_imported_say_why() {
     let bytes = gzip.finish().unwrap();
     let path = dir.file("b.csv.gz", &bytes[..bytes.len() - 4]);
     let mut source = open(&path, MAPPING, &[], NOW_MS).unwrap();
-    let mut poll = || source.poll(Tick::MAX / 4, 100, &mut |_| {});
+    let mut poll = || source.poll(Tick::MAX, 100, &mut |_| {});
     assert!(matches!(poll(), Err(SourceError::File { .. })));
 }
 
