@@ -20,8 +20,9 @@
 //!   (`revenue_micros: { column: price, unit: units }`, `unit: micros` is the default); the product of columns
 //!   (`{ product: [price, quantity], unit: units }`); a time (`{ column: c, format: rfc3339 }`).
 //!
-//! An empty cell is an absent field. Amounts are decimals and never pass through a float. The event id is a hash of
-//! the file's content, the row and the entry, unless `set` gives `event_id`. A mistake is one [`ConfigError`].
+//! An empty cell is an absent field; a float of a Parquet file that is whole reads without its `.0`. Amounts are
+//! decimals and never pass through a float. The event id is a hash of the file's content, the row and the entry, unless
+//! `set` gives `event_id`. A mistake is one [`ConfigError`].
 
 mod fields;
 mod spec;

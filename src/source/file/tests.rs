@@ -228,10 +228,11 @@ fn bad_utf8_and_rows_too_large_are_dead_and_the_next_is_read() {
 fn parquet_is_read_with_exact_amounts() {
     use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
     use parquet::arrow::ArrowWriter;
-    let columns: [(&str, arrow::array::ArrayRef); 4] = [
+    let columns: [(&str, arrow::array::ArrayRef); 5] = [
         ("when", Arc::new(TimestampMillisecondArray::from(vec![1_710_325_274_123, 1_710_325_275_000]))),
         ("price", Arc::new(Float64Array::from(vec![2.55, 0.1]))),
         ("quantity", Arc::new(Int64Array::from(vec![-12, 3]))),
+        ("item", Arc::new(Float64Array::from(vec![Some(13085.0), None]))),
         ("user", Arc::new(StringArray::from(vec![Some("u, 1"), None]))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -245,13 +246,15 @@ tenant: t
 event_time: { column: when, format: rfc3339 }
 emit:
   - type: conversion
-    set: { user: user, quantity: quantity, revenue_micros: { product: [price, quantity], unit: units } }
+    set: { user: user, item: item, quantity: quantity, revenue_micros: { product: [price, quantity], unit: units } }
 "#;
     let all = read(&mut open(&path, mapping, &[], NOW_MS).unwrap());
     let event = all[0].event.as_ref().unwrap();
     assert_eq!((event.user.as_str(), event.event_time), ("u, 1", Some(1_710_325_274_123)));
     assert_eq!((event.quantity, event.revenue_micros), (Some(-12), Some(-30_600_000)));
+    assert_eq!(event.item, "13085");
     assert_eq!(all[1].event.as_ref().unwrap().revenue_micros, Some(300_000));
+    assert_eq!(all[1].event.as_ref().unwrap().item, "");
     assert_eq!(all[1].event.as_ref().unwrap().user, "");
 }
 
