@@ -7,7 +7,7 @@ SELECT channel,
        round(sum(CASE WHEN model = 'time_decay' THEN credit_ppm END) / 1e6, 1) AS time_decay,
        round(sum(CASE WHEN model = 'position' THEN credit_ppm END) / 1e6, 1) AS position
 FROM credits GROUP BY channel ORDER BY last DESC;
--- What does each campaign return on its cost? (last touch; amounts in units of the currency)
+-- What does each campaign return on its cost? (last touch, amounts in units of the currency)
 SELECT c.campaign, c.currency, round(c.cost_micros / 1e6, 2) AS cost,
        round(coalesce(r.revenue_micros, 0) / 1e6, 2) AS revenue,
        round(coalesce(r.revenue_micros, 0) * 1.0 / c.cost_micros, 2) AS roas

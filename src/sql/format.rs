@@ -1,7 +1,7 @@
 //! How results print: an aligned table for people, CSV for tools, a JSON array of objects for programs.
 //!
 //! Everywhere: ids (binary values) are lower-case hex, times are RFC 3339 with milliseconds in UTC, lists and structs
-//! are JSON. A null is an empty cell in a table and in CSV, and `null` in JSON.
+//! are JSON. A null is an empty cell in a table and in CSV, and `null` in JSON. Only a table abbreviates long cells.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -31,6 +31,10 @@ pub enum Format {
 
 /// Rows of a table that are aligned together, so that a large result prints in bounded memory.
 const ALIGNED_ROWS_MAX: usize = 10_000;
+
+/// Characters of a cell in a table: a path of many touches would push all other columns off the screen. CSV and JSON
+/// print everything.
+const CELL_CHARS_MAX: usize = 80;
 
 /// Prints the batches of one result as they come.
 pub struct Writer<W: Write> {
@@ -70,7 +74,7 @@ impl<W: Write> Writer<W> {
             let cells = || batch.columns().iter().map(move |column| cell(column, row).unwrap_or_default());
             match &mut self.form {
                 Form::Table { waiting } => {
-                    waiting.push(cells().collect());
+                    waiting.push(cells().map(abbreviated).collect());
                     if waiting.len() == ALIGNED_ROWS_MAX {
                         self.flush_table()?;
                     }
@@ -120,6 +124,14 @@ impl<W: Write> Writer<W> {
         let header: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
         self.out.write_all(aligned(&header, &rows, &right).as_bytes())?;
         Ok(())
+    }
+}
+
+fn abbreviated(cell: String) -> String {
+    match cell.char_indices().nth(CELL_CHARS_MAX) {
+        // The mark takes the place of the last character.
+        Some(_) => cell.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect(),
+        None => cell,
     }
 }
 
@@ -362,6 +374,8 @@ mod tests {
         );
         assert_eq!(printed(&[batch()], Format::Table), expected);
         assert!(printed(&[], Format::Table).ends_with("(0 rows)\n"));
+        assert_eq!(abbreviated("é".repeat(80)), "é".repeat(80));
+        assert_eq!(abbreviated("é".repeat(81)), "é".repeat(79) + "…");
     }
 
     #[test]

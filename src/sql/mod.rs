@@ -17,6 +17,7 @@ mod tests;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
+use datafusion::error::DataFusionError;
 use futures::StreamExt;
 use schemas::Tick;
 use schemas::ids::IdHasher;
@@ -29,27 +30,27 @@ pub use format::Format;
 pub enum SqlError {
     /// The query is wrong or could not be carried out.
     #[error("{}", plain(.0))]
-    Query(#[from] datafusion::error::DataFusionError),
+    Query(DataFusionError),
     /// A table cannot be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Table(#[from] deltalake_core::DeltaTableError),
     /// Values cannot be read or written.
-    #[error("{0}")]
+    #[error(transparent)]
     Arrow(#[from] arrow::error::ArrowError),
     /// A file, the terminal or the output failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] std::io::Error),
     /// CSV output failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Csv(#[from] csv::Error),
     /// The terminal failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Terminal(#[from] rustyline::error::ReadlineError),
     /// The path holds no lake.
     #[error("{} is no lake: it has no lake.json", .0.display())]
     NoLake(PathBuf),
     /// The lake cannot be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Lake(#[from] crate::ledger::LedgerError),
     /// A time to read at that is no time.
     #[error("{0:?} is no cut: write milliseconds since 1970, or a time as 2026-01-31T12:00:00Z")]
@@ -72,7 +73,14 @@ pub enum SqlError {
     },
 }
 
-fn plain(error: &datafusion::error::DataFusionError) -> String {
+// By hand, so that it is not named as its own cause: what it says is in the message.
+impl From<DataFusionError> for SqlError {
+    fn from(error: DataFusionError) -> SqlError {
+        SqlError::Query(error)
+    }
+}
+
+fn plain(error: &DataFusionError) -> String {
     // Backtraces and layers of context help who works on Bidstream, not who wrote the query.
     error.find_root().strip_backtrace()
 }
