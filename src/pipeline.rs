@@ -9,7 +9,7 @@ use dataflows::params::Params;
 use schemas::Tick;
 use schemas::decode::Decoder;
 use schemas::ids::IdHasher;
-use schemas::symbols::Symbols;
+use schemas::symbols::{NO_CHANNEL, Symbols};
 use schemas::units::HOUR_MS;
 
 use crate::clock::Clock;
@@ -82,6 +82,8 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let symbols = Arc::new(Symbols::new());
     let opened = Ledger::open(&plan.lake, &plan.settings, plan.take_over, &symbols);
     let (ledger, state) = runtime.block_on(opened)?;
+    // Views name it, whether or not a producer does.
+    symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
     let committed = state.committed.unwrap_or(0);
     let cuts = Arc::new(Cuts::new(plan.workers, plan.commit_every, committed));
     let live = Arc::new(Live::new(plan.workers));
