@@ -41,9 +41,9 @@ winners AS (
 ),
 -- The nearest earlier install of the person decides: where it is too long ago, so are the others.
 installed AS (
-  SELECT *, CASE WHEN person IS NOT NULL THEN event_time - lag(event_time) OVER (
+  SELECT *, person IS NOT NULL AND coalesce(event_time - lag(event_time) OVER (
       PARTITION BY tenant, scope, person ORDER BY event_time, event_id, subject
-    ) END AS since_earlier_ms
+    ) <= {lifetime_ms}, false) AS reinstall
   FROM targets
 ),
 -- A reinstall freezes no path.
@@ -53,14 +53,11 @@ frozen AS (
       'type', touch_type, 'method', method, 'channel', channel, 'campaign', campaign, 'ad_group', ad_group,
       'creative', creative, 'source', source) ORDER BY touch_event_time, touch_event_id, touch_subject) AS path,
     max(dropped) AS path_dropped
-  FROM paths LEFT SEMI JOIN (
-      SELECT * FROM installed WHERE since_earlier_ms IS NULL OR since_earlier_ms > {lifetime_ms}
-    ) AS first_installs
+  FROM paths LEFT SEMI JOIN (SELECT * FROM installed WHERE NOT reinstall) AS first_installs
     USING (tenant, event_id, subject, event_time)
   GROUP BY tenant, event_id, subject, event_time
 )
-SELECT installed.tenant, app, installed.event_id, installed.subject, installed.event_time, user_id, device_id,
-  coalesce(since_earlier_ms <= {lifetime_ms}, false) AS reinstall,
+SELECT installed.tenant, app, installed.event_id, installed.subject, installed.event_time, user_id, device_id, reinstall,
   coalesce(winners.method, 'organic') AS method,
   CASE WHEN rank = 3 THEN candidates ELSE 1 END AS candidates,
   touch_event_id, touch_subject, touch_event_time, touch_type, channel, campaign, ad_group, creative, source,
