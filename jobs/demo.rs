@@ -82,11 +82,16 @@ impl Demo {
         Ok(())
     }
 
+    /// Few enough people that some come as far as a purchase: a journey takes twelve events of each.
+    fn users(&self) -> u64 {
+        (self.events / 25).clamp(20, USERS_DEFAULT)
+    }
+
     fn history(&self, plan: Plan, clock: &Clock) -> anyhow::Result<()> {
         match &self.brokers {
             None => self.finish(self.generate(plan, clock, self.events, None)?),
             Some(brokers) => {
-                let mut generator = Generator::new(clock.now_ms() as u64, 0, USERS_DEFAULT);
+                let mut generator = Generator::new(clock.now_ms() as u64, 0, self.users());
                 let records = (0..self.events).map(|index| {
                     let record = generator.record(index, clock.now_ms());
                     (Some(record.key.clone().into_bytes()), record.encode(Encoding::Protobuf))
@@ -137,7 +142,7 @@ impl Demo {
         let clock = clock.clone();
         let generator = GeneratorPlan {
             seed: SEED_DEFAULT,
-            users: USERS_DEFAULT,
+            users: self.users(),
             history_events,
             history_ms: HISTORY_MS,
             live_per_second: live,
