@@ -178,6 +178,13 @@ impl Ledger {
         self.committed
     }
 
+    /// Checks that no other run has claimed the lake since: one without work would not notice otherwise.
+    pub async fn check_ours(&mut self) -> Result<(), LedgerError> {
+        self.lock.hold(&self.writer)?;
+        self.records.catch_up().await?;
+        self.records.check_epoch(self.epoch)
+    }
+
     /// Makes everything up to `cut` durable: names first, then the records and where their partitions stood, then the
     /// changes of the views. Parts without records or changes are fine. After an error the ledger is to be dropped: a
     /// new start goes on from what is durable.
