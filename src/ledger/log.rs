@@ -33,6 +33,7 @@ use super::error::LedgerError;
 use super::file::Encoded;
 use super::finished;
 use super::lake::Lake;
+use super::patience::{Patience, pause};
 use crate::failpoint;
 
 /// The app id under which a log carries the writer's epoch.
@@ -42,8 +43,6 @@ pub(crate) const CUT: &str = "bidstream/cut";
 
 /// Log entries between two checkpoints: an open reads at most about this many of them.
 const CHECKPOINT_COMMITS: u64 = 100;
-/// Attempts at one commit or upload. The waits between them double from the lake's `retry_after`: 3 s in all.
-const ATTEMPTS_MAX: u32 = 8;
 /// How often a commit may find that others came first. Compaction comes now and then, never so often in a row.
 pub(super) const OVERTAKEN_MAX: u32 = 20;
 
@@ -78,6 +77,7 @@ pub(super) struct TableLog {
     name: String,
     store: LogStoreRef,
     retry_after: Duration,
+    patience: Patience,
     /// The version of the next commit.
     next: u64,
     txns: BTreeMap<String, i64>,
@@ -147,6 +147,7 @@ impl TableLog {
             name: name.to_owned(),
             store,
             retry_after: lake.storage.retry_after,
+            patience: Patience::default(),
             next: 0,
             txns: BTreeMap::new(),
             claimant: None,
@@ -155,6 +156,11 @@ impl TableLog {
         };
         log.read_from_checkpoint().await?;
         Ok(log)
+    }
+
+    /// Has the log bear a failing store in another way.
+    pub(super) fn bear(&mut self, patience: &Patience) {
+        self.patience = patience.clone();
     }
 
     /// The table's name, for messages.
@@ -208,11 +214,13 @@ impl TableLog {
         let mut wait = self.retry_after;
         for attempt in 1.. {
             match self.try_upload(file, partition).await {
-                Ok(add) => return Ok(add),
-                Err(error) if attempt == ATTEMPTS_MAX => return Err(LedgerError::delta(&self.name)(error)),
-                Err(error) => tracing::warn!(table = self.name, attempt, %error, "upload failed, trying again"),
+                Ok(add) => {
+                    self.patience.well();
+                    return Ok(add);
+                }
+                Err(error) if self.patience.again(&self.name, "upload", attempt, &error) => pause(&mut wait).await,
+                Err(error) => return Err(LedgerError::delta(&self.name)(error)),
             }
-            pause(&mut wait).await;
         }
         unreachable!("the last attempt returns")
     }
@@ -246,11 +254,13 @@ impl TableLog {
         let mut wait = self.retry_after;
         for attempt in 1.. {
             match self.try_put(commit).await {
-                Ok(put) => return Ok(put),
-                Err(error) if attempt == ATTEMPTS_MAX => return Err(error),
-                Err(error) => tracing::warn!(table = self.name, attempt, %error, "commit failed, trying again"),
+                Ok(put) => {
+                    self.patience.well();
+                    return Ok(put);
+                }
+                Err(error) if self.patience.again(&self.name, "commit", attempt, &error) => pause(&mut wait).await,
+                Err(error) => return Err(error),
             }
-            pause(&mut wait).await;
             // The put may have been done and its answer lost; and what others did must be seen by the caller.
             match self.catch_up().await {
                 Ok(()) if self.seen.contains(&commit.id) => return Ok(Put::Done),
@@ -429,14 +439,6 @@ impl CheckpointHint {
     }
 }
 
-/// Waits, and doubles the next wait. A lake without waits has no timer either.
-async fn pause(wait: &mut Duration) {
-    if !wait.is_zero() {
-        tokio::time::sleep(*wait).await;
-    }
-    *wait *= 2;
-}
-
 async fn checkpoint(store: LogStoreRef, version: u64) -> Result<(), DeltaTableError> {
     failpoint::hit("checkpoint", "before")?;
     let mut table = DeltaTable::new(store);
@@ -444,4 +446,3 @@ async fn checkpoint(store: LogStoreRef, version: u64) -> Result<(), DeltaTableEr
     checkpoints::create_checkpoint(&table, None).await?;
     Ok(failpoint::hit("checkpoint", "after")?)
 }
-

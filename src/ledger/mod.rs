@@ -31,6 +31,7 @@ mod file;
 pub mod lake;
 mod load;
 pub(crate) mod log;
+mod patience;
 pub(crate) mod sink;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ use schemas::{Symbol, Tick};
 pub use error::LedgerError;
 pub use lake::{Lake, LakeSettings};
 pub use log::Writer;
+pub use patience::Patience;
 pub use sink::Change;
 
 use file::{BATCH_ROWS_MAX, Encoded, encode};
@@ -197,9 +199,18 @@ impl Ledger {
         self.committed
     }
 
+    /// Has the ledger bear a failing store in another way.
+    pub fn bear(&mut self, patience: &Patience) {
+        for log in [&mut self.records, &mut self.symbols, &mut self.installs.log, &mut self.credits.log] {
+            log.bear(patience);
+        }
+    }
+
     /// Checks that no other run has claimed the lake since: one without work would not notice otherwise.
     pub async fn check_ours(&mut self) -> Result<(), LedgerError> {
-        self.lock.hold(&self.writer)?;
+        if let Some(lock) = &mut self.lock {
+            lock.hold(&self.writer)?;
+        }
         self.records.catch_up().await?;
         self.records.check_epoch(self.epoch)
     }
