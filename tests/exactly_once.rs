@@ -63,7 +63,10 @@ pub(crate) fn terminate(mut child: Child) -> Option<i32> {
 /// Runs the job until the lake holds as many records, then stops it in order.
 pub(crate) fn catch_up(job: &Path, lake: &Path, records: usize) {
     let (child, started) = (run(job), Instant::now());
-    let count = || sql(lake, "SELECT count(*) FROM raw.records")[0].parse::<usize>().unwrap();
+    let count = || match lake.join("lake.json").exists() {
+        true => sql(lake, "SELECT count(*) FROM raw.records")[0].parse::<usize>().unwrap(),
+        false => 0,
+    };
     while count() < records {
         assert!(started.elapsed() < CATCH_UP_MAX, "{} of {records} records after {CATCH_UP_MAX:?}", count());
         std::thread::sleep(Duration::from_secs(1));
