@@ -7,12 +7,13 @@
 //!   claims of a start included; `upload` is that of a data file.
 //! * *ACTION* is `kill` (the process ends at once, by `SIGABRT`: nothing is run or flushed any more, as with
 //!   `SIGKILL`), `error` (the step fails as if the store had; after a put that is a lost response), or `sleep=MS`.
-//! * *HIT* is when: `3` is the third time that the place is reached, `3+` the third and every later one; default `1`.
+//! * *HIT* is when: `3` is the third time that the place is reached, `3-9` the third to the ninth; default `1`.
 //!
 //! `BIDSTREAM_FAILPOINT=records.put.after:kill:2` ends the process after the second commit to `records` (the first is
 //! the claim) and before anyone is told of it.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,9 +85,8 @@ pub enum BadFailpoint {
 struct Armed {
     name: String,
     action: Action,
-    from: u64,
-    once: bool,
-    hits: AtomicU64,
+    hits: RangeInclusive<u64>,
+    reached: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +104,8 @@ impl FromStr for Armed {
         let mut parts = text.split(':');
         let (name, action) = parts.next().zip(parts.next()).ok_or_else(form)?;
         let hit = parts.next().unwrap_or("1");
-        let (from, once) = hit.strip_suffix('+').map_or((hit, true), |from| (from, false));
-        let from = from.parse().ok().filter(|from| *from > 0).ok_or_else(form)?;
+        let (from, to) = hit.split_once('-').unwrap_or((hit, hit));
+        let (from, to) = from.parse().ok().zip(to.parse().ok()).filter(|(from, _)| *from > 0).ok_or_else(form)?;
         let action = match action.split_once('=') {
             None if action == "kill" => Action::Kill,
             None if action == "error" => Action::Error,
@@ -118,15 +118,15 @@ impl FromStr for Armed {
         if !ALL.contains(&name) {
             return Err(BadFailpoint::Name(name.to_owned()));
         }
-        Ok(Armed { name: name.to_owned(), action, from, once, hits: AtomicU64::new(0) })
+        Ok(Armed { name: name.to_owned(), action, hits: from..=to, reached: AtomicU64::new(0) })
     }
 }
 
 impl Armed {
     /// What is to be done at this hit.
     fn hit(&self) -> Option<Action> {
-        let hit = self.hits.fetch_add(1, Ordering::SeqCst) + 1;
-        (hit == self.from || (hit > self.from && !self.once)).then_some(self.action)
+        let hit = self.reached.fetch_add(1, Ordering::SeqCst) + 1;
+        self.hits.contains(&hit).then_some(self.action)
     }
 }
 
@@ -168,12 +168,12 @@ mod tests {
 
     #[test]
     fn a_failpoint_acts_at_its_hits() {
-        let armed = parse("records.put.after:kill:2, open.claimed:sleep=250 ,commit.end:error:2+").unwrap();
-        let kill = |armed: &Armed| [armed.hit(), armed.hit(), armed.hit()];
-        assert_eq!(kill(&armed[0]), [None, Some(Action::Kill), None]);
+        let armed = parse("records.put.after:kill:2, open.claimed:sleep=250 ,commit.end:error:2-3").unwrap();
+        let hits = |armed: &Armed| [(); 4].map(|()| armed.hit());
+        assert_eq!(hits(&armed[0]), [None, Some(Action::Kill), None, None]);
         let sleep = Action::Sleep(Duration::from_millis(250));
-        assert_eq!(kill(&armed[1]), [Some(sleep), None, None]);
-        assert_eq!(kill(&armed[2]), [None, Some(Action::Error), Some(Action::Error)]);
+        assert_eq!(hits(&armed[1]), [Some(sleep), None, None, None]);
+        assert_eq!(hits(&armed[2]), [None, Some(Action::Error), Some(Action::Error), None]);
         assert!(parse("").unwrap().is_empty());
     }
 

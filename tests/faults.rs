@@ -2,6 +2,7 @@
 //! lost, zombies, brokers and stores that go away, outages, clocks. After each, `records` is compared with the
 //! producer's list and every table with its SQL.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -170,6 +171,35 @@ fn a_run_goes_on_over_a_restart_of_its_kafka() {
     std::thread::sleep(Duration::from_secs(2));
     kafka.start();
     std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(terminate(run), Some(0));
+    faulty.settle(1);
+}
+
+#[test]
+fn a_store_that_is_away_on_kafka_stops_nothing_and_is_told() {
+    let faulty = Faulty::start(fixture::shared(), "store-away", 800);
+    let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let job = faulty.job(1);
+    let text = std::fs::read_to_string(&job).unwrap();
+    std::fs::write(&job, format!("{text}http: {http}\n")).unwrap();
+    let ready = || {
+        let mut stream = std::net::TcpStream::connect(http).ok()?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    let until = |what: &str, holds: &dyn Fn(&str) -> bool| {
+        let started = Instant::now();
+        while !ready().is_some_and(|answer| holds(&answer)) {
+            assert!(started.elapsed() < CATCH_UP_MAX, "never {what}: {:?}", ready());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    // Twelve attempts in a row: about 20 s.
+    let run = armed(&job, "records.upload.before:error:3-14");
+    until("told of the store", &|answer| answer.contains("503") && answer.contains("upload of records failed"));
+    until("ready again", &|answer| answer.starts_with("HTTP/1.1 200"));
     assert_eq!(terminate(run), Some(0));
     faulty.settle(1);
 }
