@@ -71,7 +71,9 @@ static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFailpoint {
     /// It has another form.
-    #[error("{VARIABLE}: {0:?} is not NAME:ACTION[:HIT], as records.put.after:kill:2, with action kill, error or sleep=MS")]
+    #[error(
+        "{VARIABLE}: {0:?} is not NAME:ACTION[:HIT], as records.put.after:kill:2, with action kill, error or sleep=MS"
+    )]
     Form(String),
     /// There is no such place.
     #[error("{VARIABLE}: there is no failpoint {0:?}; there are: {all}", all = ALL.join(", "))]
