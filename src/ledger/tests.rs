@@ -22,7 +22,7 @@ use crate::source::{PartitionId, Resume};
 /// 2026-11-21, 00:00 UTC.
 const T0: Tick = 1_795_219_200_000;
 
-fn settings() -> LakeSettings {
+pub(super) fn settings() -> LakeSettings {
     LakeSettings {
         allowed_lateness_ms: Some(3 * DAY_MS),
         lateness_bound_ms: 3_600_000,
