@@ -259,10 +259,17 @@ impl Model {
         Ok(())
     }
 
+    /// What a start must load: the accepted rows, sorted.
+    pub(super) fn must_load(&self, epoch: i64) -> Vec<Row> {
+        self.claims
+            .get(&epoch)
+            .map_or(Vec::new(), |found| found.rows.iter().filter(|row| row.accepted).cloned().collect())
+    }
+
     /// Checks what a start loaded.
     pub(super) fn loaded(&self, epoch: i64, mut rows: Vec<Row>) -> Result<(), Broken> {
         rows.sort();
-        let must: Vec<_> = self.claims[&epoch].rows.iter().filter(|row| row.accepted).cloned().collect();
+        let must = self.must_load(epoch);
         ensure!(rows == must, "epoch {epoch}: loaded {rows:?}, records held {must:?}");
         Ok(())
     }
