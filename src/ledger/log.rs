@@ -14,7 +14,7 @@ use arrow::datatypes::Schema;
 use bytes::Bytes;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitData, TransactionError};
-use deltalake_core::kernel::{Action, Add, StructType, Transaction};
+use deltalake_core::kernel::{Action, Add, Remove, StructType, Transaction};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
@@ -299,17 +299,31 @@ impl TableLog {
 
     /// Makes a commit ready that adds files and moves app ids.
     pub(super) fn prepare(&self, writer: &Writer, adds: Vec<Add>, txns: BTreeMap<String, i64>) -> Prepared {
-        let id = Uuid::new_v4().to_string();
         let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        self.prepare_rewrite(writer, operation, adds, Vec::new(), txns)
+    }
+
+    /// Makes a commit ready that also removes files.
+    pub(super) fn prepare_rewrite(
+        &self,
+        writer: &Writer,
+        operation: DeltaOperation,
+        adds: Vec<Add>,
+        removes: Vec<Remove>,
+        txns: BTreeMap<String, i64>,
+    ) -> Prepared {
+        let id = Uuid::new_v4().to_string();
         let metadata = HashMap::from([
             ("bidstreamCommit".to_owned(), Value::from(id.clone())),
             ("bidstreamWriter".to_owned(), serde_json::to_value(writer).expect("a writer is plain data")),
         ]);
         let txns: Vec<_> = txns.into_iter().map(|(app_id, version)| Transaction::new(app_id, version)).collect();
-        let actions = adds.iter().cloned().map(Action::Add).collect();
+        let removed = removes.iter().map(|remove| remove.path.clone()).collect();
+        let removes = removes.into_iter().map(Action::Remove);
+        let actions = removes.chain(adds.iter().cloned().map(Action::Add)).collect();
         let data = CommitData::new(actions, operation, metadata, txns.clone());
         let bytes = data.get_bytes().expect("actions are plain data");
-        Prepared { id, bytes, txns, adds, removes: Vec::new(), writer: writer.clone() }
+        Prepared { id, bytes, txns, adds, removes: removed, writer: writer.clone() }
     }
 
     /// Puts a commit at the version after the held one; temporary trouble is retried.
@@ -482,6 +496,15 @@ impl TableLog {
                 tracing::warn!(table = name, version, %error, "cannot write a checkpoint of the log");
             }
         }));
+    }
+
+    /// Writes a checkpoint of the held version if the last one is so many versions behind.
+    pub(super) async fn checkpoint_after(&self, versions: u64) -> Result<(), LedgerError> {
+        let last = self.last_checkpoint().await?.map_or(0, |hint| hint.version);
+        if self.version() < last + versions {
+            return Ok(());
+        }
+        checkpoint::write(self.store(), self.version()).await.map_err(LedgerError::delta(&self.name))
     }
 
     /// Waits for a checkpoint that is being written.

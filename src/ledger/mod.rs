@@ -27,12 +27,15 @@
 //! On a local directory all this withstands the kill of a process, not the loss of power: nothing is synced to disk.
 
 mod checkpoint;
+pub(crate) mod compact;
 mod error;
 mod file;
 pub mod lake;
 mod load;
 pub(crate) mod log;
+pub mod maintain;
 mod patience;
+pub mod repair;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod sink;

@@ -20,7 +20,7 @@ use super::{Change, CommitStats, LakeSettings, Ledger, LedgerError, Part, State}
 use crate::source::{PartitionId, Resume};
 
 /// 2026-11-21, 00:00 UTC.
-const T0: Tick = 1_795_219_200_000;
+pub(super) const T0: Tick = 1_795_219_200_000;
 
 pub(super) fn settings() -> LakeSettings {
     LakeSettings {
@@ -33,11 +33,11 @@ pub(super) fn settings() -> LakeSettings {
     }
 }
 
-async fn open(lake: &Path) -> (Ledger, State) {
+pub(super) async fn open(lake: &Path) -> (Ledger, State) {
     Ledger::open(lake, &settings(), false, &Symbols::new()).await.unwrap()
 }
 
-async fn open_error(lake: &Path, settings: &LakeSettings) -> String {
+pub(super) async fn open_error(lake: &Path, settings: &LakeSettings) -> String {
     Ledger::open(lake, settings, false, &Symbols::new()).await.map(|_| ()).unwrap_err().to_string()
 }
 
@@ -77,12 +77,12 @@ fn record(offset: i64, arrival_ms: i64, cut: Tick) -> RecordRow {
 }
 
 /// A part with one record for each offset, which arrived 1 ms apart just before the cut.
-fn part(cut: Tick, offsets: std::ops::Range<i64>) -> Part {
+pub(super) fn part(cut: Tick, offsets: std::ops::Range<i64>) -> Part {
     let rows: Vec<_> = offsets.clone().map(|offset| record(offset, cut as i64 - 500 + offset % 100, cut)).collect();
     Part { rows, positions: vec![(partition(0), offsets.end)], ..Part::default() }
 }
 
-fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
+pub(super) fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
     let row = InstallRow {
         tenant: Symbol(7),
         app: Symbol::NONE,
@@ -102,11 +102,11 @@ fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
     (row, cut, diff)
 }
 
-async fn commit(ledger: &mut Ledger, cut: Tick, part: Part) -> Result<CommitStats, LedgerError> {
+pub(super) async fn commit(ledger: &mut Ledger, cut: Tick, part: Part) -> Result<CommitStats, LedgerError> {
     ledger.commit(cut, vec![part], Vec::new()).await
 }
 
-async fn loaded(ledger: &Ledger, from: Tick, to: Tick) -> Vec<RecordRow> {
+pub(super) async fn loaded(ledger: &Ledger, from: Tick, to: Tick) -> Vec<RecordRow> {
     let mut all = Vec::new();
     ledger.load(from, to, |rows| all.extend(rows)).await.unwrap();
     all.sort_by_key(|row| row.offset);
@@ -114,7 +114,7 @@ async fn loaded(ledger: &Ledger, from: Tick, to: Tick) -> Vec<RecordRow> {
 }
 
 /// Runs SQL over a table as another client of Delta sees it.
-async fn sql(ledger: &Ledger, table: &str, query: &str) -> Vec<Vec<String>> {
+pub(super) async fn sql(ledger: &Ledger, table: &str, query: &str) -> Vec<Vec<String>> {
     let url = url::Url::from_directory_path(ledger.lake().table(table).canonicalize().unwrap()).unwrap();
     let opened = deltalake_core::open_table(url).await.unwrap();
     let context = SessionContext::new();

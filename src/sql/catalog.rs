@@ -31,6 +31,7 @@ use super::SqlError;
 use super::columns::{Kind, column};
 use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
 use crate::ledger::Lake;
+use crate::ledger::compact::SINCE;
 use crate::ledger::lake::id_key_check;
 use crate::ledger::log::CUT;
 use crate::ledger::sink::Sink;
@@ -74,6 +75,10 @@ pub async fn open(lake: &Path, as_of: Option<Tick>, hasher: &IdHasher) -> Result
         Some(asked) => asked / lake.settings.cut_ms * lake.settings.cut_ms,
         None => committed,
     };
+    let since = tables.since().await?;
+    if cut < since {
+        return Err(SqlError::Summed { asked: cut, since });
+    }
     let session = session(tables, lake.settings.views, cut, hasher).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
 }
@@ -198,6 +203,15 @@ impl Tables {
             committed = committed.min(held);
         }
         Ok(committed)
+    }
+
+    /// The cut up to which some view's changes are summed.
+    async fn since(&self) -> Result<Tick, SqlError> {
+        let mut since = 0;
+        for table in self.views.values().flatten() {
+            since = since.max(transaction(table, SINCE).await?);
+        }
+        Ok(since)
     }
 
     async fn register(&self, raw: &SessionContext, cut: Tick) -> Result<(), SqlError> {

@@ -10,6 +10,7 @@
 //! `BIDSTREAM_SIM_SCHEDULES=100000` runs more schedules; `BIDSTREAM_SIM_SEED=17` replays one and prints its trace.
 
 mod dice;
+mod keeper;
 mod model;
 mod store;
 mod view;
@@ -45,7 +46,7 @@ const TOPIC: &str = "ads";
 /// Schedules that a plain test run makes.
 const SCHEDULES: u64 = 10_000;
 /// Steps of a schedule after which the store heals, and after which it must have ended.
-const STEPS_OF_TROUBLE: u32 = 250;
+const STEPS_OF_TROUBLE: u32 = 120;
 const STEPS_MAX: u32 = 5_000;
 /// Writers that are alive at a time, fenced ones included.
 const WRITERS_MAX: usize = 3;
@@ -99,6 +100,8 @@ struct Trouble {
     lost: u64,
     crash: u64,
     successor: u64,
+    /// Housekeeping starts beside the writers.
+    keeper: u64,
     /// How often the scheduler stays with the newest writer.
     newest: u64,
 }
@@ -114,6 +117,7 @@ struct Counts {
     fenced: u64,
     failed: u64,
     replays: u64,
+    kept: u64,
 }
 
 impl Counts {
@@ -126,13 +130,17 @@ impl Counts {
         self.fenced += other.fenced;
         self.failed += other.failed;
         self.replays += other.replays;
+        self.kept += other.kept;
     }
 }
 
-/// A client of the store.
+type Running = Pin<Box<dyn Future<Output = Result<(), LedgerError>>>>;
+
+/// A client of the store: a writer, or housekeeping.
 struct Client {
-    number: u32,
-    future: Pin<Box<dyn Future<Output = Result<(), LedgerError>>>>,
+    name: String,
+    writes: bool,
+    future: Running,
     /// The operation that it waits for; none before its first step.
     waiting: Option<Request>,
 }
@@ -152,11 +160,11 @@ struct Schedule {
 impl Schedule {
     fn new(seed: u64, template: &Template, trace: bool) -> Schedule {
         let mut dice = Dice::new(seed);
-        let script: Script = (0..dice.from(1, 3)).map(|_| partition(&mut dice)).collect();
+        let script: Script = (0..dice.from(1, 2)).map(|_| partition(&mut dice)).collect();
         // Schedules differ in kind, not only in detail: most of them lack some kind of trouble.
         let mut often = |most: u64| if dice.one_in(3) { 0 } else { dice.from(1, most) };
-        let (refused, lost, crash, successor) = (often(60), often(80), often(30), often(30));
-        let trouble = Trouble { refused, lost, crash, successor, newest: dice.from(500, 1_000) };
+        let (refused, lost, crash, successor, keeper) = (often(80), often(120), often(30), often(40), often(40));
+        let trouble = Trouble { refused, lost, crash, successor, keeper, newest: dice.from(500, 1_000) };
         let objects = template.objects.fork();
         let shared = Arc::new(Shared { objects, applied: Mutex::new(Vec::new()) });
         let mut model = Model::new(script.clone());
@@ -185,6 +193,9 @@ impl Schedule {
             {
                 self.start();
             }
+            if self.clients.len() <= WRITERS_MAX && self.dice.permille(self.trouble.keeper) {
+                self.keep();
+            }
             let newest = self.clients.len() - 1;
             let index = if self.dice.permille(self.trouble.newest) {
                 newest
@@ -197,14 +208,12 @@ impl Schedule {
         while let Some(newest) = self.clients.len().checked_sub(1) {
             self.step(newest, false).await?;
         }
-        // Whatever they left behind, a start goes on from there; and the one after it has nothing to do.
-        for _ in 0..2 {
-            self.start();
-            while !self.clients.is_empty() {
-                let done = self.step(0, false).await?;
-                if self.clients.is_empty() && !done {
-                    return Err("alone on a sound store, a run failed".to_owned());
-                }
+        // Whatever they left behind, a start goes on from there.
+        self.start();
+        while !self.clients.is_empty() {
+            let done = self.step(0, false).await?;
+            if self.clients.is_empty() && !done {
+                return Err("alone on a sound store, a run failed".to_owned());
             }
         }
         let mut world = self.world.borrow_mut();
@@ -213,14 +222,28 @@ impl Schedule {
         world.broken.take().map_or(Ok(()), Err)
     }
 
+    fn client(&mut self, name: String, writes: bool, future: Running) {
+        self.note(|| format!("{name} starts"));
+        self.clients.push(Client { name, writes, future, waiting: None });
+    }
+
+    fn lake(&self) -> Lake {
+        lake(SimulatedStore::new(Arc::clone(&self.world.borrow().shared), self.requests.0.clone()))
+    }
+
+    fn keep(&mut self) {
+        self.counts.kept += 1;
+        let dice = Dice::new(self.dice.next());
+        let future = Box::pin(keeper::keep(self.lake(), dice));
+        self.client(format!("keeper {}", self.counts.kept), false, future);
+    }
+
     fn start(&mut self) {
         self.counts.starts += 1;
         let number = self.counts.starts as u32;
-        let store = SimulatedStore::new(Arc::clone(&self.world.borrow().shared), self.requests.0.clone());
         let dice = Dice::new(self.dice.next());
-        let future = writer::write(Rc::clone(&self.world), lake(store), Rc::clone(&self.script), number, dice);
-        self.clients.push(Client { number, future: Box::pin(future), waiting: None });
-        self.note(|| format!("writer {number} starts"));
+        let future = writer::write(Rc::clone(&self.world), self.lake(), Rc::clone(&self.script), number, dice);
+        self.client(format!("writer {number}"), true, Box::pin(future));
     }
 
     /// Lets a client go on to its next operation; whether it ended with everything done.
@@ -229,13 +252,13 @@ impl Schedule {
         if self.counts.steps > u64::from(STEPS_MAX) {
             return Err(format!("no end after {STEPS_MAX} steps"));
         }
-        let number = self.clients[index].number;
+        let name = self.clients[index].name.clone();
         if let Some(request) = self.clients[index].waiting.take() {
             let what = request.what.clone();
             if trouble && self.dice.permille(self.trouble.crash) {
                 self.counts.crashes += 1;
                 let done = request.writes && self.dice.one_in(2);
-                self.note(|| format!("writer {number} dies {} {what}", if done { "after" } else { "before" }));
+                self.note(|| format!("{name} dies {} {what}", if done { "after" } else { "before" }));
                 let mut client = self.clients.remove(index);
                 if done {
                     let _ = request.answer.send(Fate::DoneAndCrash);
@@ -251,7 +274,7 @@ impl Schedule {
                 _ => Fate::Done,
             };
             self.counts.lost += u64::from(fate == Fate::Lost);
-            self.note(|| format!("writer {number}: {what}: {fate:?}"));
+            self.note(|| format!("{name}: {what}: {fate:?}"));
             let _ = request.answer.send(fate);
         }
         let client = &mut self.clients[index];
@@ -266,14 +289,14 @@ impl Schedule {
         };
         self.world.borrow_mut().check(|_| Ok(()));
         let Some(ended) = ended else { return self.verdict(false) };
-        self.clients.remove(index);
+        let writes = self.clients.remove(index).writes;
         match &ended {
             Err(error) if error.is_fenced() => self.counts.fenced += 1,
             Err(_) => self.counts.failed += 1,
             Ok(()) => {}
         }
-        self.note(|| format!("writer {number} ends: {ended:?}"));
-        self.verdict(ended.is_ok())
+        self.note(|| format!("{name} ends: {ended:?}"));
+        self.verdict(writes && ended.is_ok())
     }
 
     fn verdict<T>(&self, value: T) -> Result<T, Broken> {
@@ -294,7 +317,7 @@ fn partition(dice: &mut Dice) -> Vec<Entry> {
         1 => Entry::Late,
         _ => Entry::Record,
     };
-    (0..dice.from(2, 12)).map(|_| entry(dice)).collect()
+    (0..dice.from(2, 10)).map(|_| entry(dice)).collect()
 }
 
 /// A lake in a simulated store.
@@ -403,6 +426,7 @@ fn every_schedule_keeps_every_record_exactly_once() {
         ("writers crashed", counts.crashes),
         ("writers fenced", counts.fenced),
         ("replays into sinks", counts.replays),
+        ("housekeeping", counts.kept),
     ] {
         assert!(times >= wanted, "{what}: only {times} times in {schedules} schedules");
     }

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::store::Applied;
 use super::view::{Entry, Script, View};
+use crate::ledger::compact::SINCE;
 use crate::ledger::log::{CUT, EPOCH};
 use crate::ledger::{OFFSET, State};
 
@@ -60,16 +61,21 @@ impl Table {
         rows
     }
 
-    /// The sum of the changes.
-    fn summed(&self) -> BTreeMap<ChangeKey, i64> {
-        sum(self.changes.values().flatten().copied())
+    /// The sum of the changes, as a table shows them that is summed up to a cut.
+    fn summed(&self, since: Tick) -> BTreeMap<ChangeKey, i64> {
+        sum(self.changes.values().flatten().copied(), since)
+    }
+
+    /// The cut up to which housekeeping has summed its changes.
+    fn since(&self) -> Tick {
+        self.txn(SINCE) as Tick
     }
 }
 
-fn sum(changes: impl IntoIterator<Item = (ChangeKey, i64)>) -> BTreeMap<ChangeKey, i64> {
+fn sum(changes: impl IntoIterator<Item = (ChangeKey, i64)>, since: Tick) -> BTreeMap<ChangeKey, i64> {
     let mut summed = BTreeMap::new();
-    for (key, diff) in changes {
-        *summed.entry(key).or_insert(0) += diff;
+    for ((key, value, cut), diff) in changes {
+        *summed.entry((key, value, cut.max(since))).or_insert(0) += diff;
     }
     summed.retain(|_, diff| *diff != 0);
     summed
@@ -116,10 +122,15 @@ impl Model {
         let name = applied.table.as_str();
         let at = format!("{name} version {}", applied.version);
         let mut table = self.tables.remove(name).unwrap_or_default();
+        if applied.version < table.next {
+            // The place was free because the log was cleaned there; no reader looks before the checkpoint.
+            self.tables.insert(name.to_owned(), table);
+            return Ok(());
+        }
         let entry = Parsed::of(&applied.entry);
         ensure!(applied.version == table.next, "{at}: the version after {} was to come", table.next);
         let (before_cut, before_epoch) = (table.cut(), table.txn(EPOCH));
-        let (before_rows, before_changes) = (table.rows(), table.summed());
+        let (before_rows, before_changes, before_since) = (table.rows(), table.changes.clone(), table.since());
         let mut added = Vec::new();
         let mut added_cuts: Vec<Tick> = Vec::new();
         for path in &entry.removes {
@@ -150,7 +161,12 @@ impl Model {
             // The table is made, or others keep house: nothing else may change.
             ensure!(table.cut() == before_cut, "{at}: moves the cut and carries no epoch");
             ensure!(table.rows() == before_rows, "{at}: housekeeping changed the records");
-            ensure!(table.summed() == before_changes, "{at}: housekeeping changed the view");
+            let since = table.since();
+            ensure!(
+                table.summed(since) == sum(before_changes.into_values().flatten(), since),
+                "{at}: housekeeping changed the view"
+            );
+            ensure!((before_since..=table.cut()).contains(&since) || since == 0, "{at}: sums up to {since}");
             self.tables.insert(name.to_owned(), table);
             return Ok(());
         };
@@ -235,7 +251,8 @@ impl Model {
                 let changes = view.step(rows);
                 changes[index].iter().map(|(key, value, diff)| ((*key, *value, rows[0].cut), *diff)).collect::<Vec<_>>()
             });
-            let (must, is) = (sum(given), table.summed());
+            let since = table.since();
+            let (must, is) = (sum(given, since), table.summed(since));
             ensure!(must == is, "{at}: {sink} holds {is:?}, its records give {must:?}");
         }
         Ok(())
@@ -259,10 +276,17 @@ impl Model {
         Ok(())
     }
 
+    /// What a start must load: the accepted rows, sorted.
+    pub(super) fn must_load(&self, epoch: i64) -> Vec<Row> {
+        self.claims
+            .get(&epoch)
+            .map_or(Vec::new(), |found| found.rows.iter().filter(|row| row.accepted).cloned().collect())
+    }
+
     /// Checks what a start loaded.
     pub(super) fn loaded(&self, epoch: i64, mut rows: Vec<Row>) -> Result<(), Broken> {
         rows.sort();
-        let must: Vec<_> = self.claims[&epoch].rows.iter().filter(|row| row.accepted).cloned().collect();
+        let must = self.must_load(epoch);
         ensure!(rows == must, "epoch {epoch}: loaded {rows:?}, records held {must:?}");
         Ok(())
     }
