@@ -67,6 +67,10 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::from(run::EXIT_USAGE);
     }
+    if let Err(error) = bidstream::failpoint::arm() {
+        eprintln!("error: {error}");
+        return ExitCode::from(run::EXIT_USAGE);
+    }
     let done = match cli.command {
         Command::Demo(demo) => demo.run(),
         Command::Run(run) => return run.run(),

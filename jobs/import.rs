@@ -12,7 +12,7 @@ use bidstream::mapping::{Arrival, Mapping};
 use bidstream::pipeline::{self, Plan};
 use bidstream::source::file::FileSource;
 use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, Producer, ensure_topic};
-use bidstream::source::{Arrived, Payload, Resume, Source};
+use bidstream::source::{Arrived, Payload, Source};
 use dataflows::params::Params;
 use schemas::table::Verdict;
 
@@ -81,17 +81,17 @@ impl Import {
         let plan =
             Plan { lake, settings, gate, workers: 1, commit_every, take_over: false, hasher, clock: clock.clone() };
         // Opened before the lake is claimed: a file that cannot be read is no reason to touch it.
-        FileSource::open(&self.file, mapping.clone(), &[], clock.clone())?;
+        FileSource::check(&self.file, &mapping)?;
         let file = self.file.clone();
         let run = pipeline::start(plan, move |state| {
             let kafka = kafka_topic(state);
-            let resumes: Vec<Resume> = state.resumes.clone();
+            let State { resumes, topic_ids, .. } = state.clone();
             Box::new(move |_, _| match &kafka {
                 Some(topic) => Err(bidstream::source::SourceError::Setup(format!(
                     "this lake reads the Kafka topic {topic}: import through Kafka (--brokers), so that one log orders all"
                 ))),
                 None => {
-                    let source = FileSource::open(&file, mapping.clone(), &resumes, clock.clone())?;
+                    let source = FileSource::open(&file, mapping.clone(), &resumes, &topic_ids, clock.clone())?;
                     Ok(Box::new(source) as Box<dyn Source>)
                 }
             })
@@ -123,7 +123,7 @@ impl Import {
 
     fn through_kafka(&self, brokers: &str, mapping: Mapping) -> anyhow::Result<()> {
         let properties = Default::default();
-        let mut source = FileSource::open(&self.file, mapping, &[], Clock::system())?;
+        let mut source = FileSource::open(&self.file, mapping, &[], &Default::default(), Clock::system())?;
         ensure_topic(brokers, &properties, &self.topic, PARTITIONS_DEFAULT)?;
         let producer = Producer::new(brokers, &properties, &self.topic, false)?;
         let encoding = self.encoding.into();

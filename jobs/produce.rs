@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -11,12 +13,16 @@ use bidstream::source::kafka::produce::{Delivered, PARTITIONS_DEFAULT, Producer,
 use clap::ValueEnum;
 use schemas::wire::Encoding;
 
+use crate::service;
+
 /// Produce generated events.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   bidstream generate --events 1000000 --brokers 127.0.0.1:9092
-  bidstream generate --events 60000 --rate 1000 --topic site-events --encoding json --brokers 127.0.0.1:9092")]
+  bidstream generate --events 60000 --rate 1000 --topic site-events --encoding json --brokers 127.0.0.1:9092
+
+SIGTERM or Ctrl-C ends it early: what was sent is waited for.")]
 pub struct Generate {
     /// Number of records.
     #[arg(long)]
@@ -87,7 +93,13 @@ impl Generate {
         let producer = Producer::new(&self.brokers, &properties, &self.topic, list.is_some())?;
         let mut generator = Generator::new(self.seed, 0, self.users);
         let (clock, started, mut told) = (Clock::system(), Instant::now(), Instant::now());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopping);
+        let _signals = service::on_signal(move || stop.store(true, Ordering::SeqCst))?;
         for index in 0..self.events {
+            if stopping.load(Ordering::SeqCst) {
+                break;
+            }
             let record = generator.record(index, clock.now_ms());
             let key = (!record.key.is_empty()).then_some(record.key.as_bytes());
             producer.send(key, &record.encode(self.encoding.into()))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bidstream::clock::Clock;
-use bidstream::config::{ConfigError, Job, Lateness};
+use bidstream::config::{ConfigError, Job};
 use bidstream::cuts::RunError;
 use bidstream::gate::Gate;
 use bidstream::ledger::{LedgerError, State};
@@ -67,7 +67,7 @@ impl Run {
 
     fn execute(self) -> anyhow::Result<()> {
         let job = Job::read(&self.job)?;
-        let (plan, kafka) = (plan(&job, self.take_over)?, kafka(&job));
+        let (plan, kafka) = (plan(&job, self.take_over)?, KafkaConfig::from(&job.source.kafka));
         let clock = plan.clock.clone();
         let http = match job.http {
             Some(address) => Some((address, telemetry::install_metrics()?)),
@@ -110,10 +110,7 @@ impl Check {
 
 fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
     let hasher = job.id_hasher()?;
-    let allowed_lateness_ms = match job.allowed_lateness {
-        Lateness::Within(span) => Some(span.0),
-        Lateness::Unbounded => None,
-    };
+    let allowed_lateness_ms = job.allowed_lateness.ms();
     Ok(Plan {
         lake: job.lake.clone(),
         settings: Plan::settings(allowed_lateness_ms, job.views.clone(), &hasher),
@@ -124,12 +121,6 @@ fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
         hasher,
         clock: Clock::system(),
     })
-}
-
-fn kafka(job: &Job) -> KafkaConfig {
-    let kafka = &job.source.kafka;
-    let (brokers, topics) = (kafka.brokers.clone(), kafka.topics.clone());
-    KafkaConfig { brokers, topics, properties: kafka.properties.clone(), timing: Default::default() }
 }
 
 /// The Kafka sources of the workers, going on where the ledger stands.

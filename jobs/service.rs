@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bidstream::cuts::Cuts;
+use bidstream::ledger::Patience;
 use bidstream::pipeline::Run;
 use bidstream::telemetry::{self, Health, Server};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,7 +25,8 @@ const READY_EVERY: Duration = Duration::from_millis(200);
 ///
 /// What the run counted before the first call of [`telemetry::install_metrics`] is not told, so that comes first.
 pub fn serve(run: &Run, http: Option<(SocketAddr, PrometheusHandle)>) -> anyhow::Result<Service> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let cuts = Arc::clone(&run.cuts);
+    let runtime = on_signal(move || cuts.stop())?;
     let server = match http {
         None => None,
         Some((address, metrics)) => {
@@ -33,12 +35,18 @@ pub fn serve(run: &Run, http: Option<(SocketAddr, PrometheusHandle)>) -> anyhow:
             Some(server)
         }
     };
-    runtime.spawn(stop_on_signal(Arc::clone(&run.cuts)));
-    runtime.spawn(watch(Arc::clone(&run.cuts), run.health.clone()));
+    runtime.spawn(watch(Arc::clone(&run.cuts), run.patience.clone(), run.health.clone()));
     Ok(Service { _server: server, _runtime: runtime })
 }
 
-async fn stop_on_signal(cuts: Arc<Cuts>) {
+/// Does something once on SIGTERM or SIGINT, as long as the runtime that is returned is kept.
+pub fn on_signal(stop: impl FnOnce() + Send + 'static) -> anyhow::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.spawn(stop_on_signal(stop));
+    Ok(runtime)
+}
+
+async fn stop_on_signal(stop: impl FnOnce() + Send) {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return tracing::error!("signals cannot be received: only SIGKILL will stop this process");
@@ -47,16 +55,19 @@ async fn stop_on_signal(cuts: Arc<Cuts>) {
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
         _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
     }
-    cuts.stop();
+    stop();
 }
 
-/// A store that has fallen behind makes the process not ready: reading waits for it.
-async fn watch(cuts: Arc<Cuts>, health: Health) {
+/// A store that fails or has fallen behind makes the process not ready. A run that is to stop does not wait for it.
+async fn watch(cuts: Arc<Cuts>, patience: Patience, health: Health) {
     loop {
-        if cuts.full() {
-            health.not_ready("ledger", "records wait for a commit: the store has fallen behind, reading has stopped");
-        } else {
-            health.ready("ledger");
+        let full = cuts.full().then_some("records wait for a commit: the store has fallen behind, reading has stopped");
+        match patience.trouble().or(full.map(str::to_owned)) {
+            Some(trouble) => health.not_ready("ledger", trouble),
+            None => health.ready("ledger"),
+        }
+        if cuts.stopping() {
+            patience.end();
         }
         tokio::time::sleep(READY_EVERY).await;
     }

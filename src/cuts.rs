@@ -6,7 +6,7 @@
 //! [`COMMIT_MS_MAX`] says that the store has fallen behind.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -216,6 +216,9 @@ pub struct Closed {
     pub rows: Rows,
 }
 
+/// How often a committer without work looks whether another run has taken the lake over.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 /// Writes the parts of each announced cut as one commit, until the workers are gone or a commit fails.
 pub async fn commit_parts(
     cuts: Arc<Cuts>,
@@ -229,7 +232,15 @@ pub async fn commit_parts(
         let mut bytes = 0;
         while parts.len() < cuts.workers {
             // Blocking is right: this thread has nothing else to do.
-            let Ok(Closed { part, rows }) = closed.recv() else { return };
+            let Closed { part, rows } = match closed.recv_timeout(LOOK_EVERY) {
+                Ok(closed) => closed,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => match ledger.check_ours().await {
+                    Err(error) if error.is_fenced() => return cuts.fail(error.into()),
+                    // A store that is away is no trouble while there is nothing to commit.
+                    _ => continue,
+                },
+            };
             let (rows, row_bytes) = rows.named();
             bytes += row_bytes;
             parts.push(Part { rows, ..part });

@@ -1,7 +1,7 @@
 //! The intake of a worker: what turns an arrived record into a row of `records` and, if accepted, into an input of the
 //! dataflow. Rows wait here for their cut.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use schemas::decode::{Decoded, Decoder};
@@ -44,9 +44,9 @@ pub struct Intake<'a> {
     /// Records that entered and that the frontier has not passed.
     pub in_flight: usize,
     entered: VecDeque<(Tick, usize)>,
-    /// Arrivals of records whose results are not yet published, a sample: (tick, arrival).
-    unpublished: VecDeque<(Tick, i64)>,
-    last_entered: Option<(Tick, i64)>,
+    /// Records whose results are not yet published, by tick: the oldest arrival, and how many. Bounded by how far ahead
+    /// of the frontier a source may read.
+    unpublished: BTreeMap<Tick, (i64, usize)>,
     /// Verdicts of the poll under way, by partition.
     tally: Vec<(usize, Verdict)>,
 }
@@ -69,8 +69,7 @@ impl<'a> Intake<'a> {
             tick: shared.recovered.committed,
             in_flight: 0,
             entered: VecDeque::new(),
-            unpublished: VecDeque::new(),
-            last_entered: None,
+            unpublished: BTreeMap::new(),
             tally: Vec::new(),
         };
         intake.hot_keys = intake.partitions.iter().map(|id| shared.recovered.hot_keys(id)).collect();
@@ -82,7 +81,6 @@ impl<'a> Intake<'a> {
     pub fn poll(&mut self, source: &mut dyn Source, frontier: Tick, feed: &mut Feed) -> Result<Progress, SourceError> {
         let bytes_before = self.waiting.bytes;
         let now_ms = self.clock.now_ms();
-        self.last_entered = None;
         let progress = source.poll(frontier, POLL_RECORDS_MAX, &mut |arrived| self.take(arrived, now_ms, feed))?;
         // A source may find a partition during a poll.
         self.partitions.extend_from_slice(&source.partitions()[self.partitions.len()..]);
@@ -96,7 +94,6 @@ impl<'a> Intake<'a> {
         } else if progress.records == 0 && self.has_moved(source) {
             self.cuts.moved();
         }
-        self.unpublished.extend(self.last_entered);
         self.tick = self.tick.max(progress.tick / GRID_MS * GRID_MS);
         Ok(progress)
     }
@@ -128,10 +125,9 @@ impl<'a> Intake<'a> {
         if let (Some(decoded), Verdict::Ok) = (&decoded, verdict) {
             feed.push(&Accepted { event: decoded.event, payload_hash: hash, capped }, tick);
             self.enter(tick);
-            // One that is ahead of the input would hold back the sample of those behind it.
-            if tick <= self.tick {
-                self.last_entered = Some((tick, arrival_ms));
-            }
+            let (oldest_ms, records) = self.unpublished.entry(tick).or_insert((arrival_ms, 0));
+            *oldest_ms = arrival_ms.min(*oldest_ms);
+            *records += 1;
         }
         let (event, items) = decoded.map_or((None, None), |decoded| (Some(decoded.event), decoded.items));
         let row = RecordRow {
@@ -179,12 +175,14 @@ impl<'a> Intake<'a> {
     }
 
     /// Tells metrics and readiness how it stands with the source.
-    pub fn tell(&self, source: &dyn Source, health: &Health, part: &str) {
+    pub fn tell(&self, source: &dyn Source, health: &Health, worker: usize) {
         let standing = source.standing();
+        let part = format!("source of worker {worker}");
         match standing.trouble {
-            Some(trouble) => health.not_ready(part, trouble),
-            None => health.ready(part),
+            Some(trouble) => health.not_ready(&part, trouble),
+            None => health.ready(&part),
         }
+        metrics::counter!(name::RAISED, "worker" => worker.to_string()).absolute(standing.raised);
         for (id, lag) in self.partitions.iter().zip(standing.lag_records) {
             if let Some(lag) = lag {
                 let (topic, partition) = (id.topic.to_string(), id.partition.to_string());
@@ -210,9 +208,9 @@ impl<'a> Intake<'a> {
     /// Records the freshness of what has been published up to a tick.
     pub fn published(&mut self, readable: Option<Tick>) {
         let Some(readable) = readable else { return };
-        while let Some((_, arrival_ms)) = self.unpublished.front().filter(|(tick, _)| *tick <= readable) {
-            self.status.freshness(self.clock.now_ms() - arrival_ms);
-            self.unpublished.pop_front();
+        while let Some(first) = self.unpublished.first_entry().filter(|entry| *entry.key() <= readable) {
+            let (oldest_ms, records) = first.remove();
+            self.status.freshness(self.clock.now_ms() - oldest_ms, records);
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod cuts;
+pub mod failpoint;
 pub mod gate;
 pub mod generator;
 pub mod intake;

@@ -70,6 +70,8 @@ pub enum Arrival {
 /// A mapping, checked.
 #[derive(Clone, Debug)]
 pub struct Mapping {
+    /// Hash of what it says: two mappings with the same identity make the same events.
+    pub identity: String,
     /// Kind of file.
     pub format: FileFormat,
     /// When the rows arrive.

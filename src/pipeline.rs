@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::cuts::{self, CUT_MS, Cuts, RunError};
 use crate::gate::{Gate, HOT_KEY_TOUCHES};
 use crate::ledger::lake::id_key_check;
-use crate::ledger::{LakeSettings, Ledger, State};
+use crate::ledger::{LakeSettings, Ledger, Patience, State};
 use crate::live::Live;
 use crate::recovery;
 use crate::status::Status;
@@ -67,6 +67,8 @@ pub struct Run {
     pub status: Arc<Status>,
     /// Whether it is ready: each part says for itself.
     pub health: Health,
+    /// How it bears a store that fails.
+    pub patience: Patience,
     workers: Option<timely::communication::WorkerGuards<()>>,
     committer: Option<JoinHandle<()>>,
 }
@@ -81,7 +83,9 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
         .expect("a thread can be started");
     let symbols = Arc::new(Symbols::new());
     let opened = Ledger::open(&plan.lake, &plan.settings, plan.take_over, &symbols);
-    let (ledger, state) = runtime.block_on(opened)?;
+    let (mut ledger, state) = runtime.block_on(opened)?;
+    let patience = Patience::endless();
+    ledger.bear(&patience);
     // Views name it, whether or not a producer does.
     symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
     let committed = state.committed.unwrap_or(0);
@@ -127,6 +131,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
         live,
         status,
         health,
+        patience,
         workers: Some(workers.expect("threads can be started")),
         committer: Some(committer.expect("a thread can be started")),
     })

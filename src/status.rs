@@ -49,9 +49,9 @@ impl Status {
         }
     }
 
-    /// Notes how long after its arrival a record could be read.
-    pub fn freshness(&self, ms: i64) {
-        metrics::histogram!(name::FRESHNESS_SECONDS).record(ms as f64 / 1e3);
+    /// Notes how long after its arrival the oldest of so many records could be read; it stands for all of them.
+    pub fn freshness(&self, ms: i64, records: usize) {
+        metrics::histogram!(name::FRESHNESS_SECONDS).record_many(ms as f64 / 1e3, records);
         self.freshness_ms.store(ms, Ordering::Relaxed);
     }
 

@@ -24,8 +24,7 @@ pub mod name {
     pub const RECORDS: &str = "bidstream_records_total";
     /// Records between the position and the end, by `topic` and `partition`.
     pub const LAG: &str = "bidstream_partition_lag_records";
-    /// Records whose arrival had to be raised by more than the bound behind the tick, by `topic` and `partition`: a
-    /// hanging transaction or a wrong clock.
+    /// Records that came too far behind the tick and were raised, by `worker`: a hanging transaction or a wrong clock.
     pub const RAISED: &str = "bidstream_raised_records_total";
     /// Time that a worker spent on one tick.
     pub const TICK_SECONDS: &str = "bidstream_tick_seconds";
@@ -33,20 +32,22 @@ pub mod name {
     pub const FRONTIER: &str = "bidstream_frontier_ms";
     /// Time from the arrival of a record until readers of the published arrangement see it.
     pub const FRESHNESS_SECONDS: &str = "bidstream_freshness_seconds";
-    /// Updates held by an arrangement, by `arrangement` and `worker`.
+    /// Updates held by a published arrangement, by `arrangement`.
     pub const ARRANGEMENT: &str = "bidstream_arrangement_updates";
-    /// Time that a commit took, by `table`.
+    /// Time that a commit to all tables took.
     pub const COMMIT_SECONDS: &str = "bidstream_commit_seconds";
+    /// Time that a commit kept a worker from its dataflow, by `worker`: handing over what the commit holds.
+    pub const CLOSE_SECONDS: &str = "bidstream_close_seconds";
     /// Commits that failed and were tried again, by `table`.
     pub const COMMIT_RETRIES: &str = "bidstream_commit_retries_total";
-    /// The last durable cut, by `table`.
+    /// The last durable cut.
     pub const CUT: &str = "bidstream_cut_ms";
-    /// Files written, by `table`.
+    /// Files written to `records`.
     pub const FILES_WRITTEN: &str = "bidstream_files_written_total";
     /// Rows written, by `table`.
     pub const ROWS_WRITTEN: &str = "bidstream_rows_written_total";
-    /// Rows that wait to become durable.
-    pub const ROWS_WAITING: &str = "bidstream_waiting_rows";
+    /// Memory of the records that wait to become durable.
+    pub const WAITING_BYTES: &str = "bidstream_waiting_bytes";
 }
 
 /// What a metric is.
@@ -61,20 +62,21 @@ pub enum Kind {
 }
 
 /// Every metric with its kind and help.
-pub const METRICS: [(&str, Kind, &str); 13] = [
+pub const METRICS: [(&str, Kind, &str); 14] = [
     (name::RECORDS, Kind::Counter, "Records by topic and verdict (ok, late, dead)."),
     (name::LAG, Kind::Gauge, "Records between position and end, by topic and partition."),
-    (name::RAISED, Kind::Counter, "Records that came far behind the tick and were raised, by topic and partition."),
+    (name::RAISED, Kind::Counter, "Records that came far behind the tick and were raised, by worker."),
     (name::TICK_SECONDS, Kind::Seconds, "Time that a worker spent on one tick."),
     (name::FRONTIER, Kind::Gauge, "Tick up to which all workers are done, ms since the Unix epoch."),
     (name::FRESHNESS_SECONDS, Kind::Seconds, "Time from arrival until readers of the published arrangement see it."),
-    (name::ARRANGEMENT, Kind::Gauge, "Updates held, by arrangement and worker."),
-    (name::COMMIT_SECONDS, Kind::Seconds, "Time that a commit took, by table."),
+    (name::ARRANGEMENT, Kind::Gauge, "Updates held, by published arrangement."),
+    (name::COMMIT_SECONDS, Kind::Seconds, "Time that a commit to all tables took."),
+    (name::CLOSE_SECONDS, Kind::Seconds, "Time that a commit kept a worker from its dataflow, by worker."),
     (name::COMMIT_RETRIES, Kind::Counter, "Commits that failed and were tried again, by table."),
-    (name::CUT, Kind::Gauge, "Last durable cut, ms since the Unix epoch, by table."),
-    (name::FILES_WRITTEN, Kind::Counter, "Files written, by table."),
+    (name::CUT, Kind::Gauge, "Last durable cut, ms since the Unix epoch."),
+    (name::FILES_WRITTEN, Kind::Counter, "Files written to records."),
     (name::ROWS_WRITTEN, Kind::Counter, "Rows written, by table."),
-    (name::ROWS_WAITING, Kind::Gauge, "Rows that wait to become durable."),
+    (name::WAITING_BYTES, Kind::Gauge, "Memory of the records that wait to become durable."),
 ];
 
 /// Upper bounds of the buckets of durations, in seconds: from a fast tick to a commit that met trouble.

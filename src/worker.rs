@@ -197,7 +197,7 @@ impl Running<'_> {
             }
             if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
                 told = Some(Instant::now());
-                intake.tell(&*source, &shared.health, &format!("source of worker {}", self.index));
+                intake.tell(&*source, &shared.health, self.index);
                 self.tell();
             }
             if cuts.announced() > closed {
@@ -257,6 +257,7 @@ impl Running<'_> {
     fn tell(&self) {
         if self.index == 0 {
             metrics::gauge!(name::FRONTIER).set(self.frontier(0) as f64);
+            metrics::gauge!(name::WAITING_BYTES).set(self.shared.cuts.waiting_bytes() as f64);
             for (arrangement, updates) in self.shared.live.sizes() {
                 metrics::gauge!(name::ARRANGEMENT, "arrangement" => arrangement).set(updates as f64);
             }
@@ -265,6 +266,7 @@ impl Running<'_> {
 
     /// Hands over everything up to a cut.
     fn close(&mut self, cut: Tick, intake: &mut Intake<'_>, source: &dyn Source, parts: &Sender<Closed>) {
+        let started = Instant::now();
         let (installs, credits) = self.changes.borrow_mut().take_through(cut);
         let rows = intake.take_through(cut);
         let positions = intake.positions(source);
@@ -274,6 +276,7 @@ impl Running<'_> {
             // It leaves only after a failure, which is kept if it was told, or when it panics.
             self.shared.cuts.fail(RunError::Panicked);
         }
+        metrics::histogram!(name::CLOSE_SECONDS, "worker" => self.index.to_string()).record(started.elapsed());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whole-system tests, in one binary. Those that need a broker start a real Apache Kafka by `tests/kafka/kafka.sh`.
 
 mod exactly_once;
+mod faults;
 mod kafka;
 mod tidy;

@@ -5,6 +5,7 @@
 //! inner type as differential's own implementations for `Rc` do. Spines, joins and reductions take the result as
 //! any other trace; a count of an `Arc` is touched per batch, never per row.
 
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -136,11 +137,11 @@ impl<B: BatchReader> BatchReader for Shared<B> {
     }
 }
 
-impl<B: Navigable> Navigable for Shared<B> {
-    type Cursor = SharedCursor<B::Cursor>;
+impl<B: Navigable + 'static> Navigable for Shared<B> {
+    type Cursor = SharedCursor<B::Cursor, Shared<B>>;
 
     fn cursor(&self) -> Self::Cursor {
-        SharedCursor(self.0.cursor())
+        SharedCursor::new(self.0.cursor())
     }
 }
 
@@ -194,11 +195,17 @@ impl<B: Batch> Merger<Shared<B>> for SharedMerger<B> {
     }
 }
 
-/// Walks a shared batch.
-pub struct SharedCursor<C>(C);
+/// Walks a batch through `S`, which holds it.
+pub struct SharedCursor<C, S>(C, PhantomData<fn() -> S>);
 
-impl<C: Cursor> Cursor for SharedCursor<C> {
-    type Storage = Shared<C::Storage>;
+impl<C: Cursor<Storage: 'static>, S: Deref<Target = C::Storage>> SharedCursor<C, S> {
+    pub(crate) fn new(cursor: C) -> SharedCursor<C, S> {
+        SharedCursor(cursor, PhantomData)
+    }
+}
+
+impl<C: Cursor<Storage: 'static>, S: Deref<Target = C::Storage>> Cursor for SharedCursor<C, S> {
+    type Storage = S;
 
     type Key<'a> = C::Key<'a>;
     type ValOwn = C::ValOwn;

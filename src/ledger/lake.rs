@@ -12,12 +12,17 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use dataflows::catalogue;
 use dataflows::params::Params;
+use deltalake_core::logstore::LogStoreRef;
+use deltalake_core::{DeltaTableBuilder, ObjectStore};
 use schemas::ids::{IdHasher, IdKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::Url;
 
 use super::error::LedgerError;
 use super::log::Writer;
@@ -58,6 +63,22 @@ pub struct Lake {
     pub settings: LakeSettings,
     /// The hash of each maintained view's definition, which names its table's directory.
     pub views: BTreeMap<String, String>,
+    pub(super) storage: Storage,
+}
+
+/// How the tables of a lake are reached.
+#[derive(Clone, Debug)]
+pub(super) struct Storage {
+    /// The store that holds the tables, by their paths in the lake; none: the lake's directory does.
+    pub(super) objects: Option<Arc<dyn ObjectStore>>,
+    /// The wait before a second attempt; it doubles with each further one.
+    pub(super) retry_after: Duration,
+}
+
+impl Default for Storage {
+    fn default() -> Storage {
+        Storage { objects: None, retry_after: Duration::from_millis(25) }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,7 +100,7 @@ impl Lake {
             return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT });
         }
         let read: LakeFile = serde_json::from_value(value).map_err(unreadable)?;
-        Ok(Lake { path: path.to_owned(), settings: read.settings, views: read.views })
+        Ok(Lake { path: path.to_owned(), settings: read.settings, views: read.views, storage: Storage::default() })
     }
 
     /// Whether there is a lake at `path`.
@@ -92,10 +113,35 @@ impl Lake {
     /// # Panics
     /// If there is no such view.
     pub fn table(&self, name: &str) -> PathBuf {
+        self.path.join(self.place(name))
+    }
+
+    /// Where a table is in the lake.
+    fn place(&self, name: &str) -> PathBuf {
         match name {
-            "records" | "symbols" => self.path.join(name),
-            view => self.path.join(view).join(&self.views[view]),
+            "records" | "symbols" => PathBuf::from(name),
+            view => Path::new(view).join(&self.views[view]),
         }
+    }
+
+    /// A new handle on a table's log and files; its directory is made where it is missing.
+    pub(super) fn log_store(&self, name: &str) -> Result<LogStoreRef, LedgerError> {
+        let builder = match &self.storage.objects {
+            Some(objects) => {
+                let url = format!("memory:///{}/", self.place(name).display());
+                let url = Url::parse(&url).expect("names of tables are plain");
+                DeltaTableBuilder::from_url(url.clone())
+                    .map(|builder| builder.with_storage_backend(Arc::clone(objects), url))
+            }
+            None => {
+                let dir = self.table(name);
+                let made = std::fs::create_dir_all(&dir).and_then(|()| dir.canonicalize());
+                let url = Url::from_directory_path(made.map_err(LedgerError::io(&dir))?);
+                DeltaTableBuilder::from_url(url.expect("a canonical path is absolute"))
+            }
+        };
+        let table = builder.and_then(DeltaTableBuilder::build);
+        Ok(table.map_err(LedgerError::delta(name))?.log_store())
     }
 
     /// Reads the lake and checks that it was made with these settings; makes it where there is none.

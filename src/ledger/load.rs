@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use super::error::LedgerError;
 use super::finished;
 use super::log::TableLog;
+use crate::failpoint;
 
 /// The partition column of `records`: the day of arrival, UTC.
 pub(super) const ARRIVAL_DATE: &str = "arrival_date";
@@ -110,6 +111,7 @@ async fn read<T: Send + 'static>(
         .map(move |path| {
             let (objects, decode, sender) = (Arc::clone(&objects), decode.clone(), sender.clone());
             async move {
+                failpoint::hit("recovery", "file")?;
                 let bytes = objects.get(&path).await?.bytes().await?;
                 let decoding = tokio::task::spawn_blocking(move || {
                     // Other clients that compact may embed other Arrow types, as string views: the file's own types are

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use deltalake_core::kernel::{Action, Add, StructType, Transaction};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError, ObjectStore, ObjectStoreError, checkpoints};
+use deltalake_core::{DeltaTable, DeltaTableError, ObjectStore, ObjectStoreError, checkpoints};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as StorePath;
 use parquet::arrow::ProjectionMask;
@@ -28,12 +27,14 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemas::Tick;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use url::Url;
 use uuid::Uuid;
 
 use super::error::LedgerError;
 use super::file::Encoded;
 use super::finished;
+use super::lake::Lake;
+use super::patience::{Patience, pause};
+use crate::failpoint;
 
 /// The app id under which a log carries the writer's epoch.
 pub(super) const EPOCH: &str = "bidstream/epoch";
@@ -42,9 +43,6 @@ pub(crate) const CUT: &str = "bidstream/cut";
 
 /// Log entries between two checkpoints: an open reads at most about this many of them.
 const CHECKPOINT_COMMITS: u64 = 100;
-/// Attempts at one commit. The waits between them double from the first: 3 s in all.
-const ATTEMPTS_MAX: u32 = 8;
-const WAIT_FIRST: Duration = Duration::from_millis(25);
 /// How often a commit may find that others came first. Compaction comes now and then, never so often in a row.
 pub(super) const OVERTAKEN_MAX: u32 = 20;
 
@@ -78,6 +76,8 @@ impl fmt::Display for Writer {
 pub(super) struct TableLog {
     name: String,
     store: LogStoreRef,
+    retry_after: Duration,
+    patience: Patience,
     /// The version of the next commit.
     next: u64,
     txns: BTreeMap<String, i64>,
@@ -122,15 +122,14 @@ struct Info {
 }
 
 impl TableLog {
-    /// Opens the table in `dir` at its latest version; makes it where there is none.
+    /// Opens a table of a lake at its latest version; makes it where there is none.
     pub(super) async fn open(
+        lake: &Lake,
         name: &str,
-        dir: &Path,
         schema: &Schema,
         partitioned_by: Option<&str>,
     ) -> Result<TableLog, LedgerError> {
-        std::fs::create_dir_all(dir).map_err(LedgerError::io(dir))?;
-        let store = store_of(name, dir)?;
+        let store = lake.log_store(name)?;
         if !store.is_delta_table_location().await.map_err(LedgerError::delta(name))? {
             let columns: StructType = schema
                 .try_into_kernel()
@@ -147,6 +146,8 @@ impl TableLog {
         let mut log = TableLog {
             name: name.to_owned(),
             store,
+            retry_after: lake.storage.retry_after,
+            patience: Patience::default(),
             next: 0,
             txns: BTreeMap::new(),
             claimant: None,
@@ -155,6 +156,11 @@ impl TableLog {
         };
         log.read_from_checkpoint().await?;
         Ok(log)
+    }
+
+    /// Has the log bear a failing store in another way.
+    pub(super) fn bear(&mut self, patience: &Patience) {
+        self.patience = patience.clone();
     }
 
     /// The table's name, for messages.
@@ -205,17 +211,25 @@ impl TableLog {
 
     /// Uploads a data file; temporary trouble is retried. What a failed attempt leaves is no part of the table.
     pub(super) async fn upload(&self, file: &Encoded, partition: Option<(&str, &str)>) -> Result<Add, LedgerError> {
-        let mut wait = WAIT_FIRST;
+        let mut wait = self.retry_after;
         for attempt in 1.. {
-            match file.upload(&self.objects(), partition).await {
-                Ok(add) => return Ok(add),
-                Err(error) if attempt == ATTEMPTS_MAX => return Err(LedgerError::delta(&self.name)(error)),
-                Err(error) => tracing::warn!(table = self.name, attempt, %error, "upload failed, trying again"),
+            match self.try_upload(file, partition).await {
+                Ok(add) => {
+                    self.patience.well();
+                    return Ok(add);
+                }
+                Err(error) if self.patience.again(&self.name, "upload", attempt, &error) => pause(&mut wait).await,
+                Err(error) => return Err(LedgerError::delta(&self.name)(error)),
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
         }
         unreachable!("the last attempt returns")
+    }
+
+    async fn try_upload(&self, file: &Encoded, partition: Option<(&str, &str)>) -> Result<Add, DeltaTableError> {
+        failpoint::hit(&self.name, "upload.before")?;
+        let add = file.upload(&self.objects(), partition).await?;
+        failpoint::hit(&self.name, "upload.after")?;
+        Ok(add)
     }
 
     /// Makes a commit ready that adds files and moves app ids.
@@ -237,15 +251,16 @@ impl TableLog {
     pub(super) async fn put(&mut self, commit: &Prepared) -> Result<Put, LedgerError> {
         self.seen.clear();
         let held = self.next;
-        let mut wait = WAIT_FIRST;
+        let mut wait = self.retry_after;
         for attempt in 1.. {
             match self.try_put(commit).await {
-                Ok(put) => return Ok(put),
-                Err(error) if attempt == ATTEMPTS_MAX => return Err(error),
-                Err(error) => tracing::warn!(table = self.name, attempt, %error, "commit failed, trying again"),
+                Ok(put) => {
+                    self.patience.well();
+                    return Ok(put);
+                }
+                Err(error) if self.patience.again(&self.name, "commit", attempt, &error) => pause(&mut wait).await,
+                Err(error) => return Err(error),
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
             // The put may have been done and its answer lost; and what others did must be seen by the caller.
             match self.catch_up().await {
                 Ok(()) if self.seen.contains(&commit.id) => return Ok(Put::Done),
@@ -260,8 +275,9 @@ impl TableLog {
     async fn try_put(&mut self, commit: &Prepared) -> Result<Put, LedgerError> {
         let version = self.next;
         let bytes = CommitOrBytes::LogBytes(commit.bytes.clone());
+        failpoint::hit(&self.name, "put.before").map_err(LedgerError::delta(&self.name))?;
         match self.store.write_commit_entry(version, bytes, Uuid::new_v4()).await {
-            Ok(()) => {}
+            Ok(()) => failpoint::hit(&self.name, "put.after").map_err(LedgerError::delta(&self.name))?,
             Err(TransactionError::VersionAlreadyExists(_)) => {
                 self.catch_up().await?;
                 return Ok(if self.seen.contains(&commit.id) { Put::Done } else { Put::Overtaken });
@@ -424,14 +440,9 @@ impl CheckpointHint {
 }
 
 async fn checkpoint(store: LogStoreRef, version: u64) -> Result<(), DeltaTableError> {
+    failpoint::hit("checkpoint", "before")?;
     let mut table = DeltaTable::new(store);
     table.load_version(version).await?;
-    checkpoints::create_checkpoint(&table, None).await
-}
-
-fn store_of(name: &str, dir: &Path) -> Result<LogStoreRef, LedgerError> {
-    let dir = dir.canonicalize().map_err(LedgerError::io(dir))?;
-    let url = Url::from_directory_path(&dir).expect("a canonical path is absolute");
-    let table = DeltaTableBuilder::from_url(url).and_then(|builder| builder.build());
-    Ok(table.map_err(LedgerError::delta(name))?.log_store())
+    checkpoints::create_checkpoint(&table, None).await?;
+    Ok(failpoint::hit("checkpoint", "after")?)
 }

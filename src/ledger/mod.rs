@@ -31,6 +31,7 @@ mod file;
 pub mod lake;
 mod load;
 pub(crate) mod log;
+mod patience;
 pub(crate) mod sink;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ use schemas::{Symbol, Tick};
 pub use error::LedgerError;
 pub use lake::{Lake, LakeSettings};
 pub use log::Writer;
+pub use patience::Patience;
 pub use sink::Change;
 
 use file::{BATCH_ROWS_MAX, Encoded, encode};
@@ -56,6 +58,7 @@ use lake::Lock;
 use log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog};
 use sink::Sink;
 
+use crate::failpoint;
 use crate::source::{PartitionId, Resume};
 
 const OFFSET: &str = "bidstream/offset/";
@@ -65,7 +68,8 @@ const TOPIC: &str = "bidstream/topic/";
 /// A lake that this process writes to.
 pub struct Ledger {
     lake: Lake,
-    lock: Lock,
+    /// None where the lake is no directory.
+    lock: Option<Lock>,
     writer: Writer,
     epoch: i64,
     records: TableLog,
@@ -137,25 +141,42 @@ impl Ledger {
         let writer = Writer::here();
         let lock = Lock::take(path, &writer, take_over)?;
         let lake = Lake::read_or_make(path, settings)?;
+        reached("open", "locked")?;
+        Ledger::claim(lake, Some(lock), writer, symbols).await
+    }
+
+    /// Claims the tables of a lake.
+    async fn claim(
+        lake: Lake,
+        lock: Option<Lock>,
+        writer: Writer,
+        symbols: &Symbols,
+    ) -> Result<(Ledger, State), LedgerError> {
         let schema = load::with_arrival_date(&table::records_schema());
-        let mut records = TableLog::open("records", &lake.table("records"), &schema, Some(load::ARRIVAL_DATE)).await?;
-        let epoch = claim(&mut records, &writer).await?;
+        let mut records = TableLog::open(&lake, "records", &schema, Some(load::ARRIVAL_DATE)).await?;
+        let mut names = TableLog::open(&lake, "symbols", &table::symbols_schema(), None).await?;
+        let mut installs = Sink::open(&lake, "installs", &table::installs_schema()).await?;
+        let mut credits = Sink::open(&lake, "credits", &table::credits_schema()).await?;
+        // Above all tables, for `records` may be a restored copy.
+        let logs = [&names, &installs.log, &credits.log];
+        let above = logs.into_iter().filter_map(|log| log.txn(EPOCH)).max().unwrap_or(0);
+        let epoch = claim(&mut records, &writer, above).await?;
+        reached("open", "claimed")?;
         // From here on nobody else commits to `records`: what it says now is what this start goes on from.
         let committed = records.cut();
-        let mut names = TableLog::open("symbols", &lake.table("symbols"), &table::symbols_schema(), None).await?;
         follow(&mut names, &writer, epoch).await?;
+        reached("recovery", "symbols")?;
         let mut saved = HashSet::new();
         load::symbols(&names, |symbol, name| {
             symbols.load(symbol, name);
             saved.insert(symbol);
         })
         .await?;
-        let mut installs = Sink::open(&lake, "installs", &table::installs_schema()).await?;
-        let mut credits = Sink::open(&lake, "credits", &table::credits_schema()).await?;
         for sink in [&mut installs, &mut credits] {
             follow(&mut sink.log, &writer, epoch).await?;
             sink.begin(&records, committed)?;
         }
+        reached("open", "followed")?;
         let state = State {
             epoch,
             committed,
@@ -163,7 +184,7 @@ impl Ledger {
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
         };
-        tracing::info!(lake = %path.display(), epoch, committed, load_to = state.load_to, %writer, "claimed the lake");
+        tracing::info!(lake = %lake.path.display(), epoch, committed, load_to = state.load_to, %writer, "claimed the lake");
         let ledger = Ledger { lake, lock, writer, epoch, records, symbols: names, installs, credits, committed, saved };
         Ok((ledger, state))
     }
@@ -176,6 +197,22 @@ impl Ledger {
     /// The last durable cut.
     pub fn committed(&self) -> Option<Tick> {
         self.committed
+    }
+
+    /// Has the ledger bear a failing store in another way.
+    pub fn bear(&mut self, patience: &Patience) {
+        for log in [&mut self.records, &mut self.symbols, &mut self.installs.log, &mut self.credits.log] {
+            log.bear(patience);
+        }
+    }
+
+    /// Checks that no other run has claimed the lake since: one without work would not notice otherwise.
+    pub async fn check_ours(&mut self) -> Result<(), LedgerError> {
+        if let Some(lock) = &mut self.lock {
+            lock.hold(&self.writer)?;
+        }
+        self.records.catch_up().await?;
+        self.records.check_epoch(self.epoch)
     }
 
     /// Makes everything up to `cut` durable: names first, then the records and where their partitions stood, then the
@@ -191,12 +228,16 @@ impl Ledger {
         names: Vec<(Symbol, String)>,
     ) -> Result<CommitStats, LedgerError> {
         assert!(self.committed.is_none_or(|last| cut > last), "cut {cut} is not after {:?}", self.committed);
-        self.lock.hold(&self.writer)?;
+        reached("commit", "begin")?;
+        if let Some(lock) = &mut self.lock {
+            lock.hold(&self.writer)?;
+        }
         self.commit_names(cut, names).await?;
         let installs = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.installs)).collect();
         let credits = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.credits)).collect();
         let mut stats = self.commit_records(cut, parts).await?;
         (stats.installs, stats.credits) = self.commit_changes(cut, installs, credits).await?;
+        reached("commit", "end")?;
         Ok(stats)
     }
 
@@ -305,14 +346,16 @@ impl Ledger {
 
     /// Reads the accepted records of the cuts in (`from`, `to`], in no order, a batch at a time.
     pub async fn load(&self, from: Tick, to: Tick, each: impl FnMut(Vec<RecordRow>)) -> Result<(), LedgerError> {
-        load::records(&self.records, from, to, each).await
+        reached("recovery", "begin")?;
+        load::records(&self.records, from, to, each).await?;
+        reached("recovery", "end")
     }
 }
 
-/// Claims the next epoch of `records`.
-async fn claim(records: &mut TableLog, writer: &Writer) -> Result<i64, LedgerError> {
+/// Claims the next epoch of `records`, which is also beyond `above`.
+async fn claim(records: &mut TableLog, writer: &Writer, above: i64) -> Result<i64, LedgerError> {
     for _ in 0..OVERTAKEN_MAX {
-        let epoch = records.txn(EPOCH).unwrap_or(0) + 1;
+        let epoch = records.txn(EPOCH).unwrap_or(0).max(above) + 1;
         let commit = records.prepare(writer, Vec::new(), BTreeMap::from([(EPOCH.to_owned(), epoch)]));
         if records.put(&commit).await? == Put::Done {
             return Ok(epoch);
@@ -369,6 +412,11 @@ fn topic_ids(records: &TableLog) -> BTreeMap<String, String> {
     // An id is base64 and may hold a slash; the name of a topic cannot.
     let known = records.txns_under(TOPIC).filter_map(|(name, _)| name.split_once('/'));
     known.map(|(topic, id)| (topic.to_owned(), id.to_owned())).collect()
+}
+
+/// A failpoint between the steps of the ledger.
+fn reached(what: &str, step: &str) -> Result<(), LedgerError> {
+    failpoint::hit(what, step).map_err(LedgerError::delta(what))
 }
 
 /// What a blocking task returned; its panic goes on here.

@@ -34,7 +34,7 @@ pub(crate) struct Sink {
 impl Sink {
     /// Opens the view's table.
     pub(super) async fn open(lake: &Lake, view: &'static str, schema: &Schema) -> Result<Sink, LedgerError> {
-        let log = TableLog::open(view, &lake.table(view), schema, None).await?;
+        let log = TableLog::open(lake, view, schema, None).await?;
         Ok(Sink { view, log, done: 0 })
     }
 

@@ -347,9 +347,7 @@ async fn a_lost_answer_is_recognised() {
     };
     // The put was done, the answer lost: the held version stayed behind.
     let prepared = commit_of(&ledger, 1);
-    let mut behind = TableLog::open("records", &ledger.lake.table("records"), &arrow::datatypes::Schema::empty(), None)
-        .await
-        .unwrap();
+    let mut behind = TableLog::open(ledger.lake(), "records", &arrow::datatypes::Schema::empty(), None).await.unwrap();
     assert_eq!(ledger.records.put(&prepared).await.unwrap(), super::Put::Done);
     let version = ledger.records.version();
     assert_eq!(behind.put(&prepared).await.unwrap(), super::Put::Done);

@@ -8,6 +8,7 @@ use schemas::EventType;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use sha2::{Digest, Sha256};
 
 use super::fields::{Kind, SETTERS};
 use super::value::{Decimal, TimeFormat};
@@ -144,8 +145,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
 /// Reads and checks the text of a mapping.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Mapping, ConfigError> {
-    let (text, outline) = located::from_text::<MappingText>(path, text)?;
-    Checker { outline, columns: Vec::new(), first_of: Vec::new() }.mapping(text)
+    let (parsed, outline) = located::from_text::<MappingText>(path, text)?;
+    // What it says, not how: comments, order of fields and spaces are free.
+    let (said, _) = located::from_text::<serde_json::Value>(path, text)?;
+    let identity = Sha256::digest(said.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    Checker { outline, columns: Vec::new(), first_of: Vec::new() }.mapping(parsed, identity)
 }
 
 struct Checker {
@@ -155,7 +159,7 @@ struct Checker {
 }
 
 impl Checker {
-    fn mapping(mut self, text: MappingText) -> Result<Mapping, ConfigError> {
+    fn mapping(mut self, text: MappingText, identity: String) -> Result<Mapping, ConfigError> {
         if text.tenant.is_empty() {
             return Err(self.outline.error("tenant", "is empty: write the account that the events belong to"));
         }
@@ -172,6 +176,7 @@ impl Checker {
             return Err(self.outline.error("emit", message));
         }
         Ok(Mapping {
+            identity,
             format: text.format,
             arrival: text.arrival,
             tenant: text.tenant,

@@ -1,7 +1,8 @@
 //! Records from a file: CSV and JSONL (also gzipped) or Parquet, each row mapped to events.
 //!
 //! A file is a topic, `file:` and the SHA-256 of its content, with one partition. Importing it twice is therefore
-//! resuming at its end. There are two ways to arrive ([`Arrival`]):
+//! resuming at its end. The topic's id is the mapping's identity: under another mapping the same offsets would mean other
+//! events, so that is refused. There are two ways to arrive ([`Arrival`]):
 //! * *import*: the file is read in its order; all arrives at the moment of import, which a resumed import keeps. Offset =
 //!   row · entries of the mapping + entry. Memory: one row, and what `first_of` has seen.
 //! * *event time*: the file is read twice, its text kept in memory, and handed over in the order of event time (ties: row,
@@ -13,6 +14,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -66,14 +68,30 @@ struct Replay {
 }
 
 impl FileSource {
+    /// Checks that a file can be read and has the columns that the mapping names; reads no more than its head.
+    pub fn check(path: &Path, mapping: &Mapping) -> Result<(), SourceError> {
+        Rows::open(path, mapping).map(|_| ())
+    }
+
     /// Opens a file. It goes on where the `resumes` say for this very content, wherever the file lies now; a new import
-    /// begins at the clock's time.
-    pub fn open(path: &Path, mapping: Mapping, resumes: &[Resume], clock: Clock) -> Result<FileSource, SourceError> {
+    /// begins at the clock's time. `topic_ids` (by topic) tell by which mapping it was imported before.
+    pub fn open(
+        path: &Path,
+        mapping: Mapping,
+        resumes: &[Resume],
+        topic_ids: &BTreeMap<String, String>,
+        clock: Clock,
+    ) -> Result<FileSource, SourceError> {
         let name = path.display().to_string();
         let content =
             content_hash(path).map_err(|error| SourceError::File { path: name.clone(), error: error.to_string() })?;
         let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
         let partition = PartitionId { topic: format!("file:{hex}").into(), partition: 0 };
+        if topic_ids.get(&*partition.topic).is_some_and(|identity| *identity != mapping.identity) {
+            let error = "is in this lake already, imported by another mapping, and its rows would count twice: import it \
+                         into another lake, or go on with the mapping of the first import";
+            return Err(SourceError::File { path: name, error: error.to_owned() });
+        }
         let resume = resumes.iter().find(|resume| resume.partition == partition);
         let (rows, layout) = Rows::open(path, &mapping)?;
         let mut source = FileSource {
@@ -254,6 +272,10 @@ impl Source for FileSource {
 
     fn position(&self, _partition: usize) -> i64 {
         self.position
+    }
+
+    fn topic_ids(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([(self.partitions[0].topic.to_string(), self.mapping.identity.clone())])
     }
 }
 

@@ -531,6 +531,7 @@ impl Source for KafkaSource {
         Standing {
             trouble: (!status.connected).then(|| trouble.unwrap_or_else(unknown)),
             lag_records: status.partitions.iter().map(|partition| partition.lag).collect(),
+            raised: status.raised,
         }
     }
 

@@ -81,6 +81,8 @@ pub struct Standing {
     pub trouble: Option<String>,
     /// Offsets between each partition's position and its end, where known, in the order of [`Source::partitions`].
     pub lag_records: Vec<Option<i64>>,
+    /// Records so far that came too far behind the tick and were raised.
+    pub raised: u64,
 }
 
 /// A sequence of records that a worker reads.

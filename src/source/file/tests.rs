@@ -20,7 +20,7 @@ struct Got {
 
 fn open(path: &Path, mapping: &str, resumes: &[Resume], now_ms: i64) -> Result<FileSource, SourceError> {
     let mapping = Mapping::parse(Path::new("map.yaml"), mapping).unwrap();
-    FileSource::open(path, mapping, resumes, Clock::manual(now_ms))
+    FileSource::open(path, mapping, resumes, &BTreeMap::new(), Clock::manual(now_ms))
 }
 
 /// Polls once with an open frontier.
@@ -111,6 +111,20 @@ fn a_file_is_read_in_its_order_at_one_moment() {
     assert_eq!(hashes.len(), all.len());
     let topic = &source.partitions()[0].topic;
     assert!(topic.starts_with("file:") && topic.len() == 5 + 64, "{topic}");
+}
+
+#[test]
+fn a_file_is_known_with_its_mapping() {
+    let dir = Dir::new();
+    let path = dir.file("a.csv", FILE.as_bytes());
+    let known = open(&path, MAPPING, &[], NOW_MS).unwrap().topic_ids();
+    let again = |mapping: &str| {
+        let mapping = Mapping::parse(Path::new("map.yaml"), mapping).unwrap();
+        FileSource::open(&path, mapping, &[], &known, Clock::manual(NOW_MS)).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(again(&format!("# a remark\n{MAPPING}")), Ok(()));
+    let error = again(&MAPPING.replace("tenant: t", "tenant: other")).unwrap_err();
+    assert!(error.contains("imported by another mapping"), "{error}");
 }
 
 #[test]

@@ -20,12 +20,8 @@ pub struct KafkaConfig {
 
 impl From<&crate::config::Kafka> for KafkaConfig {
     fn from(config: &crate::config::Kafka) -> KafkaConfig {
-        KafkaConfig {
-            brokers: config.brokers.clone(),
-            topics: config.topics.clone(),
-            properties: config.properties.clone(),
-            timing: Timing::default(),
-        }
+        let crate::config::Kafka { brokers, topics, properties } = config.clone();
+        KafkaConfig { brokers, topics, properties, timing: Timing::default() }
     }
 }
 

@@ -1,0 +1,175 @@
+//! Arrangements that drop the rows which nothing can find any more.
+//!
+//! A row that waits to be joined, or that has become final, must leave without a retraction: a retraction costs a
+//! second copy of the row, and would correct what is not wrong. Composition cannot say that, so the trace itself
+//! forgets. A row carries its *expiry*, the time from which nothing can find it ([`Expires`]), and a merge of batches
+//! drops the rows whose expiry the trace's `since` has reached.
+//!
+//! **Semantics.** Let *C*(*x*, *t*) be the accumulated difference of row *x* at time *t* in the arranged collection,
+//! *A*(*x*, *t*) that in the arrangement, and *e*(*x*) the row's expiry. For every *t* ≥ `since`
+//!
+//! > *A*(*x*, *t*) = *C*(*x*, *t*) unless *e*(*x*) ≤ `since`,
+//!
+//! and an expired row has the sum of any part of its updates: all of them, none, or a retraction alone. What is sent
+//! downstream is never touched, only what is kept. So results depend on when merges ran unless the reader sees to
+//! it that they do not:
+//! * *A join* must yield nothing for a pair of rows of which one changes when the other has expired: from the two rows
+//!   alone, its closure repeats what the expiry promises.
+//! * *A reduction* looks at all rows of a key when one of them changes. So below it the expiry is the key's alone
+//!   ([`ByKey`]), of the input as of the output, and a key never changes from its expiry on.
+//! * *Any other reader* skips the rows that have expired at the time that it reads at ([`Expires::expired`]).
+//!
+//! **State.** The rows that have not expired, and about as many that have: each batch keeps the expiries of a sample of
+//! its rows, and once half of all rows have expired by that estimate, the trace goes on merging without new input
+//! until they are gone. A merge costs as many rows as it scans, dropped ones too, so no step is longer than in a
+//! trace that keeps everything, and the rows scanned for forgetting are at most a few times the rows dropped. Rows that
+//! never expire are merged when they would have been anyway. While a merge runs, its inputs are held beside its result.
+//!
+//! Time is totally ordered here: an expiry is reached or not. Nothing panics but a merge of batches that are no
+//! neighbours.
+
+mod batch;
+mod spine;
+
+use differential_dataflow::difference::{Abelian, Semigroup};
+use differential_dataflow::hashable::Hashable;
+use differential_dataflow::lattice::Lattice;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::cursor::{BatchCursor, BatchDiff, BatchVal};
+use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
+use differential_dataflow::{ExchangeData, VecCollection};
+use timely::order::{PartialOrder, TotalOrder};
+use timely::progress::Timestamp;
+
+use crate::shared::{Shared, SharedBuilder, SharedValBatcher};
+
+pub use batch::{Forgets, ForgettingBatch, ForgettingBuilder, ForgettingMerger};
+pub use spine::ForgettingSpine;
+
+/// A key or value that knows when nothing can find it any more.
+pub trait Expires<T: PartialOrder> {
+    /// The first time at which nothing can find it; none where that never comes.
+    fn expiry(&self) -> Option<T>;
+
+    /// Whether nothing can find it at `time`.
+    fn expired(&self, time: &T) -> bool {
+        self.expiry().is_some_and(|expiry| expiry.less_equal(time))
+    }
+}
+
+/// Says when a row of an arrangement expires. [`ByKey`] and [`ByVal`] ask the row.
+pub trait Horizon<K, V, T>: 'static {
+    /// The first time at which nothing can find the row; none where that never comes.
+    fn expiry(key: &K, val: &V) -> Option<T>;
+}
+
+/// Keys expire, with all their values. Fit for joins and reductions.
+#[derive(Clone, Copy, Debug)]
+pub struct ByKey;
+
+impl<K: Expires<T>, V, T: PartialOrder> Horizon<K, V, T> for ByKey {
+    fn expiry(key: &K, _: &V) -> Option<T> {
+        key.expiry()
+    }
+}
+
+/// Values expire one by one. Fit for joins, not for reductions.
+#[derive(Clone, Copy, Debug)]
+pub struct ByVal;
+
+impl<K, V: Expires<T>, T: PartialOrder> Horizon<K, V, T> for ByVal {
+    fn expiry(_: &K, val: &V) -> Option<T> {
+        val.expiry()
+    }
+}
+
+/// A batch that forgets, shared with other threads.
+pub type SharedForgettingBatch<K, V, T, R, H> = Shared<ForgettingBatch<((K, V), T, R), H>>;
+/// A trace of such batches.
+pub type SharedForgettingSpine<K, V, T, R, H> = ForgettingSpine<SharedForgettingBatch<K, V, T, R, H>>;
+/// Builds its batches.
+pub type SharedForgettingBuilder<K, V, T, R, H> = SharedBuilder<ForgettingBuilder<((K, V), T, R), H>>;
+
+/// Arranges `(key, value)` rows in a trace that forgets them as `_horizon` says. Other threads may read it.
+///
+/// ```
+/// use differential_dataflow::input::InputSession;
+/// use differential_dataflow::trace::{BatchReader, TraceReader};
+/// use operators::{Horizon, arrange_forgetting};
+/// use timely::progress::Antichain;
+///
+/// /// Touches, by when they were, can be found for ten ticks.
+/// struct TenTicks;
+///
+/// impl Horizon<u32, u64, u64> for TenTicks {
+///     fn expiry(_person: &u32, touched: &u64) -> Option<u64> {
+///         Some(touched + 10)
+///     }
+/// }
+///
+/// timely::execute_directly(|worker| {
+///     let mut input = InputSession::new();
+///     let mut touches = worker.dataflow::<u64, _, _>(|scope| {
+///         arrange_forgetting(input.to_collection(scope), "Touches", TenTicks).trace
+///     });
+///     for tick in 0..1_000 {
+///         input.update((7, tick), 1i64);
+///         input.advance_to(tick + 1);
+///         input.flush();
+///         worker.step();
+///         let now = Antichain::from_elem(tick + 1);
+///         touches.set_logical_compaction(now.borrow());
+///         touches.set_physical_compaction(now.borrow());
+///     }
+///     let mut resident = 0;
+///     touches.map_batches(|batch| resident += batch.len());
+///     assert!((10..=25).contains(&resident), "{resident} of 1,000 touches are held");
+/// });
+/// ```
+pub fn arrange_forgetting<'scope, T, K, V, R, H>(
+    collection: VecCollection<'scope, T, (K, V), R>,
+    name: &str,
+    _horizon: H,
+) -> Arranged<'scope, TraceAgent<SharedForgettingSpine<K, V, T, R, H>>>
+where
+    T: Timestamp + Lattice + TotalOrder,
+    K: ExchangeData + Hashable,
+    V: ExchangeData,
+    R: ExchangeData + Semigroup,
+    H: Horizon<K, V, T>,
+{
+    use differential_dataflow::operators::arrange::Arrange;
+    collection.arrange_named::<SharedValBatcher<_, _, _, _>, SharedForgettingBuilder<_, _, _, _, H>, _>(name)
+}
+
+/// [`reduce_shared`](crate::reduce_shared) with an output that forgets by its key.
+///
+/// The input may be any arrangement that does not forget, or that forgets [`ByKey`].
+pub fn reduce_forgetting<'scope, Tr, K, V, R, L>(
+    input: Arranged<'scope, Tr>,
+    name: &str,
+    logic: L,
+) -> Arranged<'scope, TraceAgent<SharedForgettingSpine<K, V, Tr::Time, R, ByKey>>>
+where
+    Tr: TraceReader<Batch: Navigable, Time: TotalOrder> + 'static,
+    BatchCursor<Tr>: Cursor<Time = Tr::Time, KeyContainer = Vec<K>>,
+    for<'a> BatchCursor<Tr>: Cursor<Key<'a> = &'a K>,
+    K: ExchangeData + Expires<Tr::Time>,
+    V: ExchangeData,
+    R: ExchangeData + Abelian,
+    L: FnMut(&K, &[(BatchVal<'_, Tr>, BatchDiff<Tr>)], &mut Vec<(V, R)>) + 'static,
+{
+    input.reduce_abelian::<
+        L,
+        SharedForgettingBuilder<K, V, Tr::Time, R, ByKey>,
+        SharedForgettingSpine<K, V, Tr::Time, R, ByKey>,
+        Vec<K>,
+        _,
+    >(name, logic, |chunk, key, updates| {
+        chunk.clear();
+        chunk.extend(updates.drain(..).map(|(val, time, diff)| ((key.clone(), val), time, diff)));
+    })
+}
+
+#[cfg(test)]
+mod tests;
