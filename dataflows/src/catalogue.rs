@@ -5,16 +5,17 @@ use differential_dataflow::input::{Input, InputSession};
 use operators::shared::arrange_shared;
 use schemas::event::Accepted;
 use schemas::view::{CreditRow, InstallRow};
-use schemas::{EventKey, EventType, PayloadHash, Tick};
+use schemas::{EventKey, EventType, Tick};
 use timely::dataflow::Scope;
 
 use crate::credits::{self, governed_credits, governors, own_credits};
 use crate::events;
+use crate::hot::CappedCopy;
 use crate::installs::{self, install_rows, reinstalls};
 use crate::params::Params;
 use crate::paths::{Eligibility, matches};
 use crate::targets::{TargetRow, standing};
-use crate::touches::{SharedByKey, TouchRow, WITHDRAWN, touch_indexes};
+use crate::touches::{Entry, Rival, SharedByKey, TouchRow, WITHDRAWN, entries, touch_indexes};
 use crate::weights::Weights;
 
 /// What a view is.
@@ -133,9 +134,11 @@ impl Definition {
 ///
 /// Records only come; none is ever taken back: copies, late events and withdrawals are records too.
 pub struct Feed {
-    touches: InputSession<Tick, (EventKey, TouchRow), isize>,
+    entries: InputSession<Tick, (u64, Entry), isize>,
+    rows: InputSession<Tick, (u64, TouchRow), isize>,
+    capped: InputSession<Tick, (u64, CappedCopy), isize>,
     targets: InputSession<Tick, (EventKey, TargetRow), isize>,
-    rivals: InputSession<Tick, (EventKey, PayloadHash), isize>,
+    rivals: InputSession<Tick, (u64, Rival), isize>,
 }
 
 impl Feed {
@@ -146,16 +149,20 @@ impl Feed {
     pub fn push(&mut self, record: &Accepted, tick: Tick) {
         let key = record.event.key();
         match record.event.event_type {
-            EventType::Impression | EventType::Click => self.touches.update_at((key, TouchRow::of(record)), tick, 1),
+            EventType::Impression | EventType::Click => {
+                entries(record).for_each(|entry| self.entries.update_at(entry, tick, 1));
+                self.rows.update_at((key.0.route(), TouchRow::of(record)), tick, 1);
+                CappedCopy::of(record).into_iter().for_each(|copy| self.capped.update_at(copy, tick, 1));
+            }
             EventType::Install | EventType::Conversion => {
                 self.targets.update_at((key, TargetRow::of(record)), tick, 1);
-                self.rivals.update_at((key, record.payload_hash), tick, 1);
+                self.rivals.update_at(Rival::of(key, record.payload_hash), tick, 1);
             }
             // What shares its identity with a touch or target is a copy of it, whatever its type.
             EventType::Open | EventType::Event | EventType::Identify | EventType::Cost => {
-                self.rivals.update_at((key, record.payload_hash), tick, 1);
+                self.rivals.update_at(Rival::of(key, record.payload_hash), tick, 1);
             }
-            EventType::Tombstone => self.rivals.update_at((key, WITHDRAWN), tick, 1),
+            EventType::Tombstone => self.rivals.update_at(Rival::of(key, WITHDRAWN), tick, 1),
         }
     }
 
@@ -164,21 +171,25 @@ impl Feed {
     /// # Panics
     /// When `tick` lies before an earlier promise.
     pub fn advance_to(&mut self, tick: Tick) {
-        self.touches.advance_to(tick);
+        self.entries.advance_to(tick);
+        self.rows.advance_to(tick);
+        self.capped.advance_to(tick);
         self.targets.advance_to(tick);
         self.rivals.advance_to(tick);
     }
 
     /// Hands what came, and the promise, to the dataflow.
     pub fn flush(&mut self) {
-        self.touches.flush();
+        self.entries.flush();
+        self.rows.flush();
+        self.capped.flush();
         self.targets.flush();
         self.rivals.flush();
     }
 
     /// The tick up to which nothing more will come.
     pub fn tick(&self) -> Tick {
-        *self.touches.time()
+        *self.rows.time()
     }
 }
 
@@ -196,16 +207,24 @@ pub struct Outputs<'scope> {
 
 /// Builds the dataflow of all views in a scope of a worker.
 pub fn build<'scope>(scope: Scope<'scope, Tick>, params: &Params) -> (Feed, Outputs<'scope>) {
-    let (touch_input, touch_copies) = scope.new_collection();
+    let (entry_input, touch_entries) = scope.new_collection();
+    let (row_input, touch_rows) = scope.new_collection();
+    let (capped_input, capped) = scope.new_collection();
     let (target_input, target_copies) = scope.new_collection();
     let (rival_input, rivals) = scope.new_collection();
-    let feed = Feed { touches: touch_input, targets: target_input, rivals: rival_input };
+    let feed = Feed {
+        entries: entry_input,
+        rows: row_input,
+        capped: capped_input,
+        targets: target_input,
+        rivals: rival_input,
+    };
 
     let eligibility = Eligibility::of(&params.installs);
     let weights = Weights::of(&params.credits);
     let lifetime = params.installs.attribution_lifetime;
 
-    let touches = touch_indexes(touch_copies, rivals);
+    let touches = touch_indexes(touch_entries, touch_rows, capped, rivals);
     let targets = standing(target_copies, &touches);
     let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime);
     let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime);

@@ -95,7 +95,7 @@ pub fn reinstalls<'scope>(
         .arrange_by_key_named("installs by person");
     let by_person = reduce_shared(by_person, "reinstalls", move |_, installs, output| {
         let mut ordered: Vec<(EventKey, TargetRow)> = installs.iter().map(|(install, _)| **install).collect();
-        ordered.sort_by_key(|(_, row)| row.order());
+        ordered.sort_by_key(|(_, row)| row.identity());
         let mut before = None;
         for (key, row) in ordered {
             // The nearest earlier install decides: where it is too long ago, so are the others.

@@ -5,6 +5,7 @@
 pub mod catalogue;
 pub mod credits;
 pub mod events;
+pub mod hot;
 pub mod installs;
 pub mod params;
 pub mod paths;

@@ -8,12 +8,13 @@ use std::fmt::Write;
 
 use differential_dataflow::VecCollection;
 use schemas::view::{Method, PATH_TOUCHES_MAX, PathTouch};
-use schemas::{Capped, EventKey, EventTime, EventType, JoinKey, PayloadHash, Symbol, Tick};
+use schemas::{Capped, EventKey, EventTime, EventType, JoinKey, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
+use crate::hot;
 use crate::params::{InstallsParams, Windows};
 use crate::targets::TargetRow;
-use crate::touches::{Standing, TouchIndexes, TouchRow};
+use crate::touches::{Identity, Rest, Rival, Standing, TouchIndexes, TouchRow};
 
 /// The steps of SQL that `installs` and `credits` share: from `targets` to `eligible`, the touches of each target.
 const SQL: &str = "\
@@ -157,9 +158,9 @@ pub enum Match {
     /// A touch with its fingerprint was hot within its window: it gets no match by fingerprint.
     FingerprintHot,
     /// A copy of a touch that may be eligible.
-    Copy(EventKey, TouchRow),
-    /// Something else with the identity of such a touch, or its tombstone.
-    Rival(EventKey, PayloadHash),
+    Copy(TouchRow),
+    /// Something else with half the key of such a touch, perhaps its identity, or its tombstone.
+    Rival(Rival),
 }
 
 /// What a target asks of the index under one of its join keys.
@@ -172,7 +173,7 @@ struct Ask {
 }
 
 /// A target that a touch may lead to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Asker {
     key: EventKey,
     is_install: bool,
@@ -191,33 +192,26 @@ pub fn matches<'scope>(
                 .into_iter()
                 .filter(|(join_key, _)| !join_key.is_none())
                 .map(move |(join_key, method)| {
-                    (join_key, Ask { key, event_time: row.event_time, method, is_install: row.is_install })
+                    (join_key.0.route(), Ask { key, event_time: row.event_time, method, is_install: row.is_install })
                 })
         })
         .arrange_by_key_named("target keys");
 
     let windows = eligibility.clone();
     let candidates = asks
-        .clone()
-        .join_core(touches.index.clone(), move |_, ask, (touch_time, touch)| {
-            let age_ms = ask.event_time.0 - touch_time.0;
-            (0..=windows.longest_ms(ask.method))
-                .contains(&age_ms)
-                .then_some((*touch, Asker { key: ask.key, is_install: ask.is_install }))
+        .join_core(touches.index.clone(), move |_, ask, entry| {
+            let asker = Asker { key: ask.key, is_install: ask.is_install };
+            entry.may_precede(ask.event_time, windows.longest_ms(ask.method)).then_some((entry.touch(), asker))
         })
         .arrange_by_key_named("candidates");
-    let copies =
-        candidates.clone().join_core(touches.store.clone(), |touch, asker, row| [(*asker, Match::Copy(*touch, *row))]);
-    let rivals =
-        candidates.join_core(touches.rivals.clone(), |touch, asker, hash| [(*asker, Match::Rival(*touch, *hash))]);
+    let copies = candidates.clone().join_core(touches.store.clone(), |_, asker, row| [(*asker, Match::Copy(*row))]);
+    let rivals = candidates.join_core(touches.rivals.clone(), |_, asker, rival| [(*asker, Match::Rival(*rival))]);
 
-    let windows = eligibility.clone();
-    let hot = asks.join_core(touches.marks.clone(), move |_, ask, mark| {
-        let age_ms = ask.event_time.0 - mark.event_time.0;
-        (0..=windows.window_ms(mark.event_type, mark.channel, Method::Fingerprint))
-            .contains(&age_ms)
-            .then_some((Asker { key: ask.key, is_install: ask.is_install }, Match::FingerprintHot))
+    let hot_asks = targets.clone().filter(|(_, row)| !row.fingerprint.is_none()).map(|(key, row)| {
+        let (fingerprint, asker) = (Rest::of(row.fingerprint), Asker { key, is_install: row.is_install });
+        (row.fingerprint.0.route(), hot::Ask { fingerprint, event_time: row.event_time, asker })
     });
+    let hot = hot::hot(hot_asks, &touches.marks, eligibility).map(|asker| (asker, Match::FingerprintHot));
 
     let targets = targets.map(|(key, row)| (Asker { key, is_install: row.is_install }, Match::Target(row)));
     let all = targets.concatenate([copies, rivals, hot]);
@@ -251,16 +245,24 @@ impl Path {
     pub fn of(found: &[(&Match, isize)], eligibility: &Eligibility) -> Option<(TargetRow, Path)> {
         let mut target = None;
         let mut hot = false;
-        let mut standing: BTreeMap<EventKey, Standing> = BTreeMap::new();
+        let mut standing: BTreeMap<Identity, Standing> = BTreeMap::new();
+        let mut rivals = Vec::new();
         for (found, _) in found {
             match found {
                 Match::Target(row) => target = Some(*row),
                 Match::FingerprintHot => hot = true,
-                Match::Copy(key, row) => standing.entry(*key).or_default().copy(row),
-                Match::Rival(key, hash) => standing.entry(*key).or_default().rival(*hash),
+                Match::Copy(row) => standing.entry(row.identity()).or_default().copy(row),
+                Match::Rival(rival) => rivals.push(*rival),
             }
         }
-        let target = target?;
+        let target: TargetRow = target?;
+        if !rivals.is_empty() {
+            for ((event_time, event_id, subject), standing) in &mut standing {
+                // Ids hash the tenant, so a touch of another tenant is not eligible, whoever its rivals are.
+                let key = EventKey::of(target.tenant, *subject, *event_id, *event_time);
+                rivals.iter().filter_map(|rival| rival.of_event(key)).for_each(|hash| standing.rival(hash));
+            }
+        }
         let mut eligible: Vec<Eligible> = standing
             .values()
             .filter_map(Standing::touch)
@@ -296,10 +298,10 @@ impl Path {
 fn eligible(target: &TargetRow, touch: TouchRow, hot: bool, eligibility: &Eligibility) -> Option<Eligible> {
     let age_ms = target.event_time.0 - touch.event_time.0;
     let within = |method| (0..=eligibility.window_ms(touch.event_type, touch.channel, method)).contains(&age_ms);
-    let same = |one: JoinKey, other: JoinKey, bit| !one.is_none() && one == other && !touch.capped.has(bit);
+    let same = |one: Rest, other: JoinKey, bit| !one.is_none() && one == Rest::of(other) && !touch.capped.has(bit);
 
     // Where both have a device, their persons are these devices.
-    let conflict = touch.has_device && !target.device.is_none() && touch.person != target.person();
+    let conflict = touch.has_device && !target.device.is_none() && touch.person != Rest::of(target.person());
     let by_fingerprint = same(touch.fingerprint, target.fingerprint, Capped::FINGERPRINT)
         && within(Method::Fingerprint)
         && !hot
@@ -319,7 +321,7 @@ fn eligible(target: &TargetRow, touch: TouchRow, hot: bool, eligibility: &Eligib
 /// The devices, else users, else touches that share the target's fingerprint, also those that another join found.
 fn distinct_candidates(eligible: &[Eligible]) -> i64 {
     let by_fingerprint = || eligible.iter().filter(|found| found.by_fingerprint).map(|found| found.touch.person);
-    let persons: BTreeSet<JoinKey> = by_fingerprint().filter(|person| !person.is_none()).collect();
+    let persons: BTreeSet<Rest> = by_fingerprint().filter(|person| !person.is_none()).collect();
     let nameless = by_fingerprint().filter(|person| person.is_none()).count();
     (persons.len() + nameless) as i64
 }

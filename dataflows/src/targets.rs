@@ -7,7 +7,7 @@ use schemas::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::touches::TouchIndexes;
+use crate::touches::{Identity, TouchIndexes};
 
 /// One install or conversion. Ordered by payload hash first: of its copies the least stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,8 +72,8 @@ impl TargetRow {
         JoinKey::person(self.app, self.device, self.user).unwrap_or(JoinKey::NONE)
     }
 
-    /// The order in which installs of a person follow each other.
-    pub fn order(&self) -> (EventTime, EventId, Subject) {
+    /// What tells it from all other events; installs of a person follow each other in this order.
+    pub fn identity(&self) -> Identity {
         (self.event_time, self.event_id, self.subject)
     }
 }
@@ -90,9 +90,14 @@ pub fn standing<'scope>(
     copies: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
     touches: &TouchIndexes<'scope>,
 ) -> VecCollection<'scope, Tick, (EventKey, TargetRow), isize> {
-    let keys = copies.clone().map(|(key, _)| (key, ())).arrange_by_key_named("target copies");
-    let rivals = keys.clone().join_core(touches.rivals.clone(), |key, (), hash| [(*key, Fact::Rival(*hash))]);
-    let as_touch = keys.join_core(touches.store.clone(), |key, (), row| [(*key, Fact::Rival(row.payload_hash))]);
+    let keys = copies.clone().map(|(key, row)| (key.0.route(), (key, row.identity())));
+    let keys = keys.arrange_by_key_named("target copies");
+    let rivals = keys.clone().join_core(touches.rivals.clone(), |_, (key, _), rival| {
+        rival.of_event(*key).map(|hash| (*key, Fact::Rival(hash)))
+    });
+    let as_touch = keys.join_core(touches.store.clone(), |_, (key, identity), row| {
+        (row.identity() == *identity).then_some((*key, Fact::Rival(row.payload_hash)))
+    });
     let copies = copies.map(|(key, row)| (key, Fact::Copy(row)));
     copies.concatenate([rivals, as_touch]).reduce_named("standing targets", |_, facts, output| {
         let mut least: Option<TargetRow> = None;

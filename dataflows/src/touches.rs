@@ -6,20 +6,27 @@
 //!
 //! | arrangement | key → value | one per |
 //! |---|---|---|
-//! | `touch index` | join key → (event time, touch) | copy and join key by which it is not capped |
-//! | `touch store` | touch → [`TouchRow`] | copy |
-//! | `rivals` | event → payload hash | copy that is no touch; tombstone (as the zero hash) |
-//! | `capped marks` | fingerprint key → [`Mark`] | first and last capped touch of an hour, type and channel |
+//! | `touch index` | half a join key → [`Entry`] | copy and join key by which it is not capped |
+//! | `touch store` | half an event key → [`TouchRow`] | copy |
+//! | `rivals` | half an event key → [`Rival`] | copy that is no touch; tombstone (as the zero hash) |
+//!
+//! Where fingerprints were hot is in [`crate::hot`].
+//!
+//! Keys of 128 bits are found by one half ([`Id::route`](schemas::ids::Id::route)) and confirmed by the rest: of a join
+//! key the row keeps the rest, of an event key the parts that it hashes. Two keys that share a half only meet; they are
+//! told apart before they count.
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
 use operators::shared::SharedValSpine;
 use schemas::event::Accepted;
-use schemas::units::HOUR_MS;
+use schemas::units::MINUTE_MS;
 use schemas::view::{Method, PathTouch};
 use schemas::{Capped, EventId, EventKey, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
+
+use crate::hot::{CappedCopy, Marks, marks};
 
 /// An arrangement by key with ordinary batches.
 pub type ByKey<'scope, K, V> = Arranged<'scope, TraceAgent<ValSpine<K, V, Tick, isize>>>;
@@ -28,6 +35,79 @@ pub type SharedByKey<'scope, K, V> = Arranged<'scope, TraceAgent<SharedValSpine<
 
 /// The payload hash that a tombstone enters [`TouchIndexes::rivals`] with: smaller than that of any copy, so it stands.
 pub const WITHDRAWN: PayloadHash = PayloadHash::NONE;
+
+/// What confirms a join key that half of it found: its other half, or 0 for an absent one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Rest(u64);
+
+impl Rest {
+    /// Of an absent key.
+    pub const NONE: Rest = Rest(0);
+
+    /// The rest of a join key.
+    pub fn of(key: JoinKey) -> Rest {
+        if key.is_none() { Rest::NONE } else { Rest(key.0.rest().max(1)) }
+    }
+
+    /// Whether the key is absent.
+    pub fn is_none(self) -> bool {
+        self == Rest::NONE
+    }
+}
+
+/// What tells an event from all others of its tenant.
+pub type Identity = (EventTime, EventId, Subject);
+
+/// A touch under one of its join keys, in 12 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Entry {
+    minute: u32,
+    touch: [u32; 2],
+}
+
+impl Entry {
+    fn of(key: EventKey, event_time: EventTime) -> Entry {
+        let touch = key.0.route();
+        Entry { minute: minute(event_time), touch: [(touch >> 32) as u32, touch as u32] }
+    }
+
+    /// The key of its copies in [`TouchIndexes::store`].
+    pub fn touch(self) -> u64 {
+        u64::from(self.touch[0]) << 32 | u64::from(self.touch[1])
+    }
+
+    /// Whether it may have happened at most `window_ms` before `event_time`. Exact to the minute; never wrongly false.
+    pub fn may_precede(self, event_time: EventTime, window_ms: i64) -> bool {
+        let age = i64::from(minute(event_time)) - i64::from(self.minute);
+        (0..=window_ms / MINUTE_MS + 1).contains(&age)
+    }
+}
+
+/// The minute of a time, kept within 32 bits: the years 1970 to 10136.
+fn minute(time: EventTime) -> u32 {
+    time.0.div_euclid(MINUTE_MS).clamp(0, i64::from(u32::MAX)) as u32
+}
+
+/// What shares the identity of a touch or target and is no touch: a copy of another type, or a tombstone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rival {
+    /// The rest of the event's key.
+    rest: u64,
+    /// Its payload hash, or [`WITHDRAWN`].
+    hash: PayloadHash,
+}
+
+impl Rival {
+    /// Under what to find it, and the rival.
+    pub fn of(key: EventKey, hash: PayloadHash) -> (u64, Rival) {
+        (key.0.route(), Rival { rest: key.0.rest(), hash })
+    }
+
+    /// Its payload hash, where it is a rival of this event.
+    pub fn of_event(self, key: EventKey) -> Option<PayloadHash> {
+        (self.rest == key.0.rest()).then_some(self.hash)
+    }
+}
 
 /// One copy of an impression or click. Ordered by payload hash first: the least copy stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,12 +120,12 @@ pub struct TouchRow {
     pub event_id: EventId,
     /// Its subject.
     pub subject: Subject,
-    /// Its person in its app; [`JoinKey::NONE`] where unknown.
-    pub person: JoinKey,
-    /// Its click id in its app, or none.
-    pub click: JoinKey,
-    /// Its fingerprint in its app, or none.
-    pub fingerprint: JoinKey,
+    /// Its person in its app.
+    pub person: Rest,
+    /// Its click id in its app.
+    pub click: Rest,
+    /// Its fingerprint in its app.
+    pub fingerprint: Rest,
     /// Marketing channel.
     pub channel: Symbol,
     /// Campaign.
@@ -73,9 +153,9 @@ impl TouchRow {
             event_time: event.event_time,
             event_id: event.event_id,
             subject: event.subject,
-            person: event.person_key().unwrap_or(JoinKey::NONE),
-            click: event.click_key().unwrap_or(JoinKey::NONE),
-            fingerprint: event.fingerprint_key().unwrap_or(JoinKey::NONE),
+            person: event.person_key().map_or(Rest::NONE, Rest::of),
+            click: event.click_key().map_or(Rest::NONE, Rest::of),
+            fingerprint: event.fingerprint_key().map_or(Rest::NONE, Rest::of),
             channel: event.channel,
             campaign: event.campaign,
             ad_group: event.ad_group,
@@ -103,12 +183,24 @@ impl TouchRow {
         }
     }
 
-    fn index_keys(self) -> impl Iterator<Item = JoinKey> {
-        [(self.person, Capped::PERSON), (self.click, Capped::CLICK), (self.fingerprint, Capped::FINGERPRINT)]
-            .into_iter()
-            .filter(move |(key, bit)| !key.is_none() && !self.capped.has(*bit))
-            .map(|(key, _)| key)
+    /// What tells it from all other events.
+    pub fn identity(&self) -> Identity {
+        (self.event_time, self.event_id, self.subject)
     }
+}
+
+/// The entries of a touch: one under half of each join key by which this copy is a candidate.
+pub fn entries(record: &Accepted) -> impl Iterator<Item = (u64, Entry)> {
+    let (event, capped) = (&record.event, record.capped);
+    let entry = Entry::of(event.key(), event.event_time);
+    [
+        (event.person_key(), Capped::PERSON),
+        (event.click_key(), Capped::CLICK),
+        (event.fingerprint_key(), Capped::FINGERPRINT),
+    ]
+    .into_iter()
+    .filter(move |(_, bit)| !capped.has(*bit))
+    .filter_map(move |(key, _)| Some((key?.0.route(), entry)))
 }
 
 /// Finds which copy of a touch stands.
@@ -142,101 +234,31 @@ impl Standing {
     }
 }
 
-/// A time at which a touch that is capped by its fingerprint happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Mark {
-    /// Impression or click.
-    pub event_type: EventType,
-    /// Marketing channel.
-    pub channel: Symbol,
-    /// When it happened.
-    pub event_time: EventTime,
-}
-
 /// What is known of touches and withdrawals, shared by all paths.
 #[derive(Clone)]
 pub struct TouchIndexes<'scope> {
-    /// Candidates by join key.
-    pub index: ByKey<'scope, JoinKey, (EventTime, EventKey)>,
-    /// All copies by identity.
-    pub store: ByKey<'scope, EventKey, TouchRow>,
-    /// What else has the identity of an event.
-    pub rivals: ByKey<'scope, EventKey, PayloadHash>,
+    /// Candidates by half a join key.
+    pub index: ByKey<'scope, u64, Entry>,
+    /// All copies by half an event key.
+    pub store: ByKey<'scope, u64, TouchRow>,
+    /// What else has the identity of an event, by half its key.
+    pub rivals: ByKey<'scope, u64, Rival>,
     /// Where fingerprints were hot.
-    pub marks: ByKey<'scope, JoinKey, Mark>,
+    pub marks: Marks<'scope>,
 }
 
-/// Builds the indexes over all accepted touches and over the payload hashes of everything else.
+/// Builds the indexes over all accepted touches, those that are capped, and the payload hashes of everything else.
 pub fn touch_indexes<'scope>(
-    touches: VecCollection<'scope, Tick, (EventKey, TouchRow), isize>,
-    rivals: VecCollection<'scope, Tick, (EventKey, PayloadHash), isize>,
+    entries: VecCollection<'scope, Tick, (u64, Entry), isize>,
+    rows: VecCollection<'scope, Tick, (u64, TouchRow), isize>,
+    capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
+    rivals: VecCollection<'scope, Tick, (u64, Rival), isize>,
 ) -> TouchIndexes<'scope> {
-    let index = touches
-        .clone()
-        .flat_map(|(key, row)| row.index_keys().map(move |join_key| (join_key, (row.event_time, key))))
-        .arrange_by_key_named("touch index");
-    let store = touches.clone().arrange_by_key_named("touch store");
+    let index = entries.arrange_by_key_named("touch index");
+    let store = rows.arrange_by_key_named("touch store");
     let rivals = rivals.arrange_by_key_named("rivals");
-    let marks = capped_marks(touches, &store, &rivals);
+    let marks = marks(capped, &store, &rivals);
     TouchIndexes { index, store, rivals, marks }
-}
-
-/// One fact about a touch that a copy of it says is capped by its fingerprint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-enum Fact {
-    Copy(TouchRow),
-    Rival(PayloadHash),
-}
-
-/// For each fingerprint the capped touches, thinned to the first and last of each hour, type and channel.
-///
-/// Every window of a fingerprint is at least an hour, so if any capped touch lies in [t − w, t], then so does the first
-/// or last of its hour: an hour that the window covers in full has both inside, of the hour of t (which begins after
-/// t − w) the first is inside, of the hour of t − w the last. Thinning in three steps (second, minute, hour) keeps each
-/// group small, so a bot costs little for each of its clicks.
-fn capped_marks<'scope>(
-    touches: VecCollection<'scope, Tick, (EventKey, TouchRow), isize>,
-    store: &ByKey<'scope, EventKey, TouchRow>,
-    rivals: &ByKey<'scope, EventKey, PayloadHash>,
-) -> ByKey<'scope, JoinKey, Mark> {
-    let capped = touches
-        .filter(|(_, row)| row.capped.has(Capped::FINGERPRINT))
-        .map(|(key, _)| (key, ()))
-        .arrange_by_key_named("capped touches");
-    let copies = capped.clone().join_core(store.clone(), |key, (), row| [(*key, Fact::Copy(*row))]);
-    let rivals = capped.join_core(rivals.clone(), |key, (), hash| [(*key, Fact::Rival(*hash))]);
-    let mut marks = copies
-        .concat(rivals)
-        .reduce_named("capped standing", |_, facts, output| {
-            let mut standing = Standing::default();
-            for (fact, _) in facts {
-                match fact {
-                    Fact::Copy(row) => standing.copy(row),
-                    Fact::Rival(hash) => standing.rival(*hash),
-                }
-            }
-            let touch = standing.touch().filter(|touch| touch.capped.has(Capped::FINGERPRINT));
-            if let Some(touch) = touch.filter(|touch| !touch.fingerprint.is_none()) {
-                let TouchRow { event_type, channel, event_time, .. } = touch;
-                output.push(((touch.fingerprint, Mark { event_type, channel, event_time }), 1));
-            }
-        })
-        .map(|(_, mark)| mark);
-    for (name, unit_ms) in [("capped seconds", 1_000), ("capped minutes", 60_000), ("capped hours", HOUR_MS)] {
-        marks = marks
-            .map(move |(key, mark)| {
-                ((key, mark.event_type, mark.channel, mark.event_time.0.div_euclid(unit_ms)), mark.event_time)
-            })
-            .reduce_named(name, |_, times, output| {
-                let (first, last) = (*times[0].0, *times[times.len() - 1].0);
-                output.push((first, 1));
-                if last != first {
-                    output.push((last, 1));
-                }
-            })
-            .map(|((key, event_type, channel, _), event_time)| (key, Mark { event_type, channel, event_time }));
-    }
-    marks.arrange_by_key_named("capped marks")
 }
 
 #[cfg(test)]
@@ -246,7 +268,7 @@ mod tests {
     #[test]
     fn a_stored_touch_stays_small() {
         // Memory per touch is decided here: a new field is a decision, not an accident.
-        assert_eq!(size_of::<TouchRow>(), 152);
-        assert_eq!(size_of::<(EventTime, EventKey)>(), 24);
+        assert_eq!(size_of::<TouchRow>(), 128);
+        assert_eq!(size_of::<Entry>(), 12);
     }
 }

@@ -41,6 +41,11 @@ impl Id {
         self.lo
     }
 
+    /// The other word: two ids with the same [`Id::route`] and the same rest are one.
+    pub fn rest(self) -> u64 {
+        self.hi
+    }
+
     fn xor(self, hi: u64, lo: u64) -> Id {
         Id { hi: self.hi ^ hi, lo: self.lo ^ lo }
     }

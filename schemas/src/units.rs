@@ -13,10 +13,12 @@ pub struct EventTime(pub i64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Micros(pub i64);
 
-/// Milliseconds in a second, minute, hour and day.
+/// Milliseconds in a second.
 pub const SECOND_MS: i64 = 1_000;
+/// Milliseconds in a minute.
+pub const MINUTE_MS: i64 = 60 * SECOND_MS;
 /// Milliseconds in an hour.
-pub const HOUR_MS: i64 = 3_600 * SECOND_MS;
+pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// Milliseconds in a day.
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
