@@ -176,7 +176,8 @@ impl Session {
 struct Tables {
     records: Option<DeltaTable>,
     symbols: Option<DeltaTable>,
-    views: BTreeMap<String, Option<DeltaTable>>,
+    /// By name: the hash of its definition, and its table.
+    views: BTreeMap<String, (String, Option<DeltaTable>)>,
 }
 
 impl Tables {
@@ -185,8 +186,8 @@ impl Tables {
         let records = open_table(&lake.table("records")).await?;
         let symbols = open_table(&lake.table("symbols")).await?;
         let mut views = BTreeMap::new();
-        for name in lake.views.keys() {
-            views.insert(name.clone(), open_table(&lake.table(name)).await?);
+        for (name, hash) in &lake.views {
+            views.insert(name.clone(), (hash.clone(), open_table(&lake.table(name)).await?));
         }
         Ok(Tables { records, symbols, views })
     }
@@ -195,8 +196,8 @@ impl Tables {
     async fn committed(&self) -> Result<Tick, SqlError> {
         let Some(records) = &self.records else { return Ok(0) };
         let mut committed = transaction(records, CUT).await?;
-        for (name, table) in &self.views {
-            let mut held = transaction(records, &Sink::done_id(name)).await?;
+        for (name, (hash, table)) in &self.views {
+            let mut held = transaction(records, &Sink::done_id(name, hash)).await?;
             if let Some(table) = table {
                 held = held.max(transaction(table, CUT).await?);
             }
@@ -208,7 +209,7 @@ impl Tables {
     /// The cut up to which some view's changes are summed.
     async fn since(&self) -> Result<Tick, SqlError> {
         let mut since = 0;
-        for table in self.views.values().flatten() {
+        for table in self.views.values().filter_map(|(_, table)| table.as_ref()) {
             since = since.max(transaction(table, SINCE).await?);
         }
         Ok(since)
@@ -219,7 +220,7 @@ impl Tables {
         // Names are written before the records that use them, and stay when a crash comes between: all are shown.
         register(raw, "symbols", self.symbols.as_ref(), table::symbols_schema(), None).await?;
         for (name, schema) in [("installs", table::installs_schema()), ("credits", table::credits_schema())] {
-            let table = self.views.get(name).and_then(Option::as_ref);
+            let table = self.views.get(name).and_then(|(_, table)| table.as_ref());
             register(raw, &changes(name), table, schema, Some(cut)).await?;
         }
         Ok(())

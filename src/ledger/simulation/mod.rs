@@ -324,7 +324,8 @@ fn partition(dice: &mut Dice) -> Vec<Entry> {
 fn lake(store: SimulatedStore) -> Lake {
     let storage = Storage { objects: Some(Arc::new(store)), retry_after: Duration::ZERO };
     let views = ["installs", "credits"].map(|view| (view.to_owned(), HASH.to_owned()));
-    Lake { path: PathBuf::from("simulated"), settings: settings(), views: BTreeMap::from(views), storage }
+    let views = BTreeMap::from(views);
+    Lake { path: PathBuf::from("simulated"), settings: settings(), views, unnamed: false, storage }
 }
 
 /// A lake whose tables are made and empty: making them is delta-rs's part, and slow.
