@@ -257,7 +257,7 @@ impl TableLog {
     /// Checks that no one has claimed the table after `ours`.
     pub(super) fn check_epoch(&self, ours: i64) -> Result<(), LedgerError> {
         #[cfg(test)]
-        if simulation::planted(simulation::Bug::NoFence) {
+        if simulation::planted(simulation::Bug::UnseenFence) {
             return Ok(());
         }
         match self.txn(EPOCH) {
@@ -408,7 +408,7 @@ impl TableLog {
         if let Some(info) = info {
             #[cfg(test)]
             let info =
-                Info { commit: info.commit.filter(|_| !simulation::planted(simulation::Bug::NoLostAnswer)), ..info };
+                Info { commit: info.commit.filter(|_| !simulation::planted(simulation::Bug::ForgottenAnswer)), ..info };
             self.seen.extend(info.commit);
             if txns.iter().any(|txn| txn.app_id == EPOCH) {
                 self.claimant = info.writer;

@@ -23,8 +23,6 @@ use super::load;
 use super::log::{TableLog, Writer};
 use crate::failpoint;
 
-/// How long history and unnamed files are kept where nobody says otherwise: 7 d.
-pub const RETENTION_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// The shortest retention that can be chosen: an upload or a load that takes longer could lose its files.
 pub const RETENTION_MIN: Duration = Duration::from_secs(60);
 /// Versions after which a pass writes a checkpoint.

@@ -55,11 +55,11 @@ const WRITERS_MAX: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bug {
     /// A writer does not look whether another has claimed the table since.
-    NoFence,
+    UnseenFence,
     /// A sink writes again what it holds.
-    NoFilter,
+    MissingFilter,
     /// A commit whose answer was lost is neither known by its id nor by the cut.
-    NoLostAnswer,
+    ForgottenAnswer,
 }
 
 thread_local! {
@@ -434,7 +434,7 @@ fn every_schedule_keeps_every_record_exactly_once() {
 
 #[test]
 fn a_planted_bug_is_found_and_replayed() {
-    for bug in [Bug::NoFence, Bug::NoFilter, Bug::NoLostAnswer] {
+    for bug in [Bug::UnseenFence, Bug::MissingFilter, Bug::ForgottenAnswer] {
         let Err((seed, broken)) = search(2_000, Some(bug)) else { panic!("{bug:?} is not found") };
         println!("{bug:?}: found at seed {seed}: {broken}");
         PLANTED.set(Some(bug));
