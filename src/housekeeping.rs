@@ -1,9 +1,11 @@
 //! Housekeeping inside a running job: a thread that keeps house in the lake now and then, with handles of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
+
+use schemas::Tick;
 
 use crate::cuts::Cuts;
 use crate::ledger::maintain::{Report, maintain};
@@ -26,7 +28,7 @@ impl Housekeeping {
         let cuts = Arc::clone(cuts);
         std::thread::Builder::new()
             .name("bidstream-keep".to_owned())
-            .spawn(move || keep(&cuts, &lake, retention, &stopped))?;
+            .spawn(move || keep(&cuts, cuts.committed(), &lake, retention, every(retention), &stopped))?;
         Ok(Housekeeping { _stop: stop })
     }
 }
@@ -36,10 +38,10 @@ fn every(retention: Duration) -> Duration {
     (retention / 6).clamp(EVERY_MIN, EVERY_MAX)
 }
 
-fn keep(cuts: &Cuts, lake: &std::path::Path, retention: Duration, stopped: &Receiver<()>) {
+/// Keeps house every so often, once there are commits after `committed`.
+fn keep(cuts: &Cuts, mut committed: Tick, lake: &Path, retention: Duration, every: Duration, stopped: &Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
-    let mut committed = cuts.committed();
-    while stopped.recv_timeout(every(retention)) == Err(RecvTimeoutError::Timeout) {
+    while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         // Without a commit there is nothing new to do; and before the first one, recovery may still be reading files.
         if cuts.committed() == committed {
             continue;
@@ -71,7 +73,50 @@ fn log(report: &Report) {
 
 #[cfg(test)]
 mod tests {
+    use dataflows::params::Params;
+    use schemas::ids::IdHasher;
+    use schemas::symbols::Symbols;
+
     use super::*;
+    use crate::ledger::{Ledger, Part};
+    use crate::pipeline::Plan;
+
+    #[test]
+    fn a_job_keeps_house_once_it_has_committed() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let settings = Plan::settings(None, Params::default(), &IdHasher::new(b"k"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut ledger, _) = Ledger::open(dir.path(), &settings, false, &Symbols::new()).await.unwrap();
+            for cut in [1_000, 2_000] {
+                let name = format!("name {cut}");
+                let named = vec![(schemas::Symbol::of(&name), name)];
+                ledger.commit(cut, vec![Part::default()], named).await.unwrap();
+            }
+        });
+        let files = || {
+            let entries = std::fs::read_dir(dir.path().join("symbols")).unwrap();
+            entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some()).count()
+        };
+        let (every, cuts) = (Duration::from_millis(20), Cuts::new(1, Duration::ZERO, 2_000));
+        let run = |committed, waits: u32| {
+            let (stop, stopped) = channel();
+            let (cuts, lake) = (&cuts, dir.path());
+            std::thread::scope(|scope| {
+                scope.spawn(move || keep(cuts, committed, lake, Duration::ZERO, every, &stopped));
+                let mut waited = 0;
+                while files() != 1 && waited < waits {
+                    std::thread::sleep(every);
+                    waited += 1;
+                }
+                drop(stop);
+            });
+            files()
+        };
+        assert_eq!(files(), 2);
+        assert_eq!(run(2_000, 5), 2, "nothing was committed since");
+        assert_eq!(run(1_000, 1_000), 1);
+    }
 
     #[test]
     fn there_are_several_passes_in_a_retention() {
