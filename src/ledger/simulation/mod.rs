@@ -360,13 +360,19 @@ fn template() -> Template {
 /// Runs one schedule; what is wrong, if anything.
 fn schedule(seed: u64, template: &Template, runtime: &tokio::runtime::Runtime) -> Result<Counts, Broken> {
     let mut schedule = Schedule::new(seed, template, false);
-    runtime.block_on(schedule.run()).map(|()| schedule.counts)
+    caught(|| runtime.block_on(schedule.run())).map(|()| schedule.counts)
+}
+
+/// A panic of the ledger is a broken schedule too.
+fn caught(run: impl FnOnce() -> Result<(), Broken>) -> Result<(), Broken> {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    result.unwrap_or_else(|_| Err("the ledger panicked".to_owned()))
 }
 
 /// Runs a schedule again and writes down what happens.
 fn replay(seed: u64, template: &Template) -> (Result<(), Broken>, String) {
     let mut schedule = Schedule::new(seed, template, true);
-    let result = runtime().block_on(schedule.run());
+    let result = caught(|| runtime().block_on(schedule.run()));
     (result, schedule.trace.unwrap_or_default().join("\n"))
 }
 
