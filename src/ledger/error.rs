@@ -67,7 +67,7 @@ pub enum LedgerError {
     /// A sink is ahead of the ledger, as after restoring an older copy of `records`.
     #[error(
         "table {table} holds changes up to cut {sink_cut}, but records ends at cut {records_cut} (was a backup \
-         restored?); `bidstream repair` removes what is above that cut"
+         restored?); `bidstream repair --lake` removes what is above that cut"
     )]
     SinkAhead {
         /// The table.

@@ -263,7 +263,7 @@ impl TableLog {
     /// Checks that no one has claimed the table after `ours`.
     pub(super) fn check_epoch(&self, ours: i64) -> Result<(), LedgerError> {
         #[cfg(test)]
-        if simulation::planted(simulation::Bug::NoFence) {
+        if simulation::planted(simulation::Bug::UnseenFence) {
             return Ok(());
         }
         match self.txn(EPOCH) {
@@ -418,7 +418,7 @@ impl TableLog {
         if let Some(info) = info {
             #[cfg(test)]
             let info =
-                Info { commit: info.commit.filter(|_| !simulation::planted(simulation::Bug::NoLostAnswer)), ..info };
+                Info { commit: info.commit.filter(|_| !simulation::planted(simulation::Bug::ForgottenAnswer)), ..info };
             self.seen.extend(info.commit);
             if txns.iter().any(|txn| txn.app_id == EPOCH) {
                 self.claimant = info.writer;
@@ -436,16 +436,26 @@ impl TableLog {
     async fn read_from_checkpoint(&mut self) -> Result<(), LedgerError> {
         let (txns, files) = (std::mem::take(&mut self.txns), std::mem::take(&mut self.files));
         let (claimant, next, seen) = (self.claimant.take(), std::mem::take(&mut self.next), self.seen.len());
-        let read = self.read_all().await;
+        let mut read = self.read_all().await;
+        // The log may be shortened meanwhile: then its entries seem to end where they were removed.
+        for _ in 0..OVERTAKEN_MAX {
+            match read {
+                Ok(Some(checkpoint)) if checkpoint >= self.next => read = self.read_all().await,
+                _ => break,
+            }
+        }
         if read.is_err() {
             (self.txns, self.files, self.claimant, self.next) = (txns, files, claimant, next);
             self.seen.truncate(seen);
         }
-        read
+        read.map(drop)
     }
 
-    /// Reads the last checkpoint, and the entries after that.
-    async fn read_all(&mut self) -> Result<(), LedgerError> {
+    /// Reads the last checkpoint, and the entries after that. Answers the version of what is the last checkpoint then.
+    async fn read_all(&mut self) -> Result<Option<u64>, LedgerError> {
+        (self.next, self.claimant) = (0, None);
+        self.txns.clear();
+        self.files.clear();
         if let Some(hint) = self.last_checkpoint().await? {
             for file in hint.files() {
                 self.read_checkpoint(&file).await?;
@@ -456,7 +466,8 @@ impl TableLog {
             }
             self.next = hint.version + 1;
         }
-        self.read_entries().await
+        self.read_entries().await?;
+        Ok(self.last_checkpoint().await?.map(|hint| hint.version))
     }
 
     async fn last_checkpoint(&self) -> Result<Option<CheckpointHint>, LedgerError> {

@@ -16,15 +16,13 @@ use deltalake_core::{DeltaTable, DeltaTableError, checkpoints};
 use schemas::{Tick, table};
 use serde::Serialize;
 
-use super::compact::{Compacted, FILE_ROWS_MAX, compact};
+use super::compact::{Compacted, FILE_ROWS_MAX, SINCE, compact};
 use super::error::LedgerError;
 use super::lake::Lake;
 use super::load;
 use super::log::{TableLog, Writer};
 use crate::failpoint;
 
-/// How long history and unnamed files are kept where nobody says otherwise: 7 d.
-pub const RETENTION_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// The shortest retention that can be chosen: an upload or a load that takes longer could lose its files.
 pub const RETENTION_MIN: Duration = Duration::from_secs(60);
 /// Versions after which a pass writes a checkpoint.
@@ -35,7 +33,7 @@ const TABLES: [&str; 4] = ["records", "symbols", "installs", "credits"];
 /// What housekeeping did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Time travel is exact from this cut on; 0 where it is from the beginning.
+    /// Time travel is exact from this cut on; 0 where nothing is summed yet.
     pub since: Tick,
     /// Table by table.
     pub tables: Vec<TableReport>,
@@ -90,12 +88,15 @@ impl Report {
 /// Keeps house in a lake.
 pub async fn maintain(path: &Path, retention: Duration) -> Result<Report, LedgerError> {
     let lake = Lake::read(path)?;
-    let since = since(&lake, retention).await?;
-    let mut tables = Vec::new();
+    let wanted = since(&lake, retention).await?;
+    let mut report = Report { since: 0, tables: Vec::new() };
     for name in TABLES {
-        tables.push(table(&lake, name, since, retention).await?);
+        let mut log = open(&lake, name).await?;
+        report.tables.push(table(&mut log, wanted, retention).await?);
+        report.since = report.since.max(log.txn(SINCE).unwrap_or(0) as Tick);
+        log.settle().await;
     }
-    Ok(Report { since, tables })
+    Ok(report)
 }
 
 /// Opens a table's log by name.
@@ -121,25 +122,24 @@ async fn since(lake: &Lake, retention: Duration) -> Result<Tick, LedgerError> {
     Ok(since / lake.settings.cut_ms * lake.settings.cut_ms)
 }
 
-async fn table(lake: &Lake, name: &str, since: Tick, retention: Duration) -> Result<TableReport, LedgerError> {
-    let mut log = open(lake, name).await?;
+async fn table(log: &mut TableLog, since: Tick, retention: Duration) -> Result<TableReport, LedgerError> {
+    let table = log.name().to_owned();
     let files_before = log.files().count() as u64;
-    let compacted = compact(&mut log, &Writer::here(), since, FILE_ROWS_MAX).await?;
+    let compacted = compact(log, &Writer::here(), since, FILE_ROWS_MAX).await?;
     let files_after = log.files().count() as u64;
-    failpoint::hit("compact", "end").map_err(LedgerError::delta(name))?;
+    failpoint::hit("compact", "end").map_err(LedgerError::delta(&table))?;
     log.checkpoint_after(CHECKPOINT_VERSIONS).await?;
-    let log_files_removed = clean(&log, retention).await.map_err(LedgerError::delta(name))?;
-    let files_removed = vacuum(&log, retention).await.map_err(LedgerError::delta(name))?;
-    log.settle().await;
-    Ok(TableReport { table: name.to_owned(), files_before, files_after, compacted, log_files_removed, files_removed })
+    let before_ms = chrono::Utc::now().timestamp_millis() - retention.as_millis() as i64;
+    let log_files_removed = clean(log, before_ms).await.map_err(LedgerError::delta(&table))?;
+    let files_removed = vacuum(log, retention).await.map_err(LedgerError::delta(&table))?;
+    Ok(TableReport { table, files_before, files_after, compacted, log_files_removed, files_removed })
 }
 
-/// Removes what is older than the retention from a log, as far as a checkpoint stands for it.
-pub(super) async fn clean(log: &TableLog, retention: Duration) -> Result<u64, DeltaTableError> {
+/// Removes what was written before a moment from a log, as far as a checkpoint stands for it.
+pub(super) async fn clean(log: &TableLog, before_ms: i64) -> Result<u64, DeltaTableError> {
     failpoint::hit("clean", "before")?;
     let store = log.store();
-    let before = chrono::Utc::now().timestamp_millis() - retention.as_millis() as i64;
-    let removed = checkpoints::cleanup_expired_logs_for(log.version(), store.as_ref(), before, None).await?;
+    let removed = checkpoints::cleanup_expired_logs_for(log.version(), store.as_ref(), before_ms, None).await?;
     failpoint::hit("clean", "after")?;
     Ok(removed as u64)
 }

@@ -305,7 +305,7 @@ impl Ledger {
             // In our own epoch only we move the cut.
             let found = self.records.cut();
             #[cfg(test)]
-            let found = if simulation::planted(simulation::Bug::NoLostAnswer) { self.committed } else { found };
+            let found = if simulation::planted(simulation::Bug::ForgottenAnswer) { self.committed } else { found };
             match found {
                 last if last == self.committed => {}
                 // The answer to an earlier put was lost.

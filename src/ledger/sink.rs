@@ -102,7 +102,7 @@ impl Sink {
                 return Ok(0);
             }
             #[cfg(test)]
-            let done = if simulation::planted(simulation::Bug::NoFilter) { 0 } else { done };
+            let done = if simulation::planted(simulation::Bug::MissingFilter) { 0 } else { done };
             changes.retain(|(_, at, _)| *at > done);
             let encoding = tokio::task::spawn_blocking(move || {
                 consolidate_updates(&mut changes);

@@ -55,11 +55,11 @@ const WRITERS_MAX: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bug {
     /// A writer does not look whether another has claimed the table since.
-    NoFence,
+    UnseenFence,
     /// A sink writes again what it holds.
-    NoFilter,
+    MissingFilter,
     /// A commit whose answer was lost is neither known by its id nor by the cut.
-    NoLostAnswer,
+    ForgottenAnswer,
 }
 
 thread_local! {
@@ -361,13 +361,19 @@ fn template() -> Template {
 /// Runs one schedule; what is wrong, if anything.
 fn schedule(seed: u64, template: &Template, runtime: &tokio::runtime::Runtime) -> Result<Counts, Broken> {
     let mut schedule = Schedule::new(seed, template, false);
-    runtime.block_on(schedule.run()).map(|()| schedule.counts)
+    caught(|| runtime.block_on(schedule.run())).map(|()| schedule.counts)
+}
+
+/// A panic of the ledger is a broken schedule too.
+fn caught(run: impl FnOnce() -> Result<(), Broken>) -> Result<(), Broken> {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    result.unwrap_or_else(|_| Err("the ledger panicked".to_owned()))
 }
 
 /// Runs a schedule again and writes down what happens.
 fn replay(seed: u64, template: &Template) -> (Result<(), Broken>, String) {
     let mut schedule = Schedule::new(seed, template, true);
-    let result = runtime().block_on(schedule.run());
+    let result = caught(|| runtime().block_on(schedule.run()));
     (result, schedule.trace.unwrap_or_default().join("\n"))
 }
 
@@ -435,7 +441,7 @@ fn every_schedule_keeps_every_record_exactly_once() {
 
 #[test]
 fn a_planted_bug_is_found_and_replayed() {
-    for bug in [Bug::NoFence, Bug::NoFilter, Bug::NoLostAnswer] {
+    for bug in [Bug::UnseenFence, Bug::MissingFilter, Bug::ForgottenAnswer] {
         let Err((seed, broken)) = search(2_000, Some(bug)) else { panic!("{bug:?} is not found") };
         println!("{bug:?}: found at seed {seed}: {broken}");
         PLANTED.set(Some(bug));
