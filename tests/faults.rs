@@ -237,3 +237,32 @@ fn a_changed_parameter_on_kafka_builds_a_table_beside_the_old_and_moves_the_name
     let earlier = earlier.unwrap();
     assert!(!earlier.status.success(), "the new table knows no cut before the one that it was made at");
 }
+
+#[test]
+fn housekeeping_on_kafka_may_be_killed_at_each_step_beside_a_run() {
+    let faulty = Faulty::start(fixture::shared(), "housekeeping", 800);
+    let lake = faulty.lake();
+    let mut run = bidstream().arg("run").arg(faulty.job(2)).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    let housekeeping = |name: &&str| ["compact", "clean", "vacuum"].iter().any(|part| name.contains(part));
+    let (mut reached, mut missed) = (Vec::new(), Vec::new());
+    for name in failpoint::ALL.into_iter().filter(housekeeping) {
+        let mut command = bidstream();
+        command.env(failpoint::VARIABLE, format!("{name}:kill")).args(["maintain", "--retention", "1m", "--lake"]);
+        let ended = command.arg(&lake).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        match ended.code() {
+            None => reached.push(name),
+            Some(code) => missed.push((name, code)),
+        }
+        assert!(run.try_wait().unwrap().is_none(), "{name}: the run ended");
+    }
+    println!("killed once at each of {} failpoints: {}", reached.len(), reached.join(" "));
+    assert!(missed.is_empty(), "never reached: {missed:?}");
+    let kept = bidstream().args(["maintain", "--format", "json", "--lake"]).arg(&lake).output().unwrap();
+    assert!(kept.status.success(), "{}", String::from_utf8_lossy(&kept.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&kept.stdout).unwrap();
+    let records = &report["tables"][0];
+    assert!(records["files_after"].as_u64() < Some(20), "{report}");
+    assert_eq!(terminate(run), Some(0));
+    faulty.settle(1);
+}
