@@ -1,13 +1,13 @@
 //! `bidstream maintain` and `bidstream repair`: what keeps a lake in order.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::ensure;
 use bidstream::config::RETENTION_DEFAULT;
 use bidstream::ledger::maintain::{self, RETENTION_MIN};
-use bidstream::ledger::repair;
+use bidstream::ledger::{Lake, repair};
 use dataflows::params::Span;
 use serde::Serialize;
 
@@ -54,6 +54,7 @@ impl Maintain {
     pub fn run(self) -> anyhow::Result<()> {
         let retention = Duration::from_millis(self.retention.0.max(0) as u64);
         ensure!(retention >= RETENTION_MIN, "--retention is {}: at least 1m", self.retention);
+        ensure_lake(&self.lake)?;
         let report = runtime()?.block_on(maintain::maintain(&self.lake, retention))?;
         print(self.format, &report, report.text())
     }
@@ -62,9 +63,15 @@ impl Maintain {
 impl Repair {
     /// Repairs and says what was done.
     pub fn run(self) -> anyhow::Result<()> {
+        ensure_lake(&self.lake)?;
         let repaired = runtime()?.block_on(repair::repair(&self.lake))?;
         print(self.format, &repaired, repaired.text())
     }
+}
+
+fn ensure_lake(path: &Path) -> anyhow::Result<()> {
+    ensure!(Lake::exists(path), "{} is no lake: it has no lake.json", path.display());
+    Ok(())
 }
 
 fn print(form: Form, report: &impl Serialize, text: String) -> anyhow::Result<()> {

@@ -31,7 +31,10 @@ use super::error::LedgerError;
 use super::file::{BATCH_ROWS_MAX, Encoded, encode};
 use super::finished;
 use super::log::{DataFile, OVERTAKEN_MAX, Put, TableLog, Writer};
+#[cfg(test)]
+use super::simulation;
 use super::sink::Change;
+use crate::clock::Clock;
 use crate::failpoint;
 
 /// The app id under which a changelog's log says below which cut it is summed.
@@ -83,7 +86,8 @@ fn groups(log: &TableLog, rows_max: u64) -> Vec<Vec<DataFile>> {
     }
     let mut groups = Vec::new();
     for mut files in partitions.into_values() {
-        files.sort_by_key(|(cut, _, file)| (*cut, &file.path));
+        // Names are random: what is merged with what must not hang on them where that matters.
+        files.sort_by_key(|(cut, rows, file)| (*cut, *rows, &file.path));
         let (mut group, mut group_rows) = (Vec::new(), 0);
         for (_, rows, file) in files {
             if group_rows + rows > rows_max {
@@ -128,7 +132,10 @@ async fn merge(log: &mut TableLog, writer: &Writer, since: Tick, files: &[DataFi
     for _ in 0..OVERTAKEN_MAX {
         // Only a repair takes a cut back.
         let overtaken = summed && log.cut().is_none_or(|cut| cut < since);
-        if overtaken || !files.iter().all(|file| log.holds(file)) {
+        let gone = !files.iter().all(|file| log.holds(file));
+        #[cfg(test)]
+        let gone = gone && !simulation::planted(simulation::Bug::StaleCompaction);
+        if overtaken || gone {
             return Ok(Compacted::default());
         }
         if log.put(&commit).await? == Put::Done {
@@ -144,7 +151,7 @@ pub(super) fn remove(file: &DataFile, data_change: bool) -> Remove {
     Remove {
         path: file.path.clone(),
         data_change,
-        deletion_timestamp: Some(chrono::Utc::now().timestamp_millis()),
+        deletion_timestamp: Some(Clock::system().now_ms()),
         extended_file_metadata: Some(true),
         partition_values: Some(file.partition_values.clone().into_iter().collect()),
         size: Some(file.size),

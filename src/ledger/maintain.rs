@@ -21,6 +21,7 @@ use super::error::LedgerError;
 use super::lake::Lake;
 use super::load;
 use super::log::{TableLog, Writer};
+use crate::clock::Clock;
 use crate::failpoint;
 
 /// The shortest retention that can be chosen: an upload or a load that takes longer could lose its files.
@@ -129,7 +130,7 @@ async fn table(log: &mut TableLog, since: Tick, retention: Duration) -> Result<T
     let files_after = log.files().count() as u64;
     failpoint::hit("compact", "end").map_err(LedgerError::delta(&table))?;
     log.checkpoint_after(CHECKPOINT_VERSIONS).await?;
-    let before_ms = chrono::Utc::now().timestamp_millis() - retention.as_millis() as i64;
+    let before_ms = Clock::system().now_ms() - retention.as_millis() as i64;
     let log_files_removed = clean(log, before_ms).await.map_err(LedgerError::delta(&table))?;
     let files_removed = vacuum(log, retention).await.map_err(LedgerError::delta(&table))?;
     Ok(TableReport { table, files_before, files_after, compacted, log_files_removed, files_removed })
@@ -206,6 +207,13 @@ mod tests {
         assert_eq!((installs.compacted.rows_read, installs.compacted.rows_written), (39, 11));
         let text = report.text();
         assert!(text.contains("records: 20 files, now 1; merged 20 into 1 (20 rows, now 20); removed 0 old"), "{text}");
+
+        // What is summed can no longer be told apart, and says so.
+        let hasher = schemas::ids::IdHasher::new(b"");
+        let early = crate::sql::open(dir.path(), Some(T0 + 14_000), &hasher).await.map(|session| session.cut());
+        let early = early.unwrap_err().to_string();
+        assert!(early.starts_with("history before cut 1795219215000"), "{early}");
+        assert_eq!(crate::sql::open(dir.path(), Some(T0 + 15_000), &hasher).await.unwrap().cut(), T0 + 15_000);
 
         // The writer did not hear of it; nor does it change what is loaded.
         let (cut, part) = busy(21);

@@ -5,6 +5,7 @@ use schemas::units::DAY_MS;
 
 use super::CUT_MS;
 use super::dice::Dice;
+use crate::clock::Clock;
 use crate::ledger::compact::compact;
 use crate::ledger::{Lake, LedgerError, Writer, maintain};
 
@@ -20,7 +21,7 @@ pub(super) async fn keep(lake: Lake, mut dice: Dice) -> Result<(), LedgerError> 
     if dice.one_in(8) {
         log.checkpoint_after(1).await?;
         // Of any age, so that nothing depends on the clock.
-        let tomorrow_ms = chrono::Utc::now().timestamp_millis() + DAY_MS;
+        let tomorrow_ms = Clock::system().now_ms() + DAY_MS;
         maintain::clean(&log, tomorrow_ms).await.map_err(LedgerError::delta(name))?;
     }
     Ok(())

@@ -60,6 +60,8 @@ pub(super) enum Bug {
     MissingFilter,
     /// A commit whose answer was lost is neither known by its id nor by the cut.
     ForgottenAnswer,
+    /// A compaction does not look whether its files are still there.
+    StaleCompaction,
 }
 
 thread_local! {
@@ -440,8 +442,17 @@ fn every_schedule_keeps_every_record_exactly_once() {
 }
 
 #[test]
+fn a_seed_replays_its_history() {
+    let template = template();
+    for seed in 1..=40 {
+        let (first, second) = (replay(seed, &template), replay(seed, &template));
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_planted_bug_is_found_and_replayed() {
-    for bug in [Bug::UnseenFence, Bug::MissingFilter, Bug::ForgottenAnswer] {
+    for bug in [Bug::UnseenFence, Bug::MissingFilter, Bug::ForgottenAnswer, Bug::StaleCompaction] {
         let Err((seed, broken)) = search(2_000, Some(bug)) else { panic!("{bug:?} is not found") };
         println!("{bug:?}: found at seed {seed}: {broken}");
         PLANTED.set(Some(bug));

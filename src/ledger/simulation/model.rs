@@ -135,7 +135,7 @@ impl Model {
         let mut added_cuts: Vec<Tick> = Vec::new();
         for path in &entry.removes {
             let was = table.records.remove(path).is_some() | table.changes.remove(path).is_some();
-            ensure!(was || name == "symbols", "{at}: removes {path}, which is not there");
+            ensure!(was || name == "symbols", "{at}: removes a file that is not there");
         }
         for path in &entry.adds {
             let file = if SINKS.contains(&name) { format!("{name}/{HASH}/{path}") } else { format!("{name}/{path}") };
