@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 
 use dataflows::catalogue::Outputs;
-use operators::shared::{SharedKeyBatch, SharedValBatch};
-use operators::{Hub, Publisher, arrange_keys_shared};
+use dataflows::horizon::TargetKey;
+use operators::forget::SharedForgettingBatch;
+use operators::shared::SharedKeyBatch;
+use operators::{ByKey, Hub, Publisher, arrange_keys_shared};
+use schemas::Tick;
 use schemas::view::{CreditRow, InstallRow, Method, Model};
-use schemas::{EventKey, Tick};
 use serde::{Deserialize, Serialize};
 
 /// What `totals` counts.
@@ -57,8 +59,8 @@ impl Live {
     /// The number of updates that each published arrangement holds, over all workers.
     pub fn sizes(&self) -> Vec<(&'static str, usize)> {
         let Some(snapshot) = self.hub.snapshot() else { return Vec::new() };
-        let installs = self.hub.view::<SharedValBatch<EventKey, InstallRow, Tick, isize>>("installs");
-        let credits = self.hub.view::<SharedValBatch<EventKey, CreditRow, Tick, isize>>("credits");
+        let installs = self.hub.view::<SharedForgettingBatch<TargetKey, InstallRow, Tick, isize, ByKey>>("installs");
+        let credits = self.hub.view::<SharedForgettingBatch<TargetKey, CreditRow, Tick, isize, ByKey>>("credits");
         let installs = installs.map(|view| ("installs", snapshot.updates(view)));
         let credits = credits.map(|view| ("credits", snapshot.updates(view)));
         installs.into_iter().chain(credits).collect()

@@ -39,7 +39,7 @@ pub(crate) fn stream(records: &[(Accepted, Tick)], params: &Params, workers: usi
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let (installs, credits) = (collected.clone(), collected.clone());
         let (mut feed, probe) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, outputs) = build(scope, &params);
+            let (feed, outputs) = build(scope, &params, None);
             let (probe, _) = outputs
                 .installs
                 .inspect(move |change| installs.lock().expect("no panic").installs.push(change.clone()))
