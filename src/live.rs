@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use dataflows::catalogue::Outputs;
+use dataflows::credits::Credited;
 use dataflows::horizon::TargetKey;
 use operators::forget::SharedForgettingBatch;
 use operators::shared::SharedKeyBatch;
 use operators::{ByKey, Hub, Publisher, arrange_keys_shared};
 use schemas::Tick;
-use schemas::view::{CreditRow, InstallRow, Method, Model};
+use schemas::view::{InstallRow, Method, Model};
 use serde::{Deserialize, Serialize};
 
 /// What `totals` counts.
@@ -47,7 +48,7 @@ impl Live {
         let mut publisher = self.hub.publisher(worker);
         publisher.register("totals", arrange_keys_shared(installs.concat(credits), "Totals").trace);
         publisher.register("installs", outputs.installs_by_key.trace.clone());
-        publisher.register("credits", outputs.credits_by_key.trace.clone());
+        publisher.register("credits", outputs.credited_by_key.trace.clone());
         publisher
     }
 
@@ -60,7 +61,7 @@ impl Live {
     pub fn sizes(&self) -> Vec<(&'static str, usize)> {
         let Some(snapshot) = self.hub.snapshot() else { return Vec::new() };
         let installs = self.hub.view::<SharedForgettingBatch<TargetKey, InstallRow, Tick, isize, ByKey>>("installs");
-        let credits = self.hub.view::<SharedForgettingBatch<TargetKey, CreditRow, Tick, isize, ByKey>>("credits");
+        let credits = self.hub.view::<SharedForgettingBatch<TargetKey, Credited, Tick, isize, ByKey>>("credits");
         let installs = installs.map(|view| ("installs", snapshot.updates(view)));
         let credits = credits.map(|view| ("credits", snapshot.updates(view)));
         installs.into_iter().chain(credits).collect()

@@ -2,13 +2,13 @@
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
-use operators::{ByKey, arrange_forgetting};
+use operators::ByKey;
 use schemas::event::Accepted;
 use schemas::view::{CreditRow, InstallRow};
 use schemas::{EventType, Tick};
 use timely::dataflow::Scope;
 
-use crate::credits::{self, governed_credits, governors, own_credits};
+use crate::credits::{self, Credited, credited, credits, governed_matches, governors};
 use crate::events;
 use crate::horizon::{Horizons, TargetKey};
 use crate::hot::CappedCopy;
@@ -204,8 +204,8 @@ pub struct Outputs<'scope> {
     /// `installs` by install, for readers on other threads: those that still speak for their person. Whoever keeps the
     /// trace must let it compact.
     pub installs_by_key: Forgetting<'scope, TargetKey, InstallRow, ByKey>,
-    /// `credits` by conversion, as `installs_by_key`: those that are not final.
-    pub credits_by_key: Forgetting<'scope, TargetKey, CreditRow, ByKey>,
+    /// By conversion what its rows of `credits` follow from, as `installs_by_key`: those that are not final.
+    pub credited_by_key: Forgetting<'scope, TargetKey, Credited, ByKey>,
 }
 
 /// Builds the dataflow of all views in a scope of a worker.
@@ -244,15 +244,14 @@ pub fn build<'scope>(
     let paths = installs.all.concat(conversions.own);
     let [install_matches, own_matches] = matches(paths, &touches, &eligibility, horizons);
     let installs_by_key = install_rows(install_matches, eligibility.clone(), horizons);
-    let governed = governed_credits(conversions.governed, installs_by_key.clone(), weights.clone());
-    let credits = governed.concat(own_credits(own_matches, eligibility, weights));
-    let credits_by_key = arrange_forgetting(credits, "credits", ByKey);
+    let governed = governed_matches(conversions.governed, installs_by_key.clone());
+    let credited_by_key = credited(own_matches.concat(governed), eligibility);
 
     let outputs = Outputs {
         installs: installs_by_key.clone().as_collection(|_, row| row.clone()),
-        credits: credits_by_key.clone().as_collection(|_, row| *row),
+        credits: credits(credited_by_key.clone(), weights),
         installs_by_key,
-        credits_by_key,
+        credited_by_key,
     };
     (feed, outputs)
 }

@@ -1,11 +1,15 @@
 //! What did each touch earn of each conversion, under six models of credit at once?
 
-use differential_dataflow::VecCollection;
+use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::trace::{Cursor, Navigable};
+use differential_dataflow::{AsCollection, VecCollection};
 use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce_forgetting};
 use schemas::symbols::NO_CHANNEL;
 use schemas::view::{CreditRow, InstallRef, InstallRow, Model, PathTouch};
 use schemas::{EventTime, Micros, Symbol, Tick};
 use serde::{Deserialize, Serialize};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Operator;
 
 use crate::horizon::{Horizons, TargetKey};
 use crate::installs::{Installs, lasting};
@@ -238,47 +242,99 @@ pub fn governors<'scope>(
     }
 }
 
-/// The credits of conversions that follow the path that an install froze.
-pub fn governed_credits<'scope>(
+/// What makes the path of conversions that follow the one that an install froze.
+pub fn governed_matches<'scope>(
     governed: VecCollection<'scope, Tick, (TargetKey, Governed), isize>,
     installs: Forgetting<'scope, TargetKey, InstallRow, ByKey>,
-    weights: Weights,
-) -> VecCollection<'scope, Tick, (TargetKey, CreditRow), isize> {
+) -> VecCollection<'scope, Tick, (TargetKey, Match), isize> {
     let governed = arrange_forgetting(governed, "conversions by install", ByVal);
-    governed.join_core(installs, move |_, conversion, install| {
+    governed.join_core(installs, |_, conversion, install| {
+        let Governed { key, row } = *conversion;
         let governor =
             InstallRef { event_time: install.event_time, event_id: install.event_id, subject: install.subject };
-        let rows = credit_rows(&conversion.row, &install.path, install.path_dropped, Some(governor), &weights);
-        let key = conversion.key;
-        rows.into_iter().map(move |row| (key, row))
+        let head = [Match::Target(row), Match::Governor(governor, install.path_dropped)];
+        let found: Vec<_> = head.into_iter().chain(install.path.iter().copied().map(Match::Frozen)).collect();
+        found.into_iter().map(move |found| (key, found))
     })
 }
 
-/// A conversion with a path of its own.
+/// A conversion and the path that earned it: a row of `credits` for each model and touch follows from it alone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct OwnPath {
+pub struct Credited {
     conversion: TargetRow,
+    install: Option<InstallRef>,
     touches: Vec<PathTouch>,
     dropped: i64,
 }
 
-/// The credits of conversions with a path of their own, from what the joins found for each.
-pub fn own_credits<'scope>(
+impl Credited {
+    /// Its rows of `credits`.
+    pub fn rows(&self, weights: &Weights) -> Vec<CreditRow> {
+        credit_rows(&self.conversion, &self.touches, self.dropped, self.install, weights)
+    }
+
+    fn of(found: &[(&Match, isize)], eligibility: &Eligibility) -> Option<Credited> {
+        let governor = found.iter().find_map(|(found, _)| match found {
+            Match::Governor(install, dropped) => Some((*install, *dropped)),
+            _ => None,
+        });
+        let Some((install, dropped)) = governor else {
+            let (conversion, path) = Path::of(found, eligibility)?;
+            return Some(Credited { conversion, install: None, touches: path.touches, dropped: path.dropped });
+        };
+        let mut conversion = None;
+        let mut touches = Vec::new();
+        for (found, _) in found {
+            match found {
+                Match::Target(row) => conversion = Some(*row),
+                Match::Frozen(touch) => touches.push(*touch),
+                _ => {}
+            }
+        }
+        Some(Credited { conversion: conversion?, install: Some(install), touches, dropped })
+    }
+}
+
+/// The conversions with what earned them, from what was found for each.
+pub fn credited<'scope>(
     found: VecCollection<'scope, Tick, (TargetKey, Match), isize>,
     eligibility: Eligibility,
-    weights: Weights,
-) -> VecCollection<'scope, Tick, (TargetKey, CreditRow), isize> {
+) -> Forgetting<'scope, TargetKey, Credited, ByKey> {
     let found = arrange_forgetting(found, "conversion matches", ByKey);
-    let paths = reduce_forgetting(found, "own paths", move |_, found, output| {
-        output.extend(
-            Path::of(found, &eligibility)
-                .map(|(conversion, path)| (OwnPath { conversion, touches: path.touches, dropped: path.dropped }, 1)),
-        );
-    });
-    paths.flat_map_ref(move |key, own| {
-        let (key, rows) = (*key, credit_rows(&own.conversion, &own.touches, own.dropped, None, &weights));
-        rows.into_iter().map(move |row| (key, row))
+    reduce_forgetting(found, "credited", move |_, found, output| {
+        output.extend(Credited::of(found, &eligibility).map(|credited| (credited, 1)));
     })
+}
+
+/// The rows of the view. Where what earned a conversion changes, only the rows that it changes do.
+pub fn credits<'scope>(
+    credited: Forgetting<'scope, TargetKey, Credited, ByKey>,
+    weights: Weights,
+) -> VecCollection<'scope, Tick, CreditRow, isize> {
+    let mut changes = Vec::new();
+    let rows = credited.stream.unary(Pipeline, "credits", move |_, _| {
+        move |input, output| {
+            input.for_each(|capability, batches| {
+                let mut session = output.session(&capability);
+                for batch in batches.drain(..) {
+                    let mut cursor = batch.cursor();
+                    while cursor.key_valid(&batch) {
+                        while let Some(credited) = cursor.get_val(&batch) {
+                            let rows = credited.rows(&weights);
+                            cursor.map_times(&batch, |tick, diff| {
+                                changes.extend(rows.iter().map(|row| (*row, *tick, *diff)));
+                            });
+                            cursor.step_val(&batch);
+                        }
+                        consolidate_updates(&mut changes);
+                        session.give_iterator(changes.drain(..));
+                        cursor.step_key(&batch);
+                    }
+                }
+            });
+        }
+    });
+    rows.as_collection()
 }
 
 fn install_ref(install: &TargetRow) -> InstallRef {

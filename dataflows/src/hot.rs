@@ -157,8 +157,13 @@ pub fn marks<'scope>(
     let disturbed = distinct(by_copies.concat(by_rivals), "disturbed").map(|disturbed| (disturbed.half, disturbed));
     let disturbed = arrange_forgetting(disturbed, "disturbed touches", ByVal);
 
-    let undone = disturbed.clone().join_core(capped.clone(), |_, _, copy| [copy.mark]);
-    let facts = disturbed.clone().join_core(capped, |_, touch, copy| [(*touch, Fact::Capped(*copy))]);
+    // Another touch that only shares the half is not theirs to undo.
+    let theirs = |touch: &Disturbed, copy: &CappedCopy| copy.mark.span.until == touch.until;
+    let undone =
+        disturbed.clone().join_core(capped.clone(), move |_, touch, copy| theirs(touch, copy).then_some(copy.mark));
+    let facts = disturbed
+        .clone()
+        .join_core(capped, move |_, touch, copy| theirs(touch, copy).then_some((*touch, Fact::Capped(*copy))));
     let copies = disturbed.clone().join_core(store.clone(), |_, touch, row| [(*touch, Fact::Copy(*row))]);
     let rivals = disturbed.join_core(rivals.clone(), |_, touch, rival| [(*touch, Fact::Rival(*rival))]);
     let facts = arrange_forgetting(facts.concatenate([copies, rivals]), "facts of disturbed touches", ByKey);

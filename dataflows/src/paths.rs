@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use differential_dataflow::VecCollection;
 use operators::{ByVal, Expires, arrange_forgetting};
-use schemas::view::{Method, PATH_TOUCHES_MAX, PathTouch};
+use schemas::view::{InstallRef, Method, PATH_TOUCHES_MAX, PathTouch};
 use schemas::{Capped, EventTime, EventType, JoinKey, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
@@ -163,6 +163,10 @@ pub enum Match {
     Copy(TouchRow),
     /// Something else with half the key of such a touch, perhaps its identity, or its tombstone.
     Rival(Rival),
+    /// The install whose frozen path this conversion follows, and how many touches that leaves out.
+    Governor(InstallRef, i64),
+    /// A touch of that path. These order as the path does.
+    Frozen(PathTouch),
 }
 
 /// What a target asks of the index under one of its join keys.
@@ -243,6 +247,7 @@ impl Path {
                 Match::FingerprintHot => hot = true,
                 Match::Copy(row) => standing.entry(row.identity()).or_default().copy(row),
                 Match::Rival(rival) => rivals.push(*rival),
+                Match::Governor(..) | Match::Frozen(_) => {}
             }
         }
         let target = target?;

@@ -67,11 +67,13 @@ pub type Identity = (EventTime, EventId, Subject);
 /// 128 bits that tell an event from all others, to find it by the first half and confirm it by the second.
 ///
 /// Ids are keyed hashes, so mixing them is as good as hashing them: events with the same ids differ in time, which
-/// each half tells, and of other events the halves differ like random words.
+/// the first half tells, and of other events the halves differ like random words. The second differs where the first
+/// does alone, so it tells apart also what was not found by one first half.
 pub fn halves((event_time, event_id, subject): Identity) -> (u64, u64) {
     let word = (event_time.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mix = |id: u64, subject: u64| id ^ subject.rotate_left(32) ^ word;
-    (mix(event_id.0.route(), subject.0.route()), mix(event_id.0.rest(), subject.0.rest()))
+    let first = mix(event_id.0.route(), subject.0.route());
+    (first, mix(event_id.0.rest(), subject.0.rest()) ^ first.wrapping_mul(0xd6e8_feb8_6659_fd93))
 }
 
 /// A touch under one of its join keys, in 12 bytes.

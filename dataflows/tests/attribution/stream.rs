@@ -27,9 +27,21 @@ pub(crate) fn rows_at<R: Ord + Clone + std::fmt::Debug>(changes: &[(R, Tick, isi
     sums.into_keys().cloned().collect()
 }
 
-/// Feeds the records, each at its tick, dealt out to the workers in turn. `pauses` says after which ticks a worker
-/// waits for the dataflow to catch up (cyclically); elsewhere ticks run into each other.
+/// As [`stream_within`], where records may come at any time.
 pub(crate) fn stream(records: &[(Accepted, Tick)], params: &Params, workers: usize, pauses: &[bool]) -> Changes {
+    stream_within(records, params, None, workers, pauses)
+}
+
+/// Feeds the records, each at its tick, dealt out to the workers in turn. `pauses` says after which ticks a worker
+/// waits for the dataflow to catch up (cyclically); elsewhere ticks run into each other. No record comes later than
+/// `retention_ms` after it happened.
+pub(crate) fn stream_within(
+    records: &[(Accepted, Tick)],
+    params: &Params,
+    retention_ms: Option<i64>,
+    workers: usize,
+    pauses: &[bool],
+) -> Changes {
     let mut ticks: Vec<Tick> = records.iter().map(|(_, tick)| *tick).collect();
     ticks.sort_unstable();
     ticks.dedup();
@@ -39,7 +51,7 @@ pub(crate) fn stream(records: &[(Accepted, Tick)], params: &Params, workers: usi
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let (installs, credits) = (collected.clone(), collected.clone());
         let (mut feed, probe) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, outputs) = build(scope, &params, None);
+            let (feed, outputs) = build(scope, &params, retention_ms);
             let (probe, _) = outputs
                 .installs
                 .inspect(move |change| installs.lock().expect("no panic").installs.push(change.clone()))
