@@ -9,7 +9,7 @@
 //! by acceptance alone; where a join compares times in minutes, it may offer a pair that lies just outside the window
 //! or, if the row is gone, not offer it; the reduction after it compares in ms and refuses such a pair either way.
 //!
-//! `None` for *R* keeps every row for [`FOREVER_MIN`].
+//! Without a retention every row is kept for two thousand years.
 
 use operators::Expires;
 use schemas::event::Accepted;
