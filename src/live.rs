@@ -5,10 +5,13 @@
 use std::collections::BTreeMap;
 
 use dataflows::catalogue::Outputs;
-use operators::shared::{SharedKeyBatch, SharedValBatch};
-use operators::{Hub, Publisher, arrange_keys_shared};
-use schemas::view::{CreditRow, InstallRow, Method, Model};
-use schemas::{EventKey, Tick};
+use dataflows::credits::Credited;
+use dataflows::horizon::TargetKey;
+use operators::forget::SharedForgettingBatch;
+use operators::shared::SharedKeyBatch;
+use operators::{ByKey, Hub, Publisher, arrange_keys_shared};
+use schemas::Tick;
+use schemas::view::{InstallRow, Method, Model};
 use serde::{Deserialize, Serialize};
 
 /// What `totals` counts.
@@ -45,7 +48,7 @@ impl Live {
         let mut publisher = self.hub.publisher(worker);
         publisher.register("totals", arrange_keys_shared(installs.concat(credits), "Totals").trace);
         publisher.register("installs", outputs.installs_by_key.trace.clone());
-        publisher.register("credits", outputs.credits_by_key.trace.clone());
+        publisher.register("credits", outputs.credited_by_key.trace.clone());
         publisher
     }
 
@@ -57,8 +60,8 @@ impl Live {
     /// The number of updates that each published arrangement holds, over all workers.
     pub fn sizes(&self) -> Vec<(&'static str, usize)> {
         let Some(snapshot) = self.hub.snapshot() else { return Vec::new() };
-        let installs = self.hub.view::<SharedValBatch<EventKey, InstallRow, Tick, isize>>("installs");
-        let credits = self.hub.view::<SharedValBatch<EventKey, CreditRow, Tick, isize>>("credits");
+        let installs = self.hub.view::<SharedForgettingBatch<TargetKey, InstallRow, Tick, isize, ByKey>>("installs");
+        let credits = self.hub.view::<SharedForgettingBatch<TargetKey, Credited, Tick, isize, ByKey>>("credits");
         let installs = installs.map(|view| ("installs", snapshot.updates(view)));
         let credits = credits.map(|view| ("credits", snapshot.updates(view)));
         installs.into_iter().chain(credits).collect()

@@ -67,7 +67,7 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let changes = Rc::new(RefCell::new(Changes::default()));
     let probe = ProbeHandle::new();
     let (feed, publisher) = worker.dataflow(|scope| {
-        let (feed, outputs) = catalogue::build(scope, &shared.params);
+        let (feed, outputs) = catalogue::build(scope, &shared.params, None);
         let publisher = shared.live.publish(scope.index(), &outputs);
         let (installs, credits) = (Rc::clone(&changes), Rc::clone(&changes));
         // What every sink holds already is not even kept.

@@ -87,9 +87,9 @@ pub fn attribution(worker: &mut Worker, hub: &Hub) -> Lane {
     let mut publisher: Publisher = hub.publisher(worker.index());
     let probe = ProbeHandle::new();
     let mut input = worker.dataflow::<Tick, _, _>(|scope| {
-        let (input, outputs) = catalogue::build(scope, &Params::default());
+        let (input, outputs) = catalogue::build(scope, &Params::default(), None);
         publisher.register("installs", outputs.installs_by_key.trace);
-        publisher.register("credits", outputs.credits_by_key.trace);
+        publisher.register("credits", outputs.credited_by_key.trace);
         outputs.installs.inner.probe_with(&probe);
         outputs.credits.inner.probe_with(&probe);
         input

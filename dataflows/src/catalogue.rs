@@ -2,20 +2,21 @@
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
-use operators::shared::arrange_shared;
+use operators::ByKey;
 use schemas::event::Accepted;
 use schemas::view::{CreditRow, InstallRow};
-use schemas::{EventKey, EventType, Tick};
+use schemas::{EventType, Tick};
 use timely::dataflow::Scope;
 
-use crate::credits::{self, governed_credits, governors, own_credits};
+use crate::credits::{self, Credited, credited, credits, governed_matches, governors};
 use crate::events;
+use crate::horizon::{Horizons, TargetKey};
 use crate::hot::CappedCopy;
 use crate::installs::{self, install_rows, reinstalls};
 use crate::params::Params;
 use crate::paths::{Eligibility, matches};
 use crate::targets::{TargetRow, standing};
-use crate::touches::{Entry, Rival, SharedByKey, TouchRow, WITHDRAWN, entries, touch_indexes};
+use crate::touches::{Entry, Forgetting, Rival, TouchRow, entries, halves, touch_indexes};
 use crate::weights::Weights;
 
 /// What a view is.
@@ -137,8 +138,9 @@ pub struct Feed {
     entries: InputSession<Tick, (u64, Entry), isize>,
     rows: InputSession<Tick, (u64, TouchRow), isize>,
     capped: InputSession<Tick, (u64, CappedCopy), isize>,
-    targets: InputSession<Tick, (EventKey, TargetRow), isize>,
+    targets: InputSession<Tick, (TargetKey, TargetRow), isize>,
     rivals: InputSession<Tick, (u64, Rival), isize>,
+    horizons: Horizons,
 }
 
 impl Feed {
@@ -147,22 +149,22 @@ impl Feed {
     /// # Panics
     /// When the feed was already advanced past `tick`.
     pub fn push(&mut self, record: &Accepted, tick: Tick) {
-        let key = record.event.key();
+        let horizons = &self.horizons;
         match record.event.event_type {
             EventType::Impression | EventType::Click => {
-                entries(record).for_each(|entry| self.entries.update_at(entry, tick, 1));
-                self.rows.update_at((key.0.route(), TouchRow::of(record)), tick, 1);
-                CappedCopy::of(record).into_iter().for_each(|copy| self.capped.update_at(copy, tick, 1));
-            }
-            EventType::Install | EventType::Conversion => {
-                self.targets.update_at((key, TargetRow::of(record)), tick, 1);
-                self.rivals.update_at(Rival::of(key, record.payload_hash), tick, 1);
+                let row = TouchRow::of(record, horizons);
+                self.rows.update_at((halves(row.identity()).0, row), tick, 1);
+                entries(record, horizons).for_each(|entry| self.entries.update_at(entry, tick, 1));
+                CappedCopy::of(record, horizons).into_iter().for_each(|copy| self.capped.update_at(copy, tick, 1));
             }
             // What shares its identity with a touch or target is a copy of it, whatever its type.
-            EventType::Open | EventType::Event | EventType::Identify | EventType::Cost => {
-                self.rivals.update_at(Rival::of(key, record.payload_hash), tick, 1);
+            EventType::Install | EventType::Conversion => {
+                self.targets.update_at((TargetKey::of(record, horizons), TargetRow::of(record)), tick, 1);
+                self.rivals.update_at(Rival::of(record, horizons), tick, 1);
             }
-            EventType::Tombstone => self.rivals.update_at(Rival::of(key, WITHDRAWN), tick, 1),
+            EventType::Open | EventType::Event | EventType::Identify | EventType::Cost | EventType::Tombstone => {
+                self.rivals.update_at(Rival::of(record, horizons), tick, 1);
+            }
         }
     }
 
@@ -199,14 +201,23 @@ pub struct Outputs<'scope> {
     pub installs: VecCollection<'scope, Tick, InstallRow, isize>,
     /// Rows of `credits`, one per conversion, model and touch.
     pub credits: VecCollection<'scope, Tick, CreditRow, isize>,
-    /// `installs` by install, for readers on other threads. Whoever keeps the trace must let it compact.
-    pub installs_by_key: SharedByKey<'scope, EventKey, InstallRow>,
-    /// `credits` by conversion, as `installs_by_key`.
-    pub credits_by_key: SharedByKey<'scope, EventKey, CreditRow>,
+    /// `installs` by install, for readers on other threads: those that still speak for their person. Whoever keeps the
+    /// trace must let it compact.
+    pub installs_by_key: Forgetting<'scope, TargetKey, InstallRow, ByKey>,
+    /// By conversion what its rows of `credits` follow from, as `installs_by_key`: those that are not final.
+    pub credited_by_key: Forgetting<'scope, TargetKey, Credited, ByKey>,
 }
 
 /// Builds the dataflow of all views in a scope of a worker.
-pub fn build<'scope>(scope: Scope<'scope, Tick>, params: &Params) -> (Feed, Outputs<'scope>) {
+///
+/// A record is accepted at a tick of at most its event time and `retention_ms`; by that state is forgotten. Without it
+/// records may come at any time, and all is kept.
+pub fn build<'scope>(
+    scope: Scope<'scope, Tick>,
+    params: &Params,
+    retention_ms: Option<i64>,
+) -> (Feed, Outputs<'scope>) {
+    let horizons = Horizons::of(&params.installs, retention_ms);
     let (entry_input, touch_entries) = scope.new_collection();
     let (row_input, touch_rows) = scope.new_collection();
     let (capped_input, capped) = scope.new_collection();
@@ -218,6 +229,7 @@ pub fn build<'scope>(scope: Scope<'scope, Tick>, params: &Params) -> (Feed, Outp
         capped: capped_input,
         targets: target_input,
         rivals: rival_input,
+        horizons,
     };
 
     let eligibility = Eligibility::of(&params.installs);
@@ -227,19 +239,19 @@ pub fn build<'scope>(scope: Scope<'scope, Tick>, params: &Params) -> (Feed, Outp
     let touches = touch_indexes(touch_entries, touch_rows, capped, rivals);
     let targets = standing(target_copies, &touches);
     let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime);
-    let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime);
+    let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime, horizons);
 
-    let [install_matches, own_matches] = matches(installs.all.concat(conversions.own), &touches, &eligibility);
-    let installs_by_key = install_rows(install_matches, eligibility.clone());
-    let governed = governed_credits(conversions.governed, installs_by_key.clone(), weights.clone());
-    let credits = governed.concat(own_credits(own_matches, eligibility, weights));
-    let credits_by_key = arrange_shared(credits.map(|row| (row.key(), row)), "credits");
+    let paths = installs.all.concat(conversions.own);
+    let [install_matches, own_matches] = matches(paths, &touches, &eligibility, horizons);
+    let installs_by_key = install_rows(install_matches, eligibility.clone(), horizons);
+    let governed = governed_matches(conversions.governed, installs_by_key.clone());
+    let credited_by_key = credited(own_matches.concat(governed), eligibility);
 
     let outputs = Outputs {
         installs: installs_by_key.clone().as_collection(|_, row| row.clone()),
-        credits: credits_by_key.clone().as_collection(|_, row| *row),
+        credits: credits(credited_by_key.clone(), weights),
         installs_by_key,
-        credits_by_key,
+        credited_by_key,
     };
     (feed, outputs)
 }

@@ -1,16 +1,22 @@
 //! What did each touch earn of each conversion, under six models of credit at once?
 
-use differential_dataflow::VecCollection;
+use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::trace::{Cursor, Navigable};
+use differential_dataflow::{AsCollection, VecCollection};
+use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce_forgetting};
 use schemas::symbols::NO_CHANNEL;
 use schemas::view::{CreditRow, InstallRef, InstallRow, Model, PathTouch};
-use schemas::{EventKey, EventTime, Micros, Symbol, Tick};
+use schemas::{EventTime, Micros, Symbol, Tick};
 use serde::{Deserialize, Serialize};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Operator;
 
-use crate::installs::Installs;
+use crate::horizon::{Horizons, TargetKey};
+use crate::installs::{Installs, lasting};
 use crate::params::{Params, Span};
 use crate::paths::{self, Eligibility, Match, Path};
 use crate::targets::TargetRow;
-use crate::touches::SharedByKey;
+use crate::touches::Forgetting;
 use crate::weights::{Weights, split};
 
 const SQL: &str = "\
@@ -155,91 +161,180 @@ pub fn sql(params: &Params) -> String {
 /// Who decides the path of each conversion.
 pub struct Conversions<'scope> {
     /// Conversions by the install whose frozen path they follow.
-    pub governed: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    pub governed: VecCollection<'scope, Tick, (TargetKey, Governed), isize>,
     /// Conversions that have a path of their own, by their own key.
-    pub own: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    pub own: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
+}
+
+/// A conversion that follows the frozen path of an install.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Governed {
+    key: TargetKey,
+    row: TargetRow,
+}
+
+impl Expires<Tick> for Governed {
+    fn expiry(&self) -> Option<Tick> {
+        self.key.expiry()
+    }
+}
+
+/// When a conversion of a known person happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Converted {
+    key: TargetKey,
+    event_time: EventTime,
+}
+
+impl Expires<Tick> for Converted {
+    fn expiry(&self) -> Option<Tick> {
+        self.key.expiry()
+    }
 }
 
 /// A conversion, or an install that may govern it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Fact {
     Conversion(TargetRow),
-    Install(InstallRef, EventKey),
+    Install(InstallRef, TargetKey),
 }
 
 /// Finds for each conversion the latest install by (event time, id, subject) of the same person and app that is no
 /// reinstall and at most `lifetime` old.
 pub fn governors<'scope>(
-    conversions: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    conversions: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
     installs: &Installs<'scope>,
     lifetime: Span,
+    horizons: Horizons,
 ) -> Conversions<'scope> {
-    let candidates = conversions
+    let by_person = conversions
         .clone()
         .filter(|(_, row)| !row.person().is_none())
-        .map(|(key, row)| (row.person(), (key, row.event_time)))
-        .arrange_by_key_named("conversions by person")
-        .join_core(installs.by_person.clone(), move |_, (conversion, event_time), (install, row)| {
-            let age_ms = event_time.0 - row.event_time.0;
-            (!row.reinstall && (0..=lifetime.0).contains(&age_ms))
-                .then(|| (*conversion, Fact::Install(install_ref(row), *install)))
-        });
-    let decided = conversions.map(|(key, row)| (key, Fact::Conversion(row))).concat(candidates).reduce_named(
-        "governing installs",
-        |_, facts, output| {
-            let mut conversion = None;
-            let mut latest: Option<(InstallRef, EventKey)> = None;
-            for (fact, _) in facts {
-                match fact {
-                    Fact::Conversion(row) => conversion = Some(*row),
-                    Fact::Install(install, key) => latest = latest.max(Some((*install, *key))),
-                }
-            }
-            output.extend(conversion.map(|row| ((row, latest.map(|(_, key)| key)), 1)));
+        .map(|(key, row)| (row.person(), Converted { key, event_time: row.event_time }));
+    let candidates = arrange_forgetting(by_person, "conversions by person", ByVal).join_core(
+        installs.by_person.clone(),
+        move |_, conversion, (install, row)| {
+            let age_ms = conversion.event_time.0 - row.event_time.0;
+            (!row.reinstall && (0..=lifetime.0).contains(&age_ms)).then(|| {
+                (conversion.key, Fact::Install(install_ref(row), lasting(*install, row.event_time, &horizons)))
+            })
         },
     );
+    let facts = conversions.map(|(key, row)| (key, Fact::Conversion(row))).concat(candidates);
+    let facts = arrange_forgetting(facts, "conversions and their installs", ByKey);
+    let decided = reduce_forgetting(facts, "governing installs", |_, facts, output| {
+        let mut conversion = None;
+        let mut latest: Option<(InstallRef, TargetKey)> = None;
+        for (fact, _) in facts {
+            match fact {
+                Fact::Conversion(row) => conversion = Some(*row),
+                Fact::Install(install, key) => latest = latest.max(Some((*install, *key))),
+            }
+        }
+        output.extend(conversion.map(|row| ((row, latest.map(|(_, key)| key)), 1)));
+    });
+    let decided = decided.as_collection(|key, (row, install)| (*key, *row, *install));
     Conversions {
-        governed: decided.clone().flat_map(|(_, (row, install))| install.map(|install| (install, row))),
-        own: decided.filter(|(_, (_, install))| install.is_none()).map(|(key, (row, _))| (key, row)),
+        governed: decided
+            .clone()
+            .flat_map(|(key, row, install)| install.map(|install| (install, Governed { key, row }))),
+        own: decided.filter(|(_, _, install)| install.is_none()).map(|(key, row, _)| (key, row)),
     }
 }
 
-/// The credits of conversions that follow the path that an install froze.
-pub fn governed_credits<'scope>(
-    governed: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
-    installs: SharedByKey<'scope, EventKey, InstallRow>,
-    weights: Weights,
-) -> VecCollection<'scope, Tick, CreditRow, isize> {
-    governed.arrange_by_key_named("conversions by install").join_core(installs, move |_, conversion, install| {
+/// What makes the path of conversions that follow the one that an install froze.
+pub fn governed_matches<'scope>(
+    governed: VecCollection<'scope, Tick, (TargetKey, Governed), isize>,
+    installs: Forgetting<'scope, TargetKey, InstallRow, ByKey>,
+) -> VecCollection<'scope, Tick, (TargetKey, Match), isize> {
+    let governed = arrange_forgetting(governed, "conversions by install", ByVal);
+    governed.join_core(installs, |_, conversion, install| {
+        let Governed { key, row } = *conversion;
         let governor =
             InstallRef { event_time: install.event_time, event_id: install.event_id, subject: install.subject };
-        credit_rows(conversion, &install.path, install.path_dropped, Some(governor), &weights)
+        let head = [Match::Target(row), Match::Governor(governor, install.path_dropped)];
+        let found: Vec<_> = head.into_iter().chain(install.path.iter().copied().map(Match::Frozen)).collect();
+        found.into_iter().map(move |found| (key, found))
     })
 }
 
-/// A conversion with a path of its own.
+/// A conversion and the path that earned it: a row of `credits` for each model and touch follows from it alone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct OwnPath {
+pub struct Credited {
     conversion: TargetRow,
+    install: Option<InstallRef>,
     touches: Vec<PathTouch>,
     dropped: i64,
 }
 
-/// The credits of conversions with a path of their own, from what the joins found for each.
-pub fn own_credits<'scope>(
-    found: VecCollection<'scope, Tick, (EventKey, Match), isize>,
+impl Credited {
+    /// Its rows of `credits`.
+    pub fn rows(&self, weights: &Weights) -> Vec<CreditRow> {
+        credit_rows(&self.conversion, &self.touches, self.dropped, self.install, weights)
+    }
+
+    fn of(found: &[(&Match, isize)], eligibility: &Eligibility) -> Option<Credited> {
+        let governor = found.iter().find_map(|(found, _)| match found {
+            Match::Governor(install, dropped) => Some((*install, *dropped)),
+            _ => None,
+        });
+        let Some((install, dropped)) = governor else {
+            let (conversion, path) = Path::of(found, eligibility)?;
+            return Some(Credited { conversion, install: None, touches: path.touches, dropped: path.dropped });
+        };
+        let mut conversion = None;
+        let mut touches = Vec::new();
+        for (found, _) in found {
+            match found {
+                Match::Target(row) => conversion = Some(*row),
+                Match::Frozen(touch) => touches.push(*touch),
+                _ => {}
+            }
+        }
+        Some(Credited { conversion: conversion?, install: Some(install), touches, dropped })
+    }
+}
+
+/// The conversions with what earned them, from what was found for each.
+pub fn credited<'scope>(
+    found: VecCollection<'scope, Tick, (TargetKey, Match), isize>,
     eligibility: Eligibility,
+) -> Forgetting<'scope, TargetKey, Credited, ByKey> {
+    let found = arrange_forgetting(found, "conversion matches", ByKey);
+    reduce_forgetting(found, "credited", move |_, found, output| {
+        output.extend(Credited::of(found, &eligibility).map(|credited| (credited, 1)));
+    })
+}
+
+/// The rows of the view. Where what earned a conversion changes, only the rows that it changes do.
+pub fn credits<'scope>(
+    credited: Forgetting<'scope, TargetKey, Credited, ByKey>,
     weights: Weights,
 ) -> VecCollection<'scope, Tick, CreditRow, isize> {
-    found
-        .reduce_named("own paths", move |_, found, output| {
-            output.extend(
-                Path::of(found, &eligibility).map(|(conversion, path)| {
-                    (OwnPath { conversion, touches: path.touches, dropped: path.dropped }, 1)
-                }),
-            );
-        })
-        .flat_map(move |(_, own)| credit_rows(&own.conversion, &own.touches, own.dropped, None, &weights))
+    let mut changes = Vec::new();
+    let rows = credited.stream.unary(Pipeline, "credits", move |_, _| {
+        move |input, output| {
+            input.for_each(|capability, batches| {
+                let mut session = output.session(&capability);
+                for batch in batches.drain(..) {
+                    let mut cursor = batch.cursor();
+                    while cursor.key_valid(&batch) {
+                        while let Some(credited) = cursor.get_val(&batch) {
+                            let rows = credited.rows(&weights);
+                            cursor.map_times(&batch, |tick, diff| {
+                                changes.extend(rows.iter().map(|row| (*row, *tick, *diff)));
+                            });
+                            cursor.step_val(&batch);
+                        }
+                        consolidate_updates(&mut changes);
+                        session.give_iterator(changes.drain(..));
+                        cursor.step_key(&batch);
+                    }
+                }
+            });
+        }
+    });
+    rows.as_collection()
 }
 
 fn install_ref(install: &TargetRow) -> InstallRef {

@@ -7,7 +7,7 @@
 //!
 //! | arrangement | key → value | one per |
 //! |---|---|---|
-//! | `capped touches` | half an event key → [`CappedCopy`] | capped copy |
+//! | `capped touches` | half of what tells events apart → [`CappedCopy`] | capped copy |
 //! | `hot hours` | half a fingerprint → hour, type, channel | hour, type and channel with a mark |
 //! | `hot minutes` | (half a fingerprint, hour) → minute, type, channel | minute, type and channel with a mark |
 //! | `hot times` | (half a fingerprint, minute) → time, type, channel | mark |
@@ -15,26 +15,27 @@
 //! Which copy of a touch stands is decided alone for the *disturbed*: those with a capped copy and anything else of the
 //! same identity that could stand. All other capped copies are marks as they come.
 
-use differential_dataflow::VecCollection;
+use differential_dataflow::hashable::Hashable;
 use differential_dataflow::operators::ThresholdTotal;
+use differential_dataflow::{ExchangeData, VecCollection};
+use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce_forgetting};
 use schemas::event::Accepted;
 use schemas::units::{HOUR_MS, MINUTE_MS};
 use schemas::view::Method;
-use schemas::{Capped, EventId, EventKey, EventTime, EventType, PayloadHash, Subject, Symbol, Tick};
+use schemas::{Capped, EventId, EventTime, EventType, PayloadHash, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
+use crate::horizon::{Horizons, Until};
 use crate::paths::Eligibility;
-use crate::touches::{ByKey, Identity, Rest, Rival, Standing, TouchRow};
+use crate::touches::{Forgetting, Identity, Rest, Rival, Standing, TouchRow, halves};
 
 /// A copy of a touch that is capped by its fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CappedCopy {
     payload_hash: PayloadHash,
-    key: EventKey,
     event_id: EventId,
     subject: Subject,
-    fingerprint: (u64, Rest),
-    span: Span,
+    mark: Mark,
 }
 
 /// When touches of a type and channel were hot: at a time, or in the minute or hour of that number.
@@ -43,30 +44,76 @@ pub struct Span {
     at: i64,
     event_type: EventType,
     channel: Symbol,
+    /// Until when a target may look for anything in its hour.
+    until: Until,
+}
+
+/// A fingerprint, by half and rest, and when it was hot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Mark {
+    half: u64,
+    rest: Rest,
+    span: Span,
+}
+
+/// Half of what tells touches apart of which one is disturbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Disturbed {
+    half: u64,
+    until: Until,
+}
+
+impl Expires<Tick> for CappedCopy {
+    fn expiry(&self) -> Option<Tick> {
+        self.mark.expiry()
+    }
+}
+
+impl Expires<Tick> for Mark {
+    fn expiry(&self) -> Option<Tick> {
+        self.span.until.expiry()
+    }
+}
+
+impl Expires<Tick> for Disturbed {
+    fn expiry(&self) -> Option<Tick> {
+        self.until.expiry()
+    }
+}
+
+/// A fingerprint's rest and when it was hot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct HotSpan {
+    rest: Rest,
+    span: Span,
+}
+
+impl Expires<Tick> for HotSpan {
+    fn expiry(&self) -> Option<Tick> {
+        self.span.until.expiry()
+    }
 }
 
 impl CappedCopy {
-    /// Of an accepted touch that is capped by its fingerprint, with half of its event key.
-    pub fn of(record: &Accepted) -> Option<(u64, CappedCopy)> {
+    /// Of an accepted touch that is capped by its fingerprint, with half of what tells it apart.
+    pub fn of(record: &Accepted, horizons: &Horizons) -> Option<(u64, CappedCopy)> {
         let event = &record.event;
         let fingerprint = event.fingerprint_key().filter(|_| record.capped.has(Capped::FINGERPRINT))?;
+        let at = event.event_time.0;
+        let hour_end = EventTime(at.div_euclid(HOUR_MS) * HOUR_MS + HOUR_MS);
+        let until = horizons.touch_by(hour_end, Method::Fingerprint);
+        let span = Span { at, event_type: event.event_type, channel: event.channel, until };
         let copy = CappedCopy {
             payload_hash: record.payload_hash,
-            key: event.key(),
             event_id: event.event_id,
             subject: event.subject,
-            fingerprint: (fingerprint.0.route(), Rest::of(fingerprint)),
-            span: Span { at: event.event_time.0, event_type: event.event_type, channel: event.channel },
+            mark: Mark { half: fingerprint.0.route(), rest: Rest::of(fingerprint), span },
         };
-        Some((copy.key.0.route(), copy))
+        Some((halves(copy.identity()).0, copy))
     }
 
     fn identity(&self) -> Identity {
-        (EventTime(self.span.at), self.event_id, self.subject)
-    }
-
-    fn mark(&self) -> Mark {
-        (self.fingerprint, self.span)
+        (EventTime(self.mark.span.at), self.event_id, self.subject)
     }
 
     /// Whether this row of the same half key may make a difference to whether the copy stands.
@@ -76,15 +123,12 @@ impl CappedCopy {
     }
 }
 
-/// A fingerprint, by halves, and when it was hot.
-type Mark = ((u64, Rest), Span);
-
 /// When fingerprints were hot, coarse to fine. Each value has the rest of its fingerprint.
 #[derive(Clone)]
 pub struct Marks<'scope> {
-    hours: ByKey<'scope, u64, (Rest, Span)>,
-    minutes: ByKey<'scope, (u64, i64), (Rest, Span)>,
-    times: ByKey<'scope, (u64, i64), (Rest, Span)>,
+    hours: Forgetting<'scope, u64, HotSpan, ByVal>,
+    minutes: Forgetting<'scope, (u64, i64), HotSpan, ByVal>,
+    times: Forgetting<'scope, (u64, i64), HotSpan, ByVal>,
 }
 
 /// One fact about a touch with a capped copy.
@@ -98,40 +142,59 @@ enum Fact {
 /// Counts the marks: of the touches with a capped copy those that stand and are capped.
 pub fn marks<'scope>(
     capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
-    store: &ByKey<'scope, u64, TouchRow>,
-    rivals: &ByKey<'scope, u64, Rival>,
+    store: &Forgetting<'scope, u64, TouchRow, ByVal>,
+    rivals: &Forgetting<'scope, u64, Rival, ByVal>,
 ) -> Marks<'scope> {
-    let as_they_come = capped.clone().map(|(_, copy)| copy.mark());
-    let capped = capped.arrange_by_key_named("capped touches");
-    let by_copies =
-        capped.clone().join_core(store.clone(), |touch, copy, row| copy.is_disturbed_by(row).then_some(*touch));
-    let by_rivals =
-        capped.clone().join_core(rivals.clone(), |touch, copy, rival| rival.of_event(copy.key).map(|_| *touch));
-    let disturbed = by_copies.concat(by_rivals).distinct_total().map(|touch| (touch, ()));
-    let disturbed = disturbed.arrange_by_key_named("disturbed touches");
+    let as_they_come = capped.clone().map(|(_, copy)| copy.mark);
+    let capped = arrange_forgetting(capped, "capped touches", ByVal);
+    let disturbed = |half: &u64, copy: &CappedCopy| Disturbed { half: *half, until: copy.mark.span.until };
+    let by_copies = capped
+        .clone()
+        .join_core(store.clone(), move |half, copy, row| copy.is_disturbed_by(row).then(|| disturbed(half, copy)));
+    let by_rivals = capped.clone().join_core(rivals.clone(), move |half, copy, rival| {
+        rival.of_event(copy.identity()).map(|_| disturbed(half, copy))
+    });
+    let disturbed = distinct(by_copies.concat(by_rivals), "disturbed").map(|disturbed| (disturbed.half, disturbed));
+    let disturbed = arrange_forgetting(disturbed, "disturbed touches", ByVal);
 
-    let undone = disturbed.clone().join_core(capped.clone(), |_, (), copy| [copy.mark()]);
-    let facts = disturbed.clone().join_core(capped, |touch, (), copy| [(*touch, Fact::Capped(*copy))]);
-    let copies = disturbed.clone().join_core(store.clone(), |touch, (), row| [(*touch, Fact::Copy(*row))]);
-    let rivals = disturbed.join_core(rivals.clone(), |touch, (), rival| [(*touch, Fact::Rival(*rival))]);
-    let decided = facts
-        .concatenate([copies, rivals])
-        .reduce_named("disturbed marks", |_, facts, output| output.extend(standing(facts).map(|mark| (mark, 1))));
-    let marks = as_they_come.concat(undone.negate()).concat(decided.map(|(_, mark)| mark));
+    // Another touch that only shares the half is not theirs to undo.
+    let theirs = |touch: &Disturbed, copy: &CappedCopy| copy.mark.span.until == touch.until;
+    let undone =
+        disturbed.clone().join_core(capped.clone(), move |_, touch, copy| theirs(touch, copy).then_some(copy.mark));
+    let facts = disturbed
+        .clone()
+        .join_core(capped, move |_, touch, copy| theirs(touch, copy).then_some((*touch, Fact::Capped(*copy))));
+    let copies = disturbed.clone().join_core(store.clone(), |_, touch, row| [(*touch, Fact::Copy(*row))]);
+    let rivals = disturbed.join_core(rivals.clone(), |_, touch, rival| [(*touch, Fact::Rival(*rival))]);
+    let facts = arrange_forgetting(facts.concatenate([copies, rivals]), "facts of disturbed touches", ByKey);
+    let decided = reduce_forgetting(facts, "disturbed marks", |_, facts, output| {
+        output.extend(standing(facts).map(|mark| (mark, 1)));
+    });
+    let marks = as_they_come.concat(undone.negate()).concat(decided.as_collection(|_, mark| *mark));
 
     let by = |unit_ms: i64| {
-        marks.clone().map(move |(fingerprint, span)| (fingerprint, Span { at: span.at.div_euclid(unit_ms), ..span }))
+        let at = move |span: Span| Span { at: span.at.div_euclid(unit_ms), ..span };
+        marks.clone().map(move |mark| Mark { span: at(mark.span), ..mark })
     };
-    let hours = by(HOUR_MS).distinct_total().map(|((half, rest), span)| (half, (rest, span)));
-    let minutes = by(MINUTE_MS)
-        .distinct_total()
-        .map(|((half, rest), span)| ((half, span.at.div_euclid(HOUR_MS / MINUTE_MS)), (rest, span)));
-    let times = marks.map(|((half, rest), span)| ((half, span.at.div_euclid(MINUTE_MS)), (rest, span)));
+    let hours = distinct(by(HOUR_MS), "distinct hot hours");
+    let minutes = distinct(by(MINUTE_MS), "distinct hot minutes");
+    let hours = hours.map(|Mark { half, rest, span }| (half, HotSpan { rest, span }));
+    let minutes = minutes
+        .map(|Mark { half, rest, span }| ((half, span.at.div_euclid(HOUR_MS / MINUTE_MS)), HotSpan { rest, span }));
+    let times = marks.map(|Mark { half, rest, span }| ((half, span.at.div_euclid(MINUTE_MS)), HotSpan { rest, span }));
     Marks {
-        hours: hours.arrange_by_key_named("hot hours"),
-        minutes: minutes.arrange_by_key_named("hot minutes"),
-        times: times.arrange_by_key_named("hot times"),
+        hours: arrange_forgetting(hours, "hot hours", ByVal),
+        minutes: arrange_forgetting(minutes, "hot minutes", ByVal),
+        times: arrange_forgetting(times, "hot times", ByVal),
     }
+}
+
+/// Each row once, until it expires.
+fn distinct<'scope, K: ExchangeData + Hashable + Expires<Tick>>(
+    rows: VecCollection<'scope, Tick, K, isize>,
+    name: &str,
+) -> VecCollection<'scope, Tick, K, isize> {
+    arrange_forgetting(rows.map(|row| (row, ())), name, ByKey).distinct_total()
 }
 
 /// The marks of the touches of one half key.
@@ -141,7 +204,9 @@ fn standing(facts: &[(&Fact, isize)]) -> impl Iterator<Item = Mark> {
     let mut copies: Vec<CappedCopy> = Vec::new();
     for fact in facts() {
         if let Fact::Capped(copy) = fact
-            && !copies.iter().any(|other| other.key == copy.key && other.payload_hash == copy.payload_hash)
+            && !copies
+                .iter()
+                .any(|other| other.identity() == copy.identity() && other.payload_hash == copy.payload_hash)
         {
             copies.push(*copy);
         }
@@ -151,14 +216,14 @@ fn standing(facts: &[(&Fact, isize)]) -> impl Iterator<Item = Mark> {
         for fact in facts() {
             match fact {
                 Fact::Copy(row) if row.identity() == copy.identity() => standing.copy(row),
-                Fact::Rival(rival) => rival.of_event(copy.key).into_iter().for_each(|hash| standing.rival(hash)),
+                Fact::Rival(rival) => rival.of_event(copy.identity()).into_iter().for_each(|hash| standing.rival(hash)),
                 Fact::Copy(_) | Fact::Capped(_) => {}
             }
         }
         let stands = standing.touch().filter(|touch| touch.payload_hash == copy.payload_hash);
         stands.is_some_and(|touch| touch.capped.has(Capped::FINGERPRINT))
     });
-    copies.into_iter().map(|copy| copy.mark())
+    copies.into_iter().map(|copy| copy.mark)
 }
 
 /// A target that wants to know whether its fingerprint was hot.
@@ -179,13 +244,20 @@ enum Cover {
     None,
 }
 
+impl<A: Expires<Tick>> Expires<Tick> for Ask<A> {
+    fn expiry(&self) -> Option<Tick> {
+        self.asker.expiry()
+    }
+}
+
 impl<A> Ask<A> {
     /// How the window of this target for touches of a type and channel covers a span of `unit_ms`.
-    fn covers(&self, rest: Rest, span: &Span, unit_ms: i64, eligibility: &Eligibility) -> Cover {
+    fn covers(&self, hot: &HotSpan, unit_ms: i64, eligibility: &Eligibility) -> Cover {
+        let HotSpan { rest, span } = hot;
         let window_ms = eligibility.window_ms(span.event_type, span.channel, Method::Fingerprint);
         let (from, to) = (self.event_time.0 - window_ms, self.event_time.0);
         let (first, last) = (span.at * unit_ms, span.at * unit_ms + (unit_ms - 1));
-        if rest != self.fingerprint || last < from || to < first {
+        if *rest != self.fingerprint || last < from || to < first {
             Cover::None
         } else if from <= first && last <= to {
             Cover::Full
@@ -196,39 +268,31 @@ impl<A> Ask<A> {
 }
 
 /// The askers whose fingerprint was hot within their window, each at least once.
-pub fn hot<'scope, A: differential_dataflow::ExchangeData + Copy + std::hash::Hash>(
+pub fn hot<'scope, A: ExchangeData + Hashable + Copy + Expires<Tick>>(
     asks: VecCollection<'scope, Tick, (u64, Ask<A>), isize>,
     marks: &Marks<'scope>,
     eligibility: &Eligibility,
 ) -> VecCollection<'scope, Tick, A, isize> {
+    // Of a span that the window covers in full, the asker; of one that it covers in part, what to ask below it.
+    let look = |half: u64, ask: &Ask<A>, hot: &HotSpan, unit_ms, windows: &Eligibility| match ask
+        .covers(hot, unit_ms, windows)
+    {
+        Cover::Full => Some((None, *ask)),
+        Cover::Part => Some((Some((half, hot.span.at)), *ask)),
+        Cover::None => None,
+    };
     let windows = eligibility.clone();
-    let hours =
-        asks.arrange_by_key_named("hot asks").join_core(marks.hours.clone(), move |half, ask, (rest, span)| match ask
-            .covers(*rest, span, HOUR_MS, &windows)
-        {
-            Cover::Full => Some((None, *ask)),
-            Cover::Part => Some((Some((*half, span.at)), *ask)),
-            Cover::None => None,
-        });
+    let hours = arrange_forgetting(asks, "hot asks", ByVal)
+        .join_core(marks.hours.clone(), move |half, ask, hot| look(*half, ask, hot, HOUR_MS, &windows));
+    let below = hours.clone().flat_map(|(part, ask)| part.map(|key| (key, ask)));
     let windows = eligibility.clone();
-    let minutes = hours
-        .clone()
-        .flat_map(|(part, ask)| part.map(|key| (key, ask)))
-        .arrange_by_key_named("hot asks of an hour")
-        .join_core(marks.minutes.clone(), move |(half, _), ask, (rest, span)| {
-            match ask.covers(*rest, span, MINUTE_MS, &windows) {
-                Cover::Full => Some((None, *ask)),
-                Cover::Part => Some((Some((*half, span.at)), *ask)),
-                Cover::None => None,
-            }
-        });
+    let minutes = arrange_forgetting(below, "hot asks of an hour", ByVal)
+        .join_core(marks.minutes.clone(), move |(half, _), ask, hot| look(*half, ask, hot, MINUTE_MS, &windows));
+    let below = minutes.clone().flat_map(|(part, ask)| part.map(|key| (key, ask)));
     let windows = eligibility.clone();
-    let times = minutes
-        .clone()
-        .flat_map(|(part, ask)| part.map(|key| (key, ask)))
-        .arrange_by_key_named("hot asks of a minute")
-        .join_core(marks.times.clone(), move |_, ask, (rest, span)| {
-            matches!(ask.covers(*rest, span, 1, &windows), Cover::Full).then_some(ask.asker)
+    let times = arrange_forgetting(below, "hot asks of a minute", ByVal)
+        .join_core(marks.times.clone(), move |_, ask, hot| {
+            matches!(ask.covers(hot, 1, &windows), Cover::Full).then_some(ask.asker)
         });
     let covered = hours.concat(minutes).flat_map(|(part, ask)| part.is_none().then_some(ask.asker));
     covered.concat(times)

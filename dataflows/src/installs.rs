@@ -1,14 +1,15 @@
 //! Which touch led to each install, how surely, and which path did it freeze?
 
 use differential_dataflow::VecCollection;
-use operators::reduce_shared;
+use operators::{ByKey, arrange_forgetting, reduce_forgetting, reduce_shared};
 use schemas::view::{InstallRow, Method};
-use schemas::{EventKey, JoinKey, Tick};
+use schemas::{EventTime, JoinKey, Tick};
 
+use crate::horizon::{Horizons, TargetKey};
 use crate::params::{Params, Span};
 use crate::paths::{self, Eligibility, Match, Path};
 use crate::targets::TargetRow;
-use crate::touches::SharedByKey;
+use crate::touches::{Forgetting, SharedByKey};
 
 const SQL: &str = "\
 WITH
@@ -77,15 +78,17 @@ pub fn sql(params: &Params) -> String {
 /// The standing installs, and an index of those of a known person.
 pub struct Installs<'scope> {
     /// All installs; of the further ones of a person `reinstall` is set.
-    pub all: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    pub all: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
     /// The installs of each person in an app.
-    pub by_person: SharedByKey<'scope, JoinKey, (EventKey, TargetRow)>,
+    pub by_person: SharedByKey<'scope, JoinKey, (TargetKey, TargetRow)>,
 }
 
 /// Tells the reinstalls: those at most `lifetime` after any earlier install of the same person and app, by
 /// (event time, id, subject). An install without a person is none.
+///
+/// The installs of a person decide about each other, so none of them is forgotten: one event in a few hundred.
 pub fn reinstalls<'scope>(
-    installs: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    installs: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
     lifetime: Span,
 ) -> Installs<'scope> {
     let nameless = installs.clone().filter(|(_, row)| row.person().is_none());
@@ -94,7 +97,7 @@ pub fn reinstalls<'scope>(
         .map(|(key, row)| (row.person(), (key, row)))
         .arrange_by_key_named("installs by person");
     let by_person = reduce_shared(by_person, "reinstalls", move |_, installs, output| {
-        let mut ordered: Vec<(EventKey, TargetRow)> = installs.iter().map(|(install, _)| **install).collect();
+        let mut ordered: Vec<(TargetKey, TargetRow)> = installs.iter().map(|(install, _)| **install).collect();
         ordered.sort_by_key(|(_, row)| row.identity());
         let mut before = None;
         for (key, row) in ordered {
@@ -108,14 +111,24 @@ pub fn reinstalls<'scope>(
     Installs { all, by_person }
 }
 
-/// The rows of the view by install, from what the joins found for each.
+/// The rows of the view by install, from what the joins found for each. They are found as long as the install speaks
+/// for its person; what they are made of leaves once it is final.
 pub fn install_rows<'scope>(
-    found: VecCollection<'scope, Tick, (EventKey, Match), isize>,
+    found: VecCollection<'scope, Tick, (TargetKey, Match), isize>,
     eligibility: Eligibility,
-) -> SharedByKey<'scope, EventKey, InstallRow> {
-    reduce_shared(found.arrange_by_key_named("install matches"), "installs", move |_, found, output| {
+    horizons: Horizons,
+) -> Forgetting<'scope, TargetKey, InstallRow, ByKey> {
+    let found = arrange_forgetting(found, "install matches", ByKey);
+    let rows = reduce_forgetting(found, "installs", move |_, found, output| {
         output.extend(Path::of(found, &eligibility).map(|(install, path)| (install_row(&install, path), 1)));
-    })
+    });
+    let lasting = rows.as_collection(move |install, row| (lasting(*install, row.event_time, &horizons), row.clone()));
+    arrange_forgetting(lasting, "installs", ByKey)
+}
+
+/// The key of an install for as long as it speaks for its person.
+pub fn lasting(install: TargetKey, event_time: EventTime, horizons: &Horizons) -> TargetKey {
+    TargetKey { until: horizons.install(event_time), ..install }
 }
 
 fn install_row(install: &TargetRow, path: Path) -> InstallRow {

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use differential_dataflow::VecCollection;
-use schemas::view::{Method, PATH_TOUCHES_MAX, PathTouch};
-use schemas::{Capped, EventKey, EventTime, EventType, JoinKey, Symbol, Tick};
+use operators::{ByVal, Expires, arrange_forgetting};
+use schemas::view::{InstallRef, Method, PATH_TOUCHES_MAX, PathTouch};
+use schemas::{Capped, EventTime, EventType, JoinKey, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
+use crate::horizon::{Horizons, TargetKey};
 use crate::hot;
 use crate::params::{InstallsParams, Windows};
 use crate::targets::TargetRow;
@@ -121,7 +123,7 @@ impl ChannelWindows {
         self.by_channel_ms.get(&channel).copied().unwrap_or(self.default_ms)
     }
 
-    fn longest_ms(&self) -> i64 {
+    pub fn longest_ms(&self) -> i64 {
         self.by_channel_ms.values().copied().fold(self.default_ms, i64::max)
     }
 }
@@ -144,7 +146,7 @@ impl Eligibility {
     }
 
     /// No touch that is older than this can be matched by this method.
-    fn longest_ms(&self, method: Method) -> i64 {
+    pub fn longest_ms(&self, method: Method) -> i64 {
         let longest_ms = self.click.longest_ms().max(self.view.longest_ms());
         if method == Method::Fingerprint { longest_ms.min(self.fingerprint_ms) } else { longest_ms }
     }
@@ -161,63 +163,55 @@ pub enum Match {
     Copy(TouchRow),
     /// Something else with half the key of such a touch, perhaps its identity, or its tombstone.
     Rival(Rival),
+    /// The install whose frozen path this conversion follows, and how many touches that leaves out.
+    Governor(InstallRef, i64),
+    /// A touch of that path. These order as the path does.
+    Frozen(PathTouch),
 }
 
 /// What a target asks of the index under one of its join keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Ask {
-    key: EventKey,
+    target: TargetKey,
     event_time: EventTime,
     method: Method,
-    is_install: bool,
 }
 
-/// A target that a touch may lead to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Asker {
-    key: EventKey,
-    is_install: bool,
+impl Expires<Tick> for Ask {
+    fn expiry(&self) -> Option<Tick> {
+        self.target.expiry()
+    }
 }
 
 /// Everything that the targets' paths are made of, for installs and for conversions.
 pub fn matches<'scope>(
-    targets: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    targets: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
     touches: &TouchIndexes<'scope>,
     eligibility: &Eligibility,
-) -> [VecCollection<'scope, Tick, (EventKey, Match), isize>; 2] {
-    let asks = targets
-        .clone()
-        .flat_map(|(key, row)| {
-            [(row.person(), Method::Person), (row.click, Method::ClickId), (row.fingerprint, Method::Fingerprint)]
-                .into_iter()
-                .filter(|(join_key, _)| !join_key.is_none())
-                .map(move |(join_key, method)| {
-                    (join_key.0.route(), Ask { key, event_time: row.event_time, method, is_install: row.is_install })
-                })
-        })
-        .arrange_by_key_named("target keys");
+    horizons: Horizons,
+) -> [VecCollection<'scope, Tick, (TargetKey, Match), isize>; 2] {
+    let asks = targets.clone().flat_map(|(target, row)| {
+        [(row.person(), Method::Person), (row.click, Method::ClickId), (row.fingerprint, Method::Fingerprint)]
+            .into_iter()
+            .filter(|(join_key, _)| !join_key.is_none())
+            .map(move |(join_key, method)| (join_key.0.route(), Ask { target, event_time: row.event_time, method }))
+    });
+    let candidates =
+        arrange_forgetting(asks, "target keys", ByVal).join_core(touches.index.clone(), move |_, ask, entry| {
+            horizons.may_precede(entry.until, ask.event_time, ask.method).then_some((entry.touch(), ask.target))
+        });
+    let candidates = arrange_forgetting(candidates, "candidates", ByVal);
+    let copies = candidates.clone().join_core(touches.store.clone(), |_, target, row| [(*target, Match::Copy(*row))]);
+    let rivals = candidates.join_core(touches.rivals.clone(), |_, target, rival| [(*target, Match::Rival(*rival))]);
 
-    let windows = eligibility.clone();
-    let candidates = asks
-        .join_core(touches.index.clone(), move |_, ask, entry| {
-            let asker = Asker { key: ask.key, is_install: ask.is_install };
-            entry.may_precede(ask.event_time, windows.longest_ms(ask.method)).then_some((entry.touch(), asker))
-        })
-        .arrange_by_key_named("candidates");
-    let copies = candidates.clone().join_core(touches.store.clone(), |_, asker, row| [(*asker, Match::Copy(*row))]);
-    let rivals = candidates.join_core(touches.rivals.clone(), |_, asker, rival| [(*asker, Match::Rival(*rival))]);
-
-    let hot_asks = targets.clone().filter(|(_, row)| !row.fingerprint.is_none()).map(|(key, row)| {
-        let (fingerprint, asker) = (Rest::of(row.fingerprint), Asker { key, is_install: row.is_install });
+    let hot_asks = targets.clone().filter(|(_, row)| !row.fingerprint.is_none()).map(|(asker, row)| {
+        let fingerprint = Rest::of(row.fingerprint);
         (row.fingerprint.0.route(), hot::Ask { fingerprint, event_time: row.event_time, asker })
     });
-    let hot = hot::hot(hot_asks, &touches.marks, eligibility).map(|asker| (asker, Match::FingerprintHot));
+    let hot = hot::hot(hot_asks, &touches.marks, eligibility).map(|target| (target, Match::FingerprintHot));
 
-    let targets = targets.map(|(key, row)| (Asker { key, is_install: row.is_install }, Match::Target(row)));
-    let all = targets.concatenate([copies, rivals, hot]);
-    [true, false].map(|installs| {
-        all.clone().filter(move |(asker, _)| asker.is_install == installs).map(|(asker, found)| (asker.key, found))
-    })
+    let all = targets.map(|(target, row)| (target, Match::Target(row))).concatenate([copies, rivals, hot]);
+    [true, false].map(|installs| all.clone().filter(move |(target, _)| target.is_install == installs))
 }
 
 /// The eligible touches of a target.
@@ -253,14 +247,13 @@ impl Path {
                 Match::FingerprintHot => hot = true,
                 Match::Copy(row) => standing.entry(row.identity()).or_default().copy(row),
                 Match::Rival(rival) => rivals.push(*rival),
+                Match::Governor(..) | Match::Frozen(_) => {}
             }
         }
-        let target: TargetRow = target?;
+        let target = target?;
         if !rivals.is_empty() {
-            for ((event_time, event_id, subject), standing) in &mut standing {
-                // Ids hash the tenant, so a touch of another tenant is not eligible, whoever its rivals are.
-                let key = EventKey::of(target.tenant, *subject, *event_id, *event_time);
-                rivals.iter().filter_map(|rival| rival.of_event(key)).for_each(|hash| standing.rival(hash));
+            for (identity, standing) in &mut standing {
+                rivals.iter().filter_map(|rival| rival.of_event(*identity)).for_each(|hash| standing.rival(hash));
             }
         }
         let mut eligible: Vec<Eligible> = standing

@@ -1,13 +1,13 @@
 //! Targets: the installs and conversions that touches are matched to. About one event in fifty.
 
 use differential_dataflow::VecCollection;
+use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce_forgetting};
 use schemas::event::Accepted;
-use schemas::{
-    DeviceId, EventId, EventKey, EventTime, EventType, JoinKey, Micros, PayloadHash, Subject, Symbol, Tick, UserId,
-};
+use schemas::{DeviceId, EventId, EventTime, EventType, JoinKey, Micros, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::touches::{Identity, TouchIndexes};
+use crate::horizon::TargetKey;
+use crate::touches::{Identity, TouchIndexes, halves};
 
 /// One install or conversion. Ordered by payload hash first: of its copies the least stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,19 +87,20 @@ enum Fact {
 
 /// Of each install and conversion the copy that stands, if it is one and was not withdrawn.
 pub fn standing<'scope>(
-    copies: VecCollection<'scope, Tick, (EventKey, TargetRow), isize>,
+    copies: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
     touches: &TouchIndexes<'scope>,
-) -> VecCollection<'scope, Tick, (EventKey, TargetRow), isize> {
-    let keys = copies.clone().map(|(key, row)| (key.0.route(), (key, row.identity())));
-    let keys = keys.arrange_by_key_named("target copies");
-    let rivals = keys.clone().join_core(touches.rivals.clone(), |_, (key, _), rival| {
-        rival.of_event(*key).map(|hash| (*key, Fact::Rival(hash)))
+) -> VecCollection<'scope, Tick, (TargetKey, TargetRow), isize> {
+    let keys = copies.clone().map(|(target, row)| (halves(row.identity()).0, Sought { target, row: row.identity() }));
+    let keys = arrange_forgetting(keys, "target copies", ByVal);
+    let rivals = keys.clone().join_core(touches.rivals.clone(), |_, sought, rival| {
+        rival.of_event(sought.row).map(|hash| (sought.target, Fact::Rival(hash)))
     });
-    let as_touch = keys.join_core(touches.store.clone(), |_, (key, identity), row| {
-        (row.identity() == *identity).then_some((*key, Fact::Rival(row.payload_hash)))
+    let as_touch = keys.join_core(touches.store.clone(), |_, sought, row| {
+        (row.identity() == sought.row).then_some((sought.target, Fact::Rival(row.payload_hash)))
     });
     let copies = copies.map(|(key, row)| (key, Fact::Copy(row)));
-    copies.concatenate([rivals, as_touch]).reduce_named("standing targets", |_, facts, output| {
+    let facts = arrange_forgetting(copies.concatenate([rivals, as_touch]), "target facts", ByKey);
+    let standing = reduce_forgetting(facts, "standing targets", |_, facts, output| {
         let mut least: Option<TargetRow> = None;
         let mut rival: Option<PayloadHash> = None;
         for (fact, _) in facts {
@@ -110,5 +111,19 @@ pub fn standing<'scope>(
         }
         // The target's own hash is among the rivals (it is a rival to touches), so equal is no defeat.
         output.extend(least.filter(|row| rival.is_none_or(|rival| row.payload_hash <= rival)).map(|row| (row, 1)));
-    })
+    });
+    standing.as_collection(|key, row| (*key, *row))
+}
+
+/// A target whose rivals are sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Sought {
+    target: TargetKey,
+    row: Identity,
+}
+
+impl Expires<Tick> for Sought {
+    fn expiry(&self) -> Option<Tick> {
+        self.target.expiry()
+    }
 }

@@ -7,36 +7,39 @@
 //! | arrangement | key → value | one per |
 //! |---|---|---|
 //! | `touch index` | half a join key → [`Entry`] | copy and join key by which it is not capped |
-//! | `touch store` | half an event key → [`TouchRow`] | copy |
-//! | `rivals` | half an event key → [`Rival`] | copy that is no touch; tombstone (as the zero hash) |
+//! | `touch store` | half of what tells events apart → [`TouchRow`] | copy |
+//! | `rivals` | half of what tells events apart → [`Rival`] | copy that is no touch; tombstone (as the zero hash) |
 //!
 //! Where fingerprints were hot is in [`crate::hot`].
 //!
-//! Keys of 128 bits are found by one half ([`Id::route`](schemas::ids::Id::route)) and confirmed by the rest: of a join
-//! key the row keeps the rest, of an event key the parts that it hashes. Two keys that share a half only meet; they are
-//! told apart before they count.
+//! Keys of 128 bits are found by one half and confirmed by the rest: of a join key ([`Rest`]) as of what tells events
+//! apart ([`halves`]). Two that share a half only meet; they are told apart before they count.
+//!
+//! Each row says until when it can be found (see [`crate::horizon`]); then its arrangement forgets it.
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::implementations::ValSpine;
+use operators::forget::SharedForgettingSpine;
 use operators::shared::SharedValSpine;
+use operators::{ByVal, Expires, arrange_forgetting};
 use schemas::event::Accepted;
-use schemas::units::MINUTE_MS;
 use schemas::view::{Method, PathTouch};
-use schemas::{Capped, EventId, EventKey, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick};
+use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
+use crate::horizon::{Horizons, Until};
 use crate::hot::{CappedCopy, Marks, marks};
 
-/// An arrangement by key with ordinary batches.
-pub type ByKey<'scope, K, V> = Arranged<'scope, TraceAgent<ValSpine<K, V, Tick, isize>>>;
+/// An arrangement by key that forgets rows as `H` says.
+pub type Forgetting<'scope, K, V, H> = Arranged<'scope, TraceAgent<SharedForgettingSpine<K, V, Tick, isize, H>>>;
 /// An arrangement by key whose batches other threads read.
 pub type SharedByKey<'scope, K, V> = Arranged<'scope, TraceAgent<SharedValSpine<K, V, Tick, isize>>>;
 
 /// The payload hash that a tombstone enters [`TouchIndexes::rivals`] with: smaller than that of any copy, so it stands.
 pub const WITHDRAWN: PayloadHash = PayloadHash::NONE;
 
-/// What confirms a join key that half of it found: its other half, or 0 for an absent one.
+/// What confirms a join key that half of it found: a word that differs wherever either half does alone, or 0 for an
+/// absent key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rest(u64);
 
@@ -46,7 +49,10 @@ impl Rest {
 
     /// The rest of a join key.
     pub fn of(key: JoinKey) -> Rest {
-        if key.is_none() { Rest::NONE } else { Rest(key.0.rest().max(1)) }
+        if key.is_none() {
+            return Rest::NONE;
+        }
+        Rest((key.0.rest() ^ key.0.route().wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1))
     }
 
     /// Whether the key is absent.
@@ -55,57 +61,75 @@ impl Rest {
     }
 }
 
-/// What tells an event from all others of its tenant.
+/// What tells an event from all others: its ids hash the tenant.
 pub type Identity = (EventTime, EventId, Subject);
+
+/// 128 bits that tell an event from all others, to find it by the first half and confirm it by the second.
+///
+/// Ids are keyed hashes, so mixing them is as good as hashing them: events with the same ids differ in time, which
+/// the first half tells, and of other events the halves differ like random words. The second differs where the first
+/// does alone, so it tells apart also what was not found by one first half.
+pub fn halves((event_time, event_id, subject): Identity) -> (u64, u64) {
+    let word = (event_time.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mix = |id: u64, subject: u64| id ^ subject.rotate_left(32) ^ word;
+    let first = mix(event_id.0.route(), subject.0.route());
+    (first, mix(event_id.0.rest(), subject.0.rest()) ^ first.wrapping_mul(0xd6e8_feb8_6659_fd93))
+}
 
 /// A touch under one of its join keys, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Entry {
-    minute: u32,
+    /// Until when it can be found by that key, which also tells when it was.
+    pub until: Until,
     touch: [u32; 2],
 }
 
 impl Entry {
-    fn of(key: EventKey, event_time: EventTime) -> Entry {
-        let touch = key.0.route();
-        Entry { minute: minute(event_time), touch: [(touch >> 32) as u32, touch as u32] }
+    fn of(touch: u64, until: Until) -> Entry {
+        Entry { until, touch: [(touch >> 32) as u32, touch as u32] }
     }
 
     /// The key of its copies in [`TouchIndexes::store`].
     pub fn touch(self) -> u64 {
         u64::from(self.touch[0]) << 32 | u64::from(self.touch[1])
     }
-
-    /// Whether it may have happened at most `window_ms` before `event_time`. Exact to the minute; never wrongly false.
-    pub fn may_precede(self, event_time: EventTime, window_ms: i64) -> bool {
-        let age = i64::from(minute(event_time)) - i64::from(self.minute);
-        (0..=window_ms / MINUTE_MS + 1).contains(&age)
-    }
 }
 
-/// The minute of a time, kept within 32 bits: the years 1970 to 10136.
-fn minute(time: EventTime) -> u32 {
-    time.0.div_euclid(MINUTE_MS).clamp(0, i64::from(u32::MAX)) as u32
+impl Expires<Tick> for Entry {
+    fn expiry(&self) -> Option<Tick> {
+        self.until.expiry()
+    }
 }
 
 /// What shares the identity of a touch or target and is no touch: a copy of another type, or a tombstone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Rival {
-    /// The rest of the event's key.
+    /// The second half of [`halves`].
     rest: u64,
     /// Its payload hash, or [`WITHDRAWN`].
     hash: PayloadHash,
+    /// Until when a touch of its identity can be found.
+    until: Until,
 }
 
 impl Rival {
     /// Under what to find it, and the rival.
-    pub fn of(key: EventKey, hash: PayloadHash) -> (u64, Rival) {
-        (key.0.route(), Rival { rest: key.0.rest(), hash })
+    pub fn of(record: &Accepted, horizons: &Horizons) -> (u64, Rival) {
+        let event = &record.event;
+        let (half, rest) = halves((event.event_time, event.event_id, event.subject));
+        let hash = if event.event_type == EventType::Tombstone { WITHDRAWN } else { record.payload_hash };
+        (half, Rival { rest, hash, until: horizons.touch(event.event_time) })
     }
 
     /// Its payload hash, where it is a rival of this event.
-    pub fn of_event(self, key: EventKey) -> Option<PayloadHash> {
-        (self.rest == key.0.rest()).then_some(self.hash)
+    pub fn of_event(self, identity: Identity) -> Option<PayloadHash> {
+        (self.rest == halves(identity).1).then_some(self.hash)
+    }
+}
+
+impl Expires<Tick> for Rival {
+    fn expiry(&self) -> Option<Tick> {
+        self.until.expiry()
     }
 }
 
@@ -142,11 +166,19 @@ pub struct TouchRow {
     pub has_device: bool,
     /// The join keys by which this copy is no candidate.
     pub capped: Capped,
+    /// Until when it can be found.
+    pub until: Until,
+}
+
+impl Expires<Tick> for TouchRow {
+    fn expiry(&self) -> Option<Tick> {
+        self.until.expiry()
+    }
 }
 
 impl TouchRow {
     /// The row of an accepted impression or click.
-    pub fn of(record: &Accepted) -> TouchRow {
+    pub fn of(record: &Accepted, horizons: &Horizons) -> TouchRow {
         let event = &record.event;
         TouchRow {
             payload_hash: record.payload_hash,
@@ -164,6 +196,7 @@ impl TouchRow {
             event_type: event.event_type,
             has_device: !event.device.is_none(),
             capped: record.capped,
+            until: horizons.touch(event.event_time),
         }
     }
 
@@ -190,17 +223,20 @@ impl TouchRow {
 }
 
 /// The entries of a touch: one under half of each join key by which this copy is a candidate.
-pub fn entries(record: &Accepted) -> impl Iterator<Item = (u64, Entry)> {
-    let (event, capped) = (&record.event, record.capped);
-    let entry = Entry::of(event.key(), event.event_time);
+pub fn entries(record: &Accepted, horizons: &Horizons) -> impl Iterator<Item = (u64, Entry)> {
+    let (event, capped, horizons) = (&record.event, record.capped, *horizons);
+    let (touch, _) = halves((event.event_time, event.event_id, event.subject));
+    let by = move |key: Option<JoinKey>, bit, method| {
+        let key = key.filter(|_| !capped.has(bit))?;
+        Some((key.0.route(), Entry::of(touch, horizons.touch_by(event.event_time, method))))
+    };
     [
-        (event.person_key(), Capped::PERSON),
-        (event.click_key(), Capped::CLICK),
-        (event.fingerprint_key(), Capped::FINGERPRINT),
+        by(event.person_key(), Capped::PERSON, Method::Person),
+        by(event.click_key(), Capped::CLICK, Method::ClickId),
+        by(event.fingerprint_key(), Capped::FINGERPRINT, Method::Fingerprint),
     ]
     .into_iter()
-    .filter(move |(_, bit)| !capped.has(*bit))
-    .filter_map(move |(key, _)| Some((key?.0.route(), entry)))
+    .flatten()
 }
 
 /// Finds which copy of a touch stands.
@@ -238,11 +274,11 @@ impl Standing {
 #[derive(Clone)]
 pub struct TouchIndexes<'scope> {
     /// Candidates by half a join key.
-    pub index: ByKey<'scope, u64, Entry>,
-    /// All copies by half an event key.
-    pub store: ByKey<'scope, u64, TouchRow>,
-    /// What else has the identity of an event, by half its key.
-    pub rivals: ByKey<'scope, u64, Rival>,
+    pub index: Forgetting<'scope, u64, Entry, ByVal>,
+    /// All copies by the first of their [`halves`].
+    pub store: Forgetting<'scope, u64, TouchRow, ByVal>,
+    /// What else has the identity of an event, by the first of its [`halves`].
+    pub rivals: Forgetting<'scope, u64, Rival, ByVal>,
     /// Where fingerprints were hot.
     pub marks: Marks<'scope>,
 }
@@ -254,21 +290,81 @@ pub fn touch_indexes<'scope>(
     capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
     rivals: VecCollection<'scope, Tick, (u64, Rival), isize>,
 ) -> TouchIndexes<'scope> {
-    let index = entries.arrange_by_key_named("touch index");
-    let store = rows.arrange_by_key_named("touch store");
-    let rivals = rivals.arrange_by_key_named("rivals");
+    let index = arrange_forgetting(entries, "touch index", ByVal);
+    let store = arrange_forgetting(rows, "touch store", ByVal);
+    let rivals = arrange_forgetting(rivals, "rivals", ByVal);
     let marks = marks(capped, &store, &rivals);
     TouchIndexes { index, store, rivals, marks }
 }
 
 #[cfg(test)]
 mod tests {
+    use differential_dataflow::input::Input;
+    use differential_dataflow::trace::{BatchReader, TraceReader};
+    use schemas::ids::Id;
+    use schemas::units::{DAY_MS, HOUR_MS};
+    use schemas::{DeviceId, Event};
+    use timely::progress::Antichain;
+
     use super::*;
+    use crate::params::InstallsParams;
 
     #[test]
     fn a_stored_touch_stays_small() {
         // Memory per touch is decided here: a new field is a decision, not an accident.
         assert_eq!(size_of::<TouchRow>(), 128);
         assert_eq!(size_of::<Entry>(), 12);
+        assert_eq!(size_of::<Rival>(), 32);
+    }
+
+    #[test]
+    fn touches_leave_when_nothing_can_find_them() {
+        const DAYS: i64 = 60;
+        const AN_HOUR: i64 = 20;
+        let horizons = Horizons::of(&InstallsParams::default(), Some(DAY_MS));
+        let (index, store) = timely::execute_directly(move |worker| {
+            let (mut feed, mut indexes) = worker.dataflow::<Tick, _, _>(|scope| {
+                let (entry_input, touch_entries) = scope.new_collection();
+                let (row_input, rows) = scope.new_collection();
+                let (_, capped) = scope.new_collection();
+                let (_, rivals) = scope.new_collection();
+                let indexes = touch_indexes(touch_entries, rows, capped, rivals);
+                ((entry_input, row_input), (indexes.index.trace, indexes.store.trace))
+            });
+            for number in 0..DAYS * 24 * AN_HOUR {
+                let event_time = EventTime(number * HOUR_MS / AN_HOUR);
+                let device = DeviceId(Id::from_bytes(u128::to_be_bytes(number as u128 % 7 + 1)));
+                let event_id = EventId(Id::from_bytes(u128::to_be_bytes(number as u128 + 1)));
+                let event = Event { event_type: EventType::Click, event_time, event_id, device, ..Event::default() };
+                let record = Accepted { event, ..Accepted::default() };
+                let tick = event_time.0 as Tick;
+                feed.1.update_at(
+                    (halves((event_time, event_id, event.subject)).0, TouchRow::of(&record, &horizons)),
+                    tick,
+                    1,
+                );
+                entries(&record, &horizons).for_each(|entry| feed.0.update_at(entry, tick, 1));
+                if number % AN_HOUR == AN_HOUR - 1 {
+                    let now = tick + 1;
+                    feed.0.advance_to(now);
+                    feed.1.advance_to(now);
+                    feed.0.flush();
+                    feed.1.flush();
+                    worker.step();
+                    let now = Antichain::from_elem(now);
+                    indexes.0.set_logical_compaction(now.borrow());
+                    indexes.0.set_physical_compaction(now.borrow());
+                    indexes.1.set_logical_compaction(now.borrow());
+                    indexes.1.set_physical_compaction(now.borrow());
+                }
+            }
+            let (mut index, mut store) = (0, 0);
+            indexes.0.map_batches(|batch| index += batch.len());
+            indexes.1.map_batches(|batch| store += batch.len());
+            (index, store)
+        });
+        // A click is live for its window of 7 days and a day of lateness.
+        let live = (8 * 24 * AN_HOUR) as usize;
+        assert!((live..3 * live).contains(&index) && (live..3 * live).contains(&store), "{index} {store} of {live}");
     }
 }

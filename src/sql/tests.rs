@@ -123,7 +123,7 @@ fn changes(rows: &[RecordRow]) -> (Vec<Change<InstallRow>>, Vec<Change<CreditRow
     let (installs, credits) = (found.clone(), found.clone());
     timely::execute_directly(move |worker| {
         let mut feed = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, outputs) = build(scope, &Params::default());
+            let (feed, outputs) = build(scope, &Params::default(), None);
             let cut = |tick: Tick| tick / 1_000 * 1_000 + 1_000;
             outputs.installs.inspect(move |(row, tick, diff)| {
                 installs.lock().unwrap().0.push((row.clone(), cut(*tick), *diff as i64));

@@ -2,6 +2,7 @@
 //! exactly, in any order, tick split and number of workers.
 
 mod events;
+mod forgetting;
 mod golden;
 mod golden_credits;
 mod golden_installs;
