@@ -10,7 +10,7 @@ use schemas::Tick;
 use schemas::decode::Decoder;
 use schemas::ids::IdHasher;
 use schemas::symbols::{NO_CHANNEL, Symbols};
-use schemas::units::HOUR_MS;
+use schemas::units::{DAY_MS, HOUR_MS};
 
 use crate::clock::Clock;
 use crate::cuts::{self, CUT_MS, Cuts, RunError};
@@ -73,6 +73,14 @@ pub struct Run {
     committer: Option<JoinHandle<()>>,
 }
 
+/// How long after it happened a record may enter the dataflow: by then state is forgotten. Recovery loads a day of arrivals
+/// as one step, at its end, so a day is added to what the gate and the sources allow. None where a record may be of any
+/// age, now or in what is loaded.
+fn retention_ms(plan: &Plan, state: &State) -> Option<i64> {
+    let allowed_ms = plan.gate.allowed_lateness_ms.filter(|_| !state.ungated)?;
+    Some(allowed_ms + plan.settings.lateness_bound_ms + DAY_MS)
+}
+
 /// Starts a run. `source` is told what the ledger knows and makes the sources of the workers.
 pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<Run, RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -86,6 +94,9 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (mut ledger, state) = runtime.block_on(opened)?;
     let patience = Patience::endless();
     ledger.bear(&patience);
+    if plan.gate.allowed_lateness_ms.is_none() {
+        ledger.set_ungated();
+    }
     // Views name it, whether or not a producer does.
     symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
     let committed = state.committed.unwrap_or(0);
@@ -98,6 +109,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (parts, closed) = cuts::parts();
     let shared = Arc::new(Shared {
         params: plan.settings.views.clone(),
+        retention_ms: retention_ms(&plan, &state),
         gate: plan.gate,
         clock: plan.clock,
         cuts: Arc::clone(&cuts),

@@ -11,6 +11,7 @@ use dataflows::catalogue::{self, Feed};
 use dataflows::params::Params;
 use operators::publish::Publisher;
 use schemas::decode::Decoder;
+use schemas::units::DAY_MS;
 use schemas::view::{CreditRow, InstallRow};
 use schemas::{Accepted, Tick};
 use timely::dataflow::ProbeHandle;
@@ -38,6 +39,8 @@ const IDLE: Duration = Duration::from_millis(1);
 pub struct Shared {
     /// Parameters of the views.
     pub params: Params,
+    /// How long after it happened a record may enter; none: it may be of any age, and nothing is forgotten.
+    pub retention_ms: Option<i64>,
     /// The gate's rule.
     pub gate: Gate,
     /// The process's clock.
@@ -67,7 +70,7 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let changes = Rc::new(RefCell::new(Changes::default()));
     let probe = ProbeHandle::new();
     let (feed, publisher) = worker.dataflow(|scope| {
-        let (feed, outputs) = catalogue::build(scope, &shared.params, None);
+        let (feed, outputs) = catalogue::build(scope, &shared.params, shared.retention_ms);
         let publisher = shared.live.publish(scope.index(), &outputs);
         let (installs, credits) = (Rc::clone(&changes), Rc::clone(&changes));
         // What every sink holds already is not even kept.
@@ -128,20 +131,25 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Loads what earlier runs recorded: up to *m* as one step, then cut by cut. Its changes up to *m* go nowhere; those
-    /// after it are written where a sink lacks them.
+    /// Loads what earlier runs recorded: up to *m* each day of arrivals as one step, so that what a day leaves behind can
+    /// be forgotten before the next, then cut by cut. Its changes up to *m* go nowhere; those after it are written where
+    /// a sink lacks them.
     fn recover(&mut self) {
         let load_to = self.shared.recovered.load_to;
-        self.feed.advance_to(load_to.saturating_sub(1));
         while let Some(rows) = self.shared.recovered.next() {
             if self.shared.cuts.stopping() || self.shared.cuts.has_failed() {
                 // All of it is durable already: leaving loses nothing.
                 continue;
             }
+            let day_end = rows.first().map_or(0, |row| (row.arrival_ms.div_euclid(DAY_MS) + 1) * DAY_MS);
+            // Nothing of a day enters after it, and never after *m*.
+            let step = self.feed.tick().max((day_end.max(1) as Tick).min(load_to.max(1)) - 1);
+            self.feed.advance_to(step);
+            self.feed.flush();
             for row in rows {
                 if let Some(event) = row.event {
                     let accepted = Accepted { event, payload_hash: row.payload_hash, capped: row.capped };
-                    self.feed.push(&accepted, row.cut.max(load_to) - 1);
+                    self.feed.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
                 }
             }
             self.worker.step();

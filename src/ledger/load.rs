@@ -1,6 +1,7 @@
 //! Reading the lake's tables back at a start: files of the held version, decoded beside the consumer, never all in
 //! memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -46,12 +47,13 @@ pub(super) fn date(day: i64) -> String {
     day.map_or_else(|| "1970-01-01".to_owned(), |day| day.date().to_string())
 }
 
-/// Reads the accepted records of the cuts in (`from`, `to`].
+/// Reads the accepted records of the cuts in (`from`, `to`]: those of each date of arrival before those of later ones,
+/// and never two dates in one batch.
 pub(super) async fn records(
     log: &TableLog,
     from: Tick,
     to: Tick,
-    each: impl FnMut(Vec<RecordRow>),
+    mut each: impl FnMut(Vec<RecordRow>),
 ) -> Result<(), LedgerError> {
     let may_hold = |stats: &Value| {
         let bound = |which: &str| stats[which]["_cut"].as_u64();
@@ -67,36 +69,42 @@ pub(super) async fn records(
         let rows = records_rows(&filter_record_batch(batch, &kept)?);
         rows.map_err(|error| DeltaTableError::Generic(error.to_string()))
     };
-    read(log, &DEAD_COLUMNS, may_hold, decode, each).await
+    let mut by_date: BTreeMap<&str, Vec<StorePath>> = BTreeMap::new();
+    for file in log.files().filter(|file| may_hold(&stats(file))) {
+        let date = file.partition_values.get(ARRIVAL_DATE).and_then(Option::as_deref).unwrap_or_default();
+        by_date.entry(date).or_default().push(file.location().map_err(LedgerError::delta(log.name()))?);
+    }
+    for files in by_date.into_values() {
+        read(log, files, &DEAD_COLUMNS, decode, &mut each).await?;
+    }
+    Ok(())
 }
 
 /// Reads all names.
 pub(super) async fn symbols(log: &TableLog, mut each: impl FnMut(Symbol, &str)) -> Result<(), LedgerError> {
     let decode = |batch: &RecordBatch| symbols_rows(batch).map_err(|error| DeltaTableError::Generic(error.to_string()));
-    let all = |_: &Value| true;
-    read(log, &[], all, decode, |names| names.iter().for_each(|(symbol, name)| each(*symbol, name))).await
+    let files =
+        log.files().map(DataFile::location).collect::<Result<_, _>>().map_err(LedgerError::delta(log.name()))?;
+    read(log, files, &[], decode, &mut |names| names.iter().for_each(|(symbol, name)| each(*symbol, name))).await
 }
 
 fn required<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a arrow::array::ArrayRef, DeltaTableError> {
     batch.column_by_name(column).ok_or_else(|| DeltaTableError::Generic(format!("a file without column {column}")))
 }
 
-/// The data files of a table's held version whose statistics `may_hold` what is looked for.
-fn files(log: &TableLog, may_hold: impl Fn(&Value) -> bool) -> Result<Vec<StorePath>, DeltaTableError> {
-    let stats = |file: &DataFile| file.stats.as_deref().and_then(|stats| serde_json::from_str(stats).ok());
-    let files = log.files().filter(|file| may_hold(&stats(file).unwrap_or(Value::Null)));
-    files.map(DataFile::location).collect()
+/// A file's statistics; null where it has none.
+fn stats(file: &DataFile) -> Value {
+    file.stats.as_deref().and_then(|stats| serde_json::from_str(stats).ok()).unwrap_or(Value::Null)
 }
 
-/// Reads the files of a table's held version whose statistics `may_hold` what is looked for.
+/// Reads files of a table, a few at a time.
 async fn read<T: Send + 'static>(
     log: &TableLog,
+    files: Vec<StorePath>,
     without: &'static [&'static str],
-    may_hold: impl Fn(&Value) -> bool,
     decode: impl Fn(&RecordBatch) -> Result<Vec<T>, DeltaTableError> + Clone + Send + 'static,
-    mut each: impl FnMut(Vec<T>),
+    each: &mut impl FnMut(Vec<T>),
 ) -> Result<(), LedgerError> {
-    let files = files(log, may_hold).map_err(LedgerError::delta(log.name()))?;
     let objects = log.objects();
     let (sender, mut receiver) = mpsc::channel(BATCHES_MAX);
     let decoding = stream::iter(files)

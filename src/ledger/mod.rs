@@ -20,6 +20,7 @@
 //! | `bidstream/offset/<topic>/<partition>` | the next offset to read |
 //! | `bidstream/arrival/<topic>/<partition>` | arrival of the last record before that: no later one arrives earlier |
 //! | `bidstream/topic/<topic>/<topic id>` | 1: the topic's id at the broker |
+//! | `bidstream/ungated` | 1: some records passed no gate, and may be of any age |
 //! | `bidstream/done/<view>/<hash>/delta` | the cut up to which the view's table holds everything |
 //!
 //! The other tables carry the epoch too, so that a writer that was overtaken is stopped at each of them.
@@ -70,6 +71,7 @@ use crate::source::{PartitionId, Resume};
 const OFFSET: &str = "bidstream/offset/";
 const ARRIVAL: &str = "bidstream/arrival/";
 const TOPIC: &str = "bidstream/topic/";
+const UNGATED: &str = "bidstream/ungated";
 
 /// A lake that this process writes to.
 pub struct Ledger {
@@ -84,6 +86,8 @@ pub struct Ledger {
     credits: Sink,
     /// The last durable cut.
     committed: Option<Tick>,
+    /// Whether what it commits passed no gate.
+    ungated: bool,
     /// Symbols that the table holds.
     saved: HashSet<Symbol>,
 }
@@ -101,6 +105,8 @@ pub struct State {
     pub fresh_installs: bool,
     /// Whether `credits` is fresh.
     pub fresh_credits: bool,
+    /// Whether some records passed no gate, so that they may be of any age.
+    pub ungated: bool,
     /// Whether a commit is due though no record comes: a table lacks changes, or its view's name has yet to move to it.
     pub behind: bool,
     /// Where to go on with each partition.
@@ -198,12 +204,25 @@ impl Ledger {
             load_to,
             fresh_installs: installs.is_fresh(),
             fresh_credits: credits.is_fresh(),
+            ungated: records.txn(UNGATED).is_some(),
             behind: load_to < last || installs.is_fresh() || credits.is_fresh() || lake.unnamed,
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
         };
         tracing::info!(lake = %lake.path.display(), epoch, committed, load_to = state.load_to, %writer, "claimed the lake");
-        let ledger = Ledger { lake, lock, writer, epoch, records, symbols: names, installs, credits, committed, saved };
+        let ledger = Ledger {
+            lake,
+            lock,
+            writer,
+            epoch,
+            records,
+            symbols: names,
+            installs,
+            credits,
+            committed,
+            ungated: false,
+            saved,
+        };
         Ok((ledger, state))
     }
 
@@ -215,6 +234,11 @@ impl Ledger {
     /// The last durable cut.
     pub fn committed(&self) -> Option<Tick> {
         self.committed
+    }
+
+    /// Notes that what is committed from now on passed no gate.
+    pub fn set_ungated(&mut self) {
+        self.ungated = true;
     }
 
     /// Has the ledger bear a failing store in another way.
@@ -338,6 +362,7 @@ impl Ledger {
     /// The app ids that a commit to `records` moves.
     fn txns(&self, cut: Tick, parts: &[Part]) -> BTreeMap<String, i64> {
         let mut txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
+        txns.extend(self.ungated.then(|| (UNGATED.to_owned(), 1)));
         for sink in [&self.installs, &self.credits] {
             txns.insert(sink.id(), sink.done() as i64);
         }
