@@ -4,11 +4,13 @@
   benchmarks/pipeline.py throughput   reads what is in the topic as fast as it can, then restarts: recovery too
   benchmarks/pipeline.py freshness    reads along at 50,000 events/s: arrival -> readable in the published arrangement
   benchmarks/pipeline.py commit       reads along at 100,000 events/s, commits of 5 s: how long they stop the dataflow
+  benchmarks/pipeline.py windows      replays --days of history as if live: memory, and files with housekeeping, over
+                                      many windows; --picture FILE.svg draws both
 
 Needs `cargo build --release --bin bidstream`, Java and Maven. Everything it starts listens on loopback, and it ends what
 it started. --events, --users, --workers and --seconds change the size; --format json prints for machines.
 """
-import argparse, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
+import argparse, json, os, random, re, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KAFKA = os.path.join(ROOT, "tests", "kafka", "kafka.sh")
@@ -178,24 +180,105 @@ def along(bench, rate):
     return measured
 
 
+MAPPING = """format: csv
+arrival: event_time
+tenant: acme
+app: shop
+event_time: { column: time, format: epoch_ms }
+emit:
+  - { type: click, when: { kind: [click] }, set: { user: user, channel: channel, campaign: campaign } }
+  - { type: conversion, when: { kind: [buy] }, set: { user: user, name: kind } }
+"""
+
+
+def history(path, days, a_day, users):
+    """Clicks, and 2 % purchases, evenly over the days: a function of its arguments."""
+    dice = random.Random(1)
+    start, step = 1_700_000_000_000, 86_400_000 / a_day
+    with open(path, "w") as file:
+        file.write("time,kind,user,channel,campaign\n")
+        for n in range(days * a_day):
+            kind = "buy" if dice.random() < 0.02 else "click"
+            file.write(f"{int(start + n * step)},{kind},u{dice.randrange(users)},c{dice.randrange(8)},k{dice.randrange(50)}\n")
+
+
+def windows(args):
+    """Replays a history into a lake with housekeeping beside it; samples memory and files by the share that was read."""
+    dir = tempfile.mkdtemp(prefix="bidstream-bench-", dir=args.dir)
+    bench = Bench.__new__(Bench)
+    bench.args, bench.dir, bench.processes, bench.http = args, dir, [], f"127.0.0.1:{free_port()}"
+    events, samples = args.days * args.a_day, []
+    try:
+        history(f"{dir}/history.csv", args.days, args.a_day, args.users)
+        with open(f"{dir}/mapping.yaml", "w") as file:
+            file.write(MAPPING)
+        run = bench.start("import", f"{dir}/history.csv", "--mapping", f"{dir}/mapping.yaml", "--lake", f"{dir}/lake", "--http", bench.http)
+        kept = None
+        while run.poll() is None:
+            read = bench.records()
+            if read > 0 and os.path.exists(f"/proc/{run.pid}/status"):
+                files = sum(len(names) for _, _, names in os.walk(f"{dir}/lake"))
+                samples.append((read / events * args.days, resident(run)[0] >> 20, files))
+            if len(samples) % 10 == 9 and (kept is None or kept.poll() is not None):
+                kept = bench.start("maintain", "--lake", f"{dir}/lake", "--retention", "1m")
+            time.sleep(0.5)
+        if run.returncode != 0:
+            sys.exit(bench.last_log(run))
+    finally:
+        for process in bench.processes:
+            if process.poll() is None:
+                process.kill()
+        shutil.rmtree(dir, ignore_errors=True)
+    if args.picture:
+        draw(args.picture, samples, args.days)
+    # Allowed lateness 3 d, bound 1 h, click window 7 d.
+    window = 10 + 1 / 24
+    by_window = [[mib for day, mib, _ in samples if int(day / window) == n] for n in range(int(args.days / window))]
+    return {"events": events, "days": args.days, "window_days": round(window, 2),
+            "peak_mib_by_window": [max(mibs, default=None) for mibs in by_window],
+            "most_files": max(files for _, _, files in samples), "last_files": samples[-1][2]}
+
+
+def draw(path, samples, days):
+    """Memory and files over the days of the history, as an SVG."""
+    width, height, left, gap = 720, 150, 60, 40
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + left + 20}" height="{2 * height + 3 * gap}" font-family="sans-serif" font-size="12">']
+    for row, (index, title) in enumerate([(1, "resident memory, MiB"), (2, "files in the lake")]):
+        top, most = gap + row * (height + gap), max(sample[index] for sample in samples)
+        points = " ".join(f"{left + sample[0] / days * width:.1f},{top + height - sample[index] / most * height:.1f}" for sample in samples)
+        parts += [f'<text x="{left}" y="{top - 8}">{title}: at most {most}</text>',
+                  f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#bbb"/>',
+                  f'<polyline points="{points}" fill="none" stroke="#1f5fa8"/>',
+                  f'<text x="{left - 8}" y="{top + height}" text-anchor="end">0</text>']
+    parts += [f'<text x="{left + width}" y="{2 * (height + gap) + 16}" text-anchor="end">{days} days of events</text>', "</svg>"]
+    with open(path, "w") as file:
+        file.write("\n".join(parts) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["throughput", "freshness", "commit"])
+    parser.add_argument("what", choices=["throughput", "freshness", "commit", "windows"])
     parser.add_argument("--events", type=int, default=10_000_000, help="of throughput")
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=int, default=60, help="of freshness and commit")
     parser.add_argument("--rate", type=int, help="events a second of freshness (50,000) and commit (100,000)")
+    parser.add_argument("--days", type=int, default=120, help="of windows")
+    parser.add_argument("--a-day", type=int, default=20_000, help="events of windows")
+    parser.add_argument("--picture", help="of windows: an SVG to write")
     parser.add_argument("--bidstream", default=os.path.join(ROOT, "target", "release", "bidstream"))
     parser.add_argument("--dir", default=None, help="where the broker and the lake keep their files")
     parser.add_argument("--format", choices=["table", "json"], default="table")
     args = parser.parse_args()
-    bench = Bench(args)
-    try:
-        rate = args.rate or (50_000 if args.what == "freshness" else 100_000)
-        measured = throughput(bench) if args.what == "throughput" else along(bench, rate)
-    finally:
-        bench.close()
+    if args.what == "windows":
+        measured = windows(args)
+    else:
+        bench = Bench(args)
+        try:
+            rate = args.rate or (50_000 if args.what == "freshness" else 100_000)
+            measured = throughput(bench) if args.what == "throughput" else along(bench, rate)
+        finally:
+            bench.close()
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     measured |= {"what": args.what, "commit": commit, "load_average": round(os.getloadavg()[0], 1)}
     if args.format == "json":

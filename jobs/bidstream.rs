@@ -2,6 +2,7 @@
 
 mod demo;
 mod import;
+mod maintain;
 mod produce;
 mod run;
 mod service;
@@ -49,6 +50,10 @@ enum Command {
     Sql(tables::Sql),
     /// Recompute views by their SQL definition and print every difference. Exit 0: none; 1: some; 2: error.
     Audit(tables::Audit),
+    /// Keep house in a lake: merge small files, sum old changes, shorten logs, remove what no table names.
+    Maintain(maintain::Maintain),
+    /// After restoring a copy of `records`: remove what the views' tables hold beyond it. Stop the job first.
+    Repair(maintain::Repair),
     /// List the views, or show one: question, columns, parameters, SQL.
     Describe(tables::Describe),
 }
@@ -79,6 +84,8 @@ fn main() -> ExitCode {
         Command::Generate(generate) => generate.run(),
         Command::Sql(sql) => sql.run(),
         Command::Audit(audit) => return audit.run(),
+        Command::Maintain(maintain) => maintain.run(),
+        Command::Repair(repair) => repair.run(),
         Command::Describe(describe) => describe.run(),
     };
     match done {

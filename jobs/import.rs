@@ -1,5 +1,6 @@
 //! `bidstream import`: a file, by a mapping, into a lake or through Kafka.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use bidstream::pipeline::{self, Plan};
 use bidstream::source::file::FileSource;
 use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, Producer, ensure_topic};
 use bidstream::source::{Arrived, Payload, Source};
+use bidstream::telemetry;
 use dataflows::params::Params;
 use schemas::table::Verdict;
 
@@ -48,6 +50,9 @@ pub struct Import {
     /// How events are encoded for --brokers.
     #[arg(long, value_enum, default_value_t = EncodingName::Protobuf)]
     encoding: EncodingName,
+    /// With --lake: where to serve /metrics, /healthz and /readyz, as 127.0.0.1:9464.
+    #[arg(long, value_name = "ADDRESS", requires = "lake")]
+    http: Option<SocketAddr>,
     #[command(flatten)]
     id_key: IdKey,
 }
@@ -82,6 +87,10 @@ impl Import {
             Plan { lake, settings, gate, workers: 1, commit_every, take_over: false, hasher, clock: clock.clone() };
         // Opened before the lake is claimed: a file that cannot be read is no reason to touch it.
         FileSource::check(&self.file, &mapping)?;
+        let http = match self.http {
+            Some(address) => Some((address, telemetry::install_metrics()?)),
+            None => None,
+        };
         let file = self.file.clone();
         let run = pipeline::start(plan, move |state| {
             let kafka = kafka_topic(state);
@@ -96,7 +105,7 @@ impl Import {
                 }
             })
         })?;
-        let served = service::serve(&run, None)?;
+        let served = service::serve(&run, http)?;
         let mut shown = Instant::now();
         while !run.is_over() {
             std::thread::sleep(Duration::from_millis(20));

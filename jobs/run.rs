@@ -9,6 +9,7 @@ use bidstream::clock::Clock;
 use bidstream::config::{ConfigError, Job};
 use bidstream::cuts::RunError;
 use bidstream::gate::Gate;
+use bidstream::housekeeping::Housekeeping;
 use bidstream::ledger::{LedgerError, State};
 use bidstream::pipeline::{self, Plan};
 use bidstream::source::Source;
@@ -73,10 +74,12 @@ impl Run {
             Some(address) => Some((address, telemetry::install_metrics()?)),
             None => None,
         };
+        let retention = Duration::from_millis(job.retention.0 as u64);
         let run = pipeline::start(plan, move |state| sources(kafka, state, clock))?;
+        let kept = Housekeeping::start(&run.cuts, job.lake, retention)?;
         let served = service::serve(&run, http)?;
         let cut = run.wait()?;
-        drop(served);
+        drop((served, kept));
         tracing::info!(cut, "drained and committed");
         Ok(())
     }

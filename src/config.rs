@@ -38,6 +38,10 @@ pub const COMMIT_EVERY_DEFAULT: Span = Span(5 * SECOND_MS);
 /// The shortest and longest time between commits. Shorter ones would be slower than a commit is, longer ones would make
 /// readers of the tables wait and the buffer of rows that are not yet durable grow.
 pub const COMMIT_EVERY_RANGE: (Span, Span) = (Span(100), Span(600 * SECOND_MS));
+/// How long history and unnamed files of the lake are kept where a job does not say: 7 d.
+pub const RETENTION_DEFAULT: Span = Span(7 * DAY_MS);
+/// The shortest and longest retention. A shorter one could remove what is being uploaded or loaded.
+pub const RETENTION_RANGE: (Span, Span) = (Span(60 * SECOND_MS), Span(365 * DAY_MS));
 /// The most workers of one process.
 pub const WORKERS_MAX: usize = 64;
 /// The variable that holds the secret of the id hashes where a job names no file.
@@ -62,6 +66,10 @@ pub struct Job {
     /// Time between commits to the lake: 100ms to 10m, default 5s.
     #[serde(default = "commit_every_default")]
     pub commit_every: Span,
+    /// How far back time travel stays exact, and how long files that no table names any more are kept: 1m to 365d,
+    /// default 7d; longer than the longest recovery or query.
+    #[serde(default = "retention_default")]
+    pub retention: Span,
     /// Parameters of the views.
     #[serde(default)]
     pub views: Params,
@@ -166,6 +174,10 @@ fn commit_every_default() -> Span {
     COMMIT_EVERY_DEFAULT
 }
 
+fn retention_default() -> Span {
+    RETENTION_DEFAULT
+}
+
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let error = || serde::de::Error::custom(format!("{text:?} is no address: write ip:port, as 127.0.0.1:9464"));
@@ -199,6 +211,7 @@ impl Job {
             within(span, ALLOWED_LATENESS_RANGE).map_err(error)?;
         }
         within(self.commit_every, COMMIT_EVERY_RANGE).map_err(|allowed| outline.error("commit_every", allowed))?;
+        within(self.retention, RETENTION_RANGE).map_err(|allowed| outline.error("retention", allowed))?;
         if !(1..=WORKERS_MAX).contains(&self.workers) {
             let message = format!("is {}: it may be 1 to {WORKERS_MAX}", self.workers);
             return Err(outline.error("workers", message));

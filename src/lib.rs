@@ -7,6 +7,7 @@ pub mod cuts;
 pub mod failpoint;
 pub mod gate;
 pub mod generator;
+pub mod housekeeping;
 pub mod intake;
 pub mod ledger;
 pub mod live;

@@ -94,7 +94,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let status = Arc::new(Status::default());
     let health = Health::new();
     health.not_ready("recovery", "records of earlier runs are being loaded");
-    let (loader, recovered) = recovery::loading(state.load_to, committed, &state.resumes);
+    let (loader, recovered) = recovery::loading(&state);
     let (parts, closed) = cuts::parts();
     let shared = Arc::new(Shared {
         params: plan.settings.views.clone(),

@@ -10,8 +10,9 @@ use schemas::Tick;
 use schemas::table::{RecordRow, Verdict};
 use schemas::units::HOUR_MS;
 
+use crate::cuts::cut_of;
 use crate::gate::HotKeys;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, State};
 use crate::source::{PartitionId, Resume};
 
 /// Batches that may wait for a worker.
@@ -23,6 +24,12 @@ pub struct Recovered {
     pub load_to: Tick,
     /// *N*: the last durable cut.
     pub committed: Tick,
+    /// Whether the table of `installs` lacks the whole state.
+    pub fresh_installs: bool,
+    /// Whether the table of `credits` does.
+    pub fresh_credits: bool,
+    /// Whether a commit is due though no record comes.
+    pub behind: bool,
     batches: Mutex<Receiver<Vec<RecordRow>>>,
     hot_keys: Arc<Mutex<HashMap<PartitionId, HotKeys>>>,
     done: AtomicUsize,
@@ -37,13 +44,23 @@ pub struct Loader {
 }
 
 /// A loader and what it feeds.
-pub fn loading(load_to: Tick, committed: Tick, resumes: &[Resume]) -> (Loader, Recovered) {
+pub fn loading(state: &State) -> (Loader, Recovered) {
+    let committed = state.committed.unwrap_or(0);
     let (sender, receiver) = sync_channel(BATCHES_MAX);
     let hot_keys = Arc::new(Mutex::new(HashMap::new()));
-    let resumes = resumes.iter().map(|resume| (resume.partition.clone(), resume.clone())).collect();
+    let resumes = state.resumes.iter().map(|resume| (resume.partition.clone(), resume.clone())).collect();
     (
         Loader { committed, resumes, batches: sender, hot_keys: Arc::clone(&hot_keys) },
-        Recovered { load_to, committed, batches: Mutex::new(receiver), hot_keys, done: AtomicUsize::new(0) },
+        Recovered {
+            load_to: state.load_to,
+            committed,
+            fresh_installs: state.fresh_installs,
+            fresh_credits: state.fresh_credits,
+            behind: state.behind,
+            batches: Mutex::new(receiver),
+            hot_keys,
+            done: AtomicUsize::new(0),
+        },
     )
 }
 
@@ -77,6 +94,15 @@ impl Loader {
 }
 
 impl Recovered {
+    /// The cut by which a change that comes at `tick` is to be written to a view's table; none where the table holds it.
+    /// A fresh table begins with the whole state at *N*.
+    pub fn cut(&self, fresh: bool, tick: Tick) -> Option<Tick> {
+        match fresh {
+            true => Some(cut_of(tick).max(self.committed)),
+            false => (tick >= self.load_to).then(|| cut_of(tick)),
+        }
+    }
+
     /// The next batch of accepted records, in no order; none when all are loaded.
     pub fn next(&self) -> Option<Vec<RecordRow>> {
         self.batches.lock().expect("no panic while locked").recv().ok()

@@ -16,7 +16,7 @@ use schemas::{Accepted, Tick};
 use timely::dataflow::ProbeHandle;
 
 use crate::clock::Clock;
-use crate::cuts::{Closed, Cuts, RunError, cut_of};
+use crate::cuts::{Closed, Cuts, RunError};
 use crate::gate::Gate;
 use crate::intake::Intake;
 use crate::ledger::Part;
@@ -62,7 +62,7 @@ pub struct Shared {
 pub type SourceMaker = Box<dyn Fn(usize, usize) -> Result<Box<dyn Source>, SourceError> + Send + Sync>;
 
 /// Runs one worker to the end of the run.
-pub fn run(worker: &mut timely::worker::Worker, shared: &Shared, parts: Sender<Closed>) {
+pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<Closed>) {
     let guard = PanicGuard(&shared.cuts);
     let changes = Rc::new(RefCell::new(Changes::default()));
     let probe = ProbeHandle::new();
@@ -71,20 +71,22 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Shared, parts: Sender<C
         let publisher = shared.live.publish(scope.index(), &outputs);
         let (installs, credits) = (Rc::clone(&changes), Rc::clone(&changes));
         // What every sink holds already is not even kept.
-        let load_to = shared.recovered.load_to;
+        let (for_installs, for_credits) = (Arc::clone(shared), Arc::clone(shared));
         outputs
             .installs
             .inspect(move |(row, tick, diff)| {
-                if *tick >= load_to {
-                    installs.borrow_mut().installs.push((row.clone(), cut_of(*tick), *diff as i64));
+                let Recovered { fresh_installs, .. } = for_installs.recovered;
+                if let Some(cut) = for_installs.recovered.cut(fresh_installs, *tick) {
+                    installs.borrow_mut().installs.push((row.clone(), cut, *diff as i64));
                 }
             })
             .probe_with(&probe);
         outputs
             .credits
             .inspect(move |(row, tick, diff)| {
-                if *tick >= load_to {
-                    credits.borrow_mut().credits.push((*row, cut_of(*tick), *diff as i64));
+                let Recovered { fresh_credits, .. } = for_credits.recovered;
+                if let Some(cut) = for_credits.recovered.cut(fresh_credits, *tick) {
+                    credits.borrow_mut().credits.push((*row, cut, *diff as i64));
                 }
             })
             .probe_with(&probe);
@@ -151,8 +153,7 @@ impl Running<'_> {
             self.worker.step_or_park(Some(IDLE));
         }
         self.left_early = leaving();
-        if load_to < self.shared.recovered.committed {
-            // A sink waits for changes that the ledger holds already.
+        if self.shared.recovered.behind {
             self.shared.cuts.moved();
         }
         self.publisher.publish();

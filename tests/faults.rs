@@ -203,3 +203,66 @@ fn a_store_that_is_away_on_kafka_stops_nothing_and_is_told() {
     assert_eq!(terminate(run), Some(0));
     faulty.settle(1);
 }
+
+#[test]
+fn a_changed_parameter_on_kafka_builds_a_table_beside_the_old_and_moves_the_name() {
+    let mut faulty = Faulty::start(fixture::shared(), "redefined", 800);
+    let lake = faulty.lake();
+    let run = bidstream().arg("run").arg(faulty.job(1)).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(terminate(run), Some(0));
+    let tables = || std::fs::read_dir(lake.join("credits")).unwrap().count();
+    let weights = "SELECT credit_ppm FROM credits WHERE model = 'time_decay' ORDER BY event_id, touch_event_id";
+    let (before, cut) = (sql(&lake, weights), sql(&lake, "SELECT max(_cut) FROM raw.records").remove(0));
+    assert_eq!(tables(), 1);
+
+    let job = faulty.job(2);
+    let text = std::fs::read_to_string(&job).unwrap();
+    std::fs::write(&job, format!("{text}views: {{ credits: {{ half_life: 36h }} }}\n")).unwrap();
+    let sent = faulty.producing.end();
+    // Killed while the new table is being built: the name has not moved, or it has and the table is whole.
+    for point in ["recovery.end:kill", "records.put.after:kill:2", "credits.put.before:kill:2"] {
+        assert!(dies(&mut armed(&job, point), CATCH_UP_MAX), "{point}");
+        assert_every_table_equals_its_sql(&lake);
+    }
+    let run = bidstream().arg("run").arg(&job).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(terminate(run), Some(0));
+    catch_up(&job, &lake, sent);
+    assert_reconciled(faulty.producing.delivered(), &lake);
+    assert_every_table_equals_its_sql(&lake);
+    assert_eq!(tables(), 2, "the old table is still there");
+    assert_ne!(before, sql(&lake, weights), "another half-life weighs in another way");
+    let earlier = bidstream().args(["sql", "--as-of", &cut, "--lake"]).arg(&lake).arg("SELECT 1 FROM credits").output();
+    let earlier = earlier.unwrap();
+    assert!(!earlier.status.success(), "the new table knows no cut before the one that it was made at");
+}
+
+#[test]
+fn housekeeping_on_kafka_may_be_killed_at_each_step_beside_a_run() {
+    let faulty = Faulty::start(fixture::shared(), "housekeeping", 800);
+    let lake = faulty.lake();
+    let mut run = bidstream().arg("run").arg(faulty.job(2)).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    let housekeeping = |name: &&str| ["compact", "clean", "vacuum"].iter().any(|part| name.contains(part));
+    let (mut reached, mut missed) = (Vec::new(), Vec::new());
+    for name in failpoint::ALL.into_iter().filter(housekeeping) {
+        let mut command = bidstream();
+        command.env(failpoint::VARIABLE, format!("{name}:kill")).args(["maintain", "--retention", "1m", "--lake"]);
+        let ended = command.arg(&lake).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        match ended.code() {
+            None => reached.push(name),
+            Some(code) => missed.push((name, code)),
+        }
+        assert!(run.try_wait().unwrap().is_none(), "{name}: the run ended");
+    }
+    println!("killed once at each of {} failpoints: {}", reached.len(), reached.join(" "));
+    assert!(missed.is_empty(), "never reached: {missed:?}");
+    let kept = bidstream().args(["maintain", "--format", "json", "--lake"]).arg(&lake).output().unwrap();
+    assert!(kept.status.success(), "{}", String::from_utf8_lossy(&kept.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&kept.stdout).unwrap();
+    let records = &report["tables"][0];
+    assert!(records["files_after"].as_u64() < Some(20), "{report}");
+    assert_eq!(terminate(run), Some(0));
+    faulty.settle(1);
+}

@@ -11,7 +11,7 @@
 //! > *A*(*x*, *t*) = *C*(*x*, *t*) unless *e*(*x*) ≤ `since`,
 //!
 //! and an expired row has the sum of any part of its updates: all of them, none, or a retraction alone. What is sent
-//! downstream is never touched, only what is kept. So results depend on when merges ran unless the reader sees to
+//! downstream is never changed, only what is kept. So results depend on when merges ran unless the reader sees to
 //! it that they do not:
 //! * *A join* must yield nothing for a pair of rows of which one changes when the other has expired: from the two rows
 //!   alone, its closure repeats what the expiry promises.
@@ -98,19 +98,19 @@ pub type SharedForgettingBuilder<K, V, T, R, H> = SharedBuilder<ForgettingBuilde
 /// use operators::{Horizon, arrange_forgetting};
 /// use timely::progress::Antichain;
 ///
-/// /// Touches, by when they were, can be found for ten ticks.
+/// /// Sightings, by when they were, can be found for ten ticks.
 /// struct TenTicks;
 ///
 /// impl Horizon<u32, u64, u64> for TenTicks {
-///     fn expiry(_person: &u32, touched: &u64) -> Option<u64> {
-///         Some(touched + 10)
+///     fn expiry(_key: &u32, seen: &u64) -> Option<u64> {
+///         Some(seen + 10)
 ///     }
 /// }
 ///
 /// timely::execute_directly(|worker| {
 ///     let mut input = InputSession::new();
-///     let mut touches = worker.dataflow::<u64, _, _>(|scope| {
-///         arrange_forgetting(input.to_collection(scope), "Touches", TenTicks).trace
+///     let mut sightings = worker.dataflow::<u64, _, _>(|scope| {
+///         arrange_forgetting(input.to_collection(scope), "Sightings", TenTicks).trace
 ///     });
 ///     for tick in 0..1_000 {
 ///         input.update((7, tick), 1i64);
@@ -118,12 +118,12 @@ pub type SharedForgettingBuilder<K, V, T, R, H> = SharedBuilder<ForgettingBuilde
 ///         input.flush();
 ///         worker.step();
 ///         let now = Antichain::from_elem(tick + 1);
-///         touches.set_logical_compaction(now.borrow());
-///         touches.set_physical_compaction(now.borrow());
+///         sightings.set_logical_compaction(now.borrow());
+///         sightings.set_physical_compaction(now.borrow());
 ///     }
 ///     let mut resident = 0;
-///     touches.map_batches(|batch| resident += batch.len());
-///     assert!((10..=25).contains(&resident), "{resident} of 1,000 touches are held");
+///     sightings.map_batches(|batch| resident += batch.len());
+///     assert!((10..=25).contains(&resident), "{resident} of 1,000 sightings are held");
 /// });
 /// ```
 pub fn arrange_forgetting<'scope, T, K, V, R, H>(

@@ -42,7 +42,7 @@ fn the_job_of_the_documentation_is_read() {
 fn defaults_stand_where_nothing_is_said() {
     let job = parse("{ lake: l, source: { kafka: { brokers: b:1, topics: { t: json } } } }").unwrap();
     assert_eq!(job.allowed_lateness.ms(), Some(3 * DAY_MS));
-    assert_eq!(job.commit_every, Span(5_000));
+    assert_eq!((job.commit_every, job.retention), (Span(5_000), Span(7 * DAY_MS)));
     assert_eq!(job.views, Params::default());
     assert_eq!((job.http, job.workers, job.id_key_file), (None, 1, None));
 }
@@ -53,7 +53,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "commit_every",
             "commit_evry",
-            r#"7: commit_evry: unknown field `commit_evry`, expected one of lake, source, allowed_lateness, commit_every, views, http, workers, id_key_file"#,
+            r#"7: commit_evry: unknown field `commit_evry`, expected one of lake, source, allowed_lateness, commit_every, retention, views, http, workers, id_key_file"#,
         ),
         (
             "view_window",
@@ -65,6 +65,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
             "commit_every: soon",
             r#"7: commit_every: "soon" is no duration: write a whole number and d, h, m, s or ms, as 7d"#,
         ),
+        ("commit_every: 5s", "retention: 5s", r#"7: retention: is 5s: it may be 1m to 365d"#),
         ("commit_every: 5s", "commit_every: 1h", r#"7: commit_every: is 1h: it may be 100ms to 10m"#),
         ("search: 30d", "search: 31d", r#"9: views.installs.click_window.search: is 31d: it may be 1d to 30d"#),
         ("default: 7d, ", "", r#"9: views.installs.click_window.default: is missing"#),

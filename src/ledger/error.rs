@@ -67,7 +67,7 @@ pub enum LedgerError {
     /// A sink is ahead of the ledger, as after restoring an older copy of `records`.
     #[error(
         "table {table} holds changes up to cut {sink_cut}, but records ends at cut {records_cut} (was a backup \
-         restored?); bidstream cannot yet remove rows above a cut (`repair`): restore {table} to the same moment"
+         restored?); `bidstream repair --lake` removes what is above that cut"
     )]
     SinkAhead {
         /// The table.
@@ -76,6 +76,19 @@ pub enum LedgerError {
         sink_cut: Tick,
         /// The ledger's last cut.
         records_cut: Tick,
+    },
+    /// A table that cannot go back to a cut.
+    #[error(
+        "table {table} cannot go back to cut {cut}: its changes up to cut {since} are summed; restore a copy of it that \
+         is as old as records"
+    )]
+    Summed {
+        /// The table.
+        table: String,
+        /// The cut up to which it is summed.
+        since: Tick,
+        /// The cut to which it should go back.
+        cut: Tick,
     },
     /// A commit that others kept overtaking.
     #[error("{table}: gave up a commit after others had come first {attempts} times")]

@@ -24,6 +24,9 @@ pub(super) const BATCH_ROWS_MAX: usize = 1 << 16;
 /// metadata of 50 columns costs.
 const ROW_GROUP_ROWS_MIN: usize = 1 << 13;
 
+/// Files with fewer rows are not compressed: a context for each of 50 columns costs more time than it saves bytes.
+const COMPRESSED_ROWS_MIN: usize = 64;
+
 /// Columns that queries and recovery select by.
 const STATS_COLUMNS: [&str; 6] = ["_cut", "arrival", "event_time", "offset", "type", "verdict"];
 /// Columns of hashes that hardly repeat: a dictionary of them is built for nothing.
@@ -38,11 +41,17 @@ pub(super) struct Encoded {
 
 /// Encodes batches of one schema as a Parquet file; none where there are no rows. Row groups end between batches.
 pub(super) fn encode(batches: impl IntoIterator<Item = RecordBatch>) -> Result<Option<Encoded>, DeltaTableError> {
-    let mut batches = batches.into_iter().filter(|batch| batch.num_rows() > 0).peekable();
-    let Some(first) = batches.peek() else { return Ok(None) };
-    let mut writer = ArrowWriter::try_new(Vec::new(), first.schema(), Some(properties()?))?;
+    let mut batches = batches.into_iter().filter(|batch| batch.num_rows() > 0);
+    let (mut first, mut rows) = (Vec::new(), 0);
+    while rows < COMPRESSED_ROWS_MIN {
+        let Some(batch) = batches.next() else { break };
+        rows += batch.num_rows();
+        first.push(batch);
+    }
+    let Some(schema) = first.first().map(RecordBatch::schema) else { return Ok(None) };
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(rows >= COMPRESSED_ROWS_MIN)?))?;
     let mut stats = Stats::default();
-    for batch in batches {
+    for batch in first.into_iter().chain(batches) {
         stats.add(&batch);
         writer.write(&batch)?;
         if writer.in_progress_rows() >= ROW_GROUP_ROWS_MIN {
@@ -53,9 +62,10 @@ pub(super) fn encode(batches: impl IntoIterator<Item = RecordBatch>) -> Result<O
     Ok(Some(Encoded { payload: writer.into_inner()?.into(), rows, stats: stats.json() }))
 }
 
-fn properties() -> Result<WriterProperties, ParquetError> {
+fn properties(compressed: bool) -> Result<WriterProperties, ParquetError> {
+    let compression = if compressed { Compression::ZSTD(ZstdLevel::try_new(1)?) } else { Compression::UNCOMPRESSED };
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_compression(compression)
         .set_max_row_group_row_count(Some(BATCH_ROWS_MAX))
         .set_statistics_enabled(EnabledStatistics::Chunk);
     for column in STATS_COLUMNS {
@@ -91,7 +101,7 @@ impl Encoded {
         objects: &dyn ObjectStore,
         partition: Option<(&str, &str)>,
     ) -> Result<Add, object_store::Error> {
-        let name = format!("part-{}.zstd.parquet", Uuid::new_v4());
+        let name = format!("part-{}.parquet", Uuid::new_v4());
         let path = match partition {
             Some((column, value)) => StorePath::from_iter([format!("{column}={value}"), name]),
             None => StorePath::from(name),

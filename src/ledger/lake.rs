@@ -63,6 +63,8 @@ pub struct Lake {
     pub settings: LakeSettings,
     /// The hash of each maintained view's definition, which names its table's directory.
     pub views: BTreeMap<String, String>,
+    /// Whether `lake.json` still names the views of an earlier definition: those of this run are being built beside them.
+    pub(super) unnamed: bool,
     pub(super) storage: Storage,
 }
 
@@ -100,7 +102,8 @@ impl Lake {
             return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT });
         }
         let read: LakeFile = serde_json::from_value(value).map_err(unreadable)?;
-        Ok(Lake { path: path.to_owned(), settings: read.settings, views: read.views, storage: Storage::default() })
+        let (settings, views) = (read.settings, read.views);
+        Ok(Lake { path: path.to_owned(), settings, views, unnamed: false, storage: Storage::default() })
     }
 
     /// Whether there is a lake at `path`.
@@ -144,34 +147,58 @@ impl Lake {
         Ok(table.map_err(LedgerError::delta(name))?.log_store())
     }
 
-    /// Reads the lake and checks that it was made with these settings; makes it where there is none.
+    /// Reads the lake and checks that it was made with these settings; makes it where there is none. Views may be defined
+    /// in another way than `lake.json` says: then they have tables of their own, beside those.
     pub(super) fn read_or_make(path: &Path, settings: &LakeSettings) -> Result<Lake, LedgerError> {
         let file = path.join("lake.json");
-        let ours = LakeFile { format: FORMAT, settings: settings.clone(), views: views(&settings.views) };
-        let ours = serde_json::to_value(ours).expect("settings are plain data");
         if !Lake::exists(path) {
-            make(path, &file, &ours)?;
+            make(path, &file, &content(settings, &views(&settings.views)))?;
         }
         let lake = Lake::read(path)?;
-        let theirs = LakeFile { format: FORMAT, settings: lake.settings.clone(), views: lake.views.clone() };
-        let theirs = serde_json::to_value(theirs).expect("settings are plain data");
-        match difference("", &theirs, &ours) {
-            Some((field, lake, job)) => Err(LedgerError::Settings { file, field, lake, job }),
-            None => Ok(lake),
+        let fixed = |settings: &LakeSettings| {
+            let fixed = LakeSettings { views: Params::default(), ..settings.clone() };
+            serde_json::to_value(fixed).expect("settings are plain data")
+        };
+        if let Some((field, lake, job)) = difference("settings", &fixed(&lake.settings), &fixed(settings)) {
+            return Err(LedgerError::Settings { file, field, lake, job });
         }
+        let ours = views(&settings.views);
+        let unnamed = lake.views != ours || lake.settings.views != settings.views;
+        Ok(Lake { settings: settings.clone(), views: ours, unnamed, ..lake })
     }
+
+    /// Has `lake.json` name the views of this run: from now on readers find their tables, all at once.
+    pub(super) fn name_views(&mut self) -> Result<(), LedgerError> {
+        let file = self.path.join("lake.json");
+        let aside = write_aside(&self.path, &content(&self.settings, &self.views))?;
+        std::fs::rename(&aside, &file).map_err(LedgerError::io(&file))?;
+        self.unnamed = false;
+        tracing::info!(views = ?self.views, "the names of the views are those of this run's tables now");
+        Ok(())
+    }
+}
+
+/// What `lake.json` says.
+fn content(settings: &LakeSettings, views: &BTreeMap<String, String>) -> Value {
+    let file = LakeFile { format: FORMAT, settings: settings.clone(), views: views.clone() };
+    serde_json::to_value(file).expect("settings are plain data")
 }
 
 /// Written aside and linked: the file appears whole or not at all, and never over another.
 fn make(path: &Path, file: &Path, content: &Value) -> Result<(), LedgerError> {
-    let aside = path.join(format!(".lake.json.{}", std::process::id()));
-    std::fs::write(&aside, format!("{content:#}\n")).map_err(LedgerError::io(&aside))?;
+    let aside = write_aside(path, content)?;
     let linked = std::fs::hard_link(&aside, file);
     std::fs::remove_file(&aside).map_err(LedgerError::io(&aside))?;
     match linked {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked.map_err(LedgerError::io(file)),
     }
+}
+
+fn write_aside(path: &Path, content: &Value) -> Result<PathBuf, LedgerError> {
+    let aside = path.join(format!(".lake.json.{}", std::process::id()));
+    std::fs::write(&aside, format!("{content:#}\n")).map_err(LedgerError::io(&aside))?;
+    Ok(aside)
 }
 
 /// The hash of each maintained view's definition.

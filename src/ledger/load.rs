@@ -7,7 +7,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::temporal_conversions::date32_to_datetime;
-use deltalake_core::{DeltaTable, DeltaTableError};
+use deltalake_core::DeltaTableError;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as StorePath;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::error::LedgerError;
 use super::finished;
-use super::log::TableLog;
+use super::log::{DataFile, TableLog};
 use crate::failpoint;
 
 /// The partition column of `records`: the day of arrival, UTC.
@@ -82,18 +82,10 @@ fn required<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a arrow::array
 }
 
 /// The data files of a table's held version whose statistics `may_hold` what is looked for.
-async fn files(log: &TableLog, may_hold: impl Fn(&Value) -> bool) -> Result<Vec<StorePath>, DeltaTableError> {
-    let mut table = DeltaTable::new(log.store());
-    table.load_version(log.version()).await?;
-    let mut files = Vec::new();
-    let mut views = table.get_active_add_actions_by_predicate(None);
-    while let Some(file) = views.try_next().await? {
-        let stats = file.stats().and_then(|stats| serde_json::from_str(&stats).ok());
-        if may_hold(&stats.unwrap_or(Value::Null)) {
-            files.push(file.object_store_path());
-        }
-    }
-    Ok(files)
+fn files(log: &TableLog, may_hold: impl Fn(&Value) -> bool) -> Result<Vec<StorePath>, DeltaTableError> {
+    let stats = |file: &DataFile| file.stats.as_deref().and_then(|stats| serde_json::from_str(stats).ok());
+    let files = log.files().filter(|file| may_hold(&stats(file).unwrap_or(Value::Null)));
+    files.map(DataFile::location).collect()
 }
 
 /// Reads the files of a table's held version whose statistics `may_hold` what is looked for.
@@ -104,7 +96,7 @@ async fn read<T: Send + 'static>(
     decode: impl Fn(&RecordBatch) -> Result<Vec<T>, DeltaTableError> + Clone + Send + 'static,
     mut each: impl FnMut(Vec<T>),
 ) -> Result<(), LedgerError> {
-    let files = files(log, may_hold).await.map_err(LedgerError::delta(log.name()))?;
+    let files = files(log, may_hold).map_err(LedgerError::delta(log.name()))?;
     let objects = log.objects();
     let (sender, mut receiver) = mpsc::channel(BATCHES_MAX);
     let decoding = stream::iter(files)

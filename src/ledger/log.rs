@@ -10,30 +10,30 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, Int64Array, StringArray, StructArray};
 use arrow::datatypes::Schema;
 use bytes::Bytes;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitData, TransactionError};
-use deltalake_core::kernel::{Action, Add, StructType, Transaction};
+use deltalake_core::kernel::{Action, Add, Remove, StructType, Transaction};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use deltalake_core::{DeltaTable, DeltaTableError, ObjectStore, ObjectStoreError, checkpoints};
+use deltalake_core::{DeltaTableError, ObjectStore, ObjectStoreError};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as StorePath;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schemas::Tick;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::checkpoint::{self, CheckpointHint};
 use super::error::LedgerError;
 use super::file::Encoded;
 use super::finished;
 use super::lake::Lake;
 use super::patience::{Patience, pause};
+#[cfg(test)]
+use super::simulation;
 use crate::failpoint;
 
 /// The app id under which a log carries the writer's epoch.
@@ -81,6 +81,8 @@ pub(super) struct TableLog {
     /// The version of the next commit.
     next: u64,
     txns: BTreeMap<String, i64>,
+    /// The files of the table by their paths in the log.
+    files: BTreeMap<String, DataFile>,
     /// Who wrote the last commit that carries an epoch, as far as the log still holds it.
     claimant: Option<Writer>,
     /// Ids of the commits that were read while catching up; emptied when a commit is done.
@@ -102,6 +104,8 @@ pub(super) struct Prepared {
     id: String,
     bytes: Bytes,
     txns: Vec<Transaction>,
+    adds: Vec<Add>,
+    removes: Vec<String>,
     writer: Writer,
 }
 
@@ -109,8 +113,31 @@ pub(super) struct Prepared {
 #[derive(Deserialize)]
 struct Line {
     txn: Option<Transaction>,
+    add: Option<DataFile>,
+    remove: Option<Removed>,
     #[serde(rename = "commitInfo")]
     commit_info: Option<Info>,
+}
+
+/// A file of a table, as its log adds it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DataFile {
+    /// Where it is in the table, as a URL says it.
+    pub(super) path: String,
+    /// Its size in bytes.
+    pub(super) size: i64,
+    /// The values of its partition columns.
+    pub(super) partition_values: BTreeMap<String, Option<String>>,
+    /// Delta's statistics, as JSON.
+    pub(super) stats: Option<String>,
+    /// Where its deleted rows are listed. Our tables do not have the feature.
+    pub(super) deletion_vector: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Removed {
+    path: String,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +146,29 @@ struct Info {
     commit: Option<String>,
     #[serde(rename = "bidstreamWriter")]
     writer: Option<Writer>,
+}
+
+impl DataFile {
+    fn of(add: &Add) -> DataFile {
+        DataFile {
+            path: add.path.clone(),
+            size: add.size,
+            partition_values: add.partition_values.clone().into_iter().collect(),
+            stats: add.stats.clone(),
+            deletion_vector: None,
+        }
+    }
+
+    /// Where it is in the table.
+    pub(super) fn location(&self) -> Result<StorePath, DeltaTableError> {
+        if self.deletion_vector.is_some() {
+            return Err(DeltaTableError::Generic(format!(
+                "{} has a deletion vector, which is not supported",
+                self.path
+            )));
+        }
+        StorePath::from_url_path(&self.path).map_err(|error| DeltaTableError::Generic(error.to_string()))
+    }
 }
 
 impl TableLog {
@@ -150,6 +200,7 @@ impl TableLog {
             patience: Patience::default(),
             next: 0,
             txns: BTreeMap::new(),
+            files: BTreeMap::new(),
             claimant: None,
             seen: Vec::new(),
             checkpointing: None,
@@ -193,6 +244,16 @@ impl TableLog {
         self.txn(CUT).map(|cut| cut as Tick)
     }
 
+    /// The table's files.
+    pub(super) fn files(&self) -> impl Iterator<Item = &DataFile> {
+        self.files.values()
+    }
+
+    /// Whether a file is part of the table.
+    pub(super) fn holds(&self, file: &DataFile) -> bool {
+        self.files.contains_key(&file.path)
+    }
+
     /// All app ids that start with `prefix`, without it, and their versions.
     pub(super) fn txns_under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, i64)> {
         let from = self.txns.range(prefix.to_owned()..);
@@ -201,6 +262,10 @@ impl TableLog {
 
     /// Checks that no one has claimed the table after `ours`.
     pub(super) fn check_epoch(&self, ours: i64) -> Result<(), LedgerError> {
+        #[cfg(test)]
+        if simulation::planted(simulation::Bug::UnseenFence) {
+            return Ok(());
+        }
         match self.txn(EPOCH) {
             Some(theirs) if theirs > ours => {
                 Err(LedgerError::Fenced { table: self.name.clone(), ours, theirs, by: self.claimant.clone() })
@@ -234,17 +299,31 @@ impl TableLog {
 
     /// Makes a commit ready that adds files and moves app ids.
     pub(super) fn prepare(&self, writer: &Writer, adds: Vec<Add>, txns: BTreeMap<String, i64>) -> Prepared {
-        let id = Uuid::new_v4().to_string();
         let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        self.prepare_rewrite(writer, operation, adds, Vec::new(), txns)
+    }
+
+    /// Makes a commit ready that also removes files.
+    pub(super) fn prepare_rewrite(
+        &self,
+        writer: &Writer,
+        operation: DeltaOperation,
+        adds: Vec<Add>,
+        removes: Vec<Remove>,
+        txns: BTreeMap<String, i64>,
+    ) -> Prepared {
+        let id = Uuid::new_v4().to_string();
         let metadata = HashMap::from([
             ("bidstreamCommit".to_owned(), Value::from(id.clone())),
             ("bidstreamWriter".to_owned(), serde_json::to_value(writer).expect("a writer is plain data")),
         ]);
         let txns: Vec<_> = txns.into_iter().map(|(app_id, version)| Transaction::new(app_id, version)).collect();
-        let actions = adds.into_iter().map(Action::Add).collect();
+        let removed = removes.iter().map(|remove| remove.path.clone()).collect();
+        let removes = removes.into_iter().map(Action::Remove);
+        let actions = removes.chain(adds.iter().cloned().map(Action::Add)).collect();
         let data = CommitData::new(actions, operation, metadata, txns.clone());
         let bytes = data.get_bytes().expect("actions are plain data");
-        Prepared { id, bytes, txns, writer: writer.clone() }
+        Prepared { id, bytes, txns, adds, removes: removed, writer: writer.clone() }
     }
 
     /// Puts a commit at the version after the held one; temporary trouble is retried.
@@ -261,12 +340,17 @@ impl TableLog {
                 Err(error) if self.patience.again(&self.name, "commit", attempt, &error) => pause(&mut wait).await,
                 Err(error) => return Err(error),
             }
-            // The put may have been done and its answer lost; and what others did must be seen by the caller.
-            match self.catch_up().await {
-                Ok(()) if self.seen.contains(&commit.id) => return Ok(Put::Done),
-                Ok(()) if self.next != held => return Ok(Put::Overtaken),
-                Ok(()) => {}
-                Err(error) => tracing::warn!(table = self.name, attempt, %error, "cannot read the log"),
+            // The put may have been done and its answer lost; and what others did must be seen by the caller. A reading
+            // that broke off may have come past either.
+            let read = self.catch_up().await;
+            if self.seen.contains(&commit.id) {
+                return Ok(Put::Done);
+            }
+            if self.next != held {
+                return Ok(Put::Overtaken);
+            }
+            if let Err(error) = read {
+                tracing::warn!(table = self.name, attempt, %error, "cannot read the log");
             }
         }
         unreachable!("the last attempt returns")
@@ -291,6 +375,10 @@ impl TableLog {
         }
         self.next += 1;
         self.txns.extend(commit.txns.iter().map(|txn| (txn.app_id.clone(), txn.version)));
+        for path in &commit.removes {
+            self.files.remove(path);
+        }
+        self.files.extend(commit.adds.iter().map(|add| (add.path.clone(), DataFile::of(add))));
         if commit.txns.iter().any(|txn| txn.app_id == EPOCH) {
             self.claimant = Some(commit.writer.clone());
         }
@@ -319,27 +407,55 @@ impl TableLog {
     }
 
     fn take_in(&mut self, entry: &[u8]) -> Result<(), LedgerError> {
-        let (mut txns, mut info) = (Vec::new(), None);
+        let (mut txns, mut adds, mut removes, mut info) = (Vec::new(), Vec::new(), Vec::new(), None);
         for line in serde_json::Deserializer::from_slice(entry).into_iter::<Line>() {
             let line = line.map_err(|error| self.unreadable(error))?;
             txns.extend(line.txn);
+            adds.extend(line.add);
+            removes.extend(line.remove);
             info = line.commit_info.or(info);
         }
         if let Some(info) = info {
+            #[cfg(test)]
+            let info =
+                Info { commit: info.commit.filter(|_| !simulation::planted(simulation::Bug::ForgottenAnswer)), ..info };
             self.seen.extend(info.commit);
             if txns.iter().any(|txn| txn.app_id == EPOCH) {
                 self.claimant = info.writer;
             }
         }
         self.txns.extend(txns.into_iter().map(|txn| (txn.app_id, txn.version)));
+        for removed in removes {
+            self.files.remove(&removed.path);
+        }
+        self.files.extend(adds.into_iter().map(|file| (file.path.clone(), file)));
         Ok(())
     }
 
-    /// Reads the whole log: its last checkpoint, and the entries after that.
+    /// Reads the whole log anew; after an error, what was held is still held.
     async fn read_from_checkpoint(&mut self) -> Result<(), LedgerError> {
+        let (txns, files) = (std::mem::take(&mut self.txns), std::mem::take(&mut self.files));
+        let (claimant, next, seen) = (self.claimant.take(), std::mem::take(&mut self.next), self.seen.len());
+        let mut read = self.read_all().await;
+        // The log may be shortened meanwhile: then its entries seem to end where they were removed.
+        for _ in 0..OVERTAKEN_MAX {
+            match read {
+                Ok(Some(checkpoint)) if checkpoint >= self.next => read = self.read_all().await,
+                _ => break,
+            }
+        }
+        if read.is_err() {
+            (self.txns, self.files, self.claimant, self.next) = (txns, files, claimant, next);
+            self.seen.truncate(seen);
+        }
+        read.map(drop)
+    }
+
+    /// Reads the last checkpoint, and the entries after that. Answers the version of what is the last checkpoint then.
+    async fn read_all(&mut self) -> Result<Option<u64>, LedgerError> {
+        (self.next, self.claimant) = (0, None);
         self.txns.clear();
-        self.claimant = None;
-        self.next = 0;
+        self.files.clear();
         if let Some(hint) = self.last_checkpoint().await? {
             for file in hint.files() {
                 self.read_checkpoint(&file).await?;
@@ -350,7 +466,8 @@ impl TableLog {
             }
             self.next = hint.version + 1;
         }
-        self.read_entries().await
+        self.read_entries().await?;
+        Ok(self.last_checkpoint().await?.map(|hint| hint.version))
     }
 
     async fn last_checkpoint(&self) -> Result<Option<CheckpointHint>, LedgerError> {
@@ -363,27 +480,9 @@ impl TableLog {
 
     async fn read_checkpoint(&mut self, file: &StorePath) -> Result<(), LedgerError> {
         let bytes = self.read(file).await.map_err(LedgerError::delta(&self.name))?;
-        let read = || -> Result<Vec<(String, i64)>, parquet::errors::ParquetError> {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-            let txn = ProjectionMask::columns(reader.parquet_schema(), ["txn"]);
-            let mut found = Vec::new();
-            for batch in reader.with_projection(txn).build()? {
-                let batch = batch?;
-                let Some(txn) = batch.column_by_name("txn").and_then(|txn| txn.as_any().downcast_ref::<StructArray>())
-                else {
-                    continue;
-                };
-                let app_ids = txn.column_by_name("appId").and_then(|ids| ids.as_any().downcast_ref::<StringArray>());
-                let versions = txn.column_by_name("version").and_then(|ids| ids.as_any().downcast_ref::<Int64Array>());
-                let (Some(app_ids), Some(versions)) = (app_ids, versions) else {
-                    return Err(parquet::errors::ParquetError::General("txn is not as Delta defines it".to_owned()));
-                };
-                let rows = (0..txn.len()).filter(|row| txn.is_valid(*row));
-                found.extend(rows.map(|row| (app_ids.value(row).to_owned(), versions.value(row))));
-            }
-            Ok(found)
-        };
-        self.txns.extend(read().map_err(LedgerError::delta(&self.name))?);
+        let part = checkpoint::read(bytes).map_err(LedgerError::delta(&self.name))?;
+        self.txns.extend(part.txns);
+        self.files.extend(part.files.into_iter().map(|file| (file.path.clone(), file)));
         Ok(())
     }
 
@@ -404,10 +503,19 @@ impl TableLog {
         let (name, store, version) = (self.name.clone(), self.store.clone(), self.next - 1);
         self.checkpointing = Some(tokio::spawn(async move {
             // Without it opens get slower and nothing else happens, so it is no reason to stop.
-            if let Err(error) = checkpoint(store, version).await {
+            if let Err(error) = checkpoint::write(store, version).await {
                 tracing::warn!(table = name, version, %error, "cannot write a checkpoint of the log");
             }
         }));
+    }
+
+    /// Writes a checkpoint of the held version if the last one is so many versions behind.
+    pub(super) async fn checkpoint_after(&self, versions: u64) -> Result<(), LedgerError> {
+        let last = self.last_checkpoint().await?.map_or(0, |hint| hint.version);
+        if self.version() < last + versions {
+            return Ok(());
+        }
+        checkpoint::write(self.store(), self.version()).await.map_err(LedgerError::delta(&self.name))
     }
 
     /// Waits for a checkpoint that is being written.
@@ -416,33 +524,4 @@ impl TableLog {
             finished(task.await);
         }
     }
-}
-
-/// What `_last_checkpoint` says.
-#[derive(Deserialize)]
-struct CheckpointHint {
-    version: u64,
-    parts: Option<u32>,
-}
-
-impl CheckpointHint {
-    fn files(&self) -> Vec<StorePath> {
-        let version = self.version;
-        // The form with sidecars needs a table feature that our tables do not have.
-        let names = match self.parts {
-            None => vec![format!("{version:020}.checkpoint.parquet")],
-            Some(parts) => {
-                (1..=parts).map(|part| format!("{version:020}.checkpoint.{part:010}.{parts:010}.parquet")).collect()
-            }
-        };
-        names.into_iter().map(|name| StorePath::from_iter(["_delta_log", &name])).collect()
-    }
-}
-
-async fn checkpoint(store: LogStoreRef, version: u64) -> Result<(), DeltaTableError> {
-    failpoint::hit("checkpoint", "before")?;
-    let mut table = DeltaTable::new(store);
-    table.load_version(version).await?;
-    checkpoints::create_checkpoint(&table, None).await?;
-    Ok(failpoint::hit("checkpoint", "after")?)
 }

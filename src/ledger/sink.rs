@@ -12,11 +12,14 @@ use arrow::datatypes::Schema;
 use differential_dataflow::consolidation::consolidate_updates;
 use schemas::Tick;
 
+use super::compact::SINCE;
 use super::error::LedgerError;
 use super::file::{BATCH_ROWS_MAX, encode};
 use super::finished;
 use super::lake::Lake;
 use super::log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog, Writer};
+#[cfg(test)]
+use super::simulation;
 
 /// A change of a view: the row, the cut by which it came, and how often it was added.
 pub type Change<R> = (R, Tick, i64);
@@ -27,24 +30,35 @@ pub(crate) struct Sink {
     pub(super) view: &'static str,
     /// Its table's log.
     pub(super) log: TableLog,
+    /// The hash of the view's definition, which names the table.
+    hash: String,
     /// The cut up to which it holds everything: the greater of *l* and what `records` says.
     done: Tick,
+    /// Where the table is new and `records` is not: *N*, the cut at which its first commit gives the whole state.
+    fresh_at: Option<Tick>,
 }
 
 impl Sink {
     /// Opens the view's table.
     pub(super) async fn open(lake: &Lake, view: &'static str, schema: &Schema) -> Result<Sink, LedgerError> {
         let log = TableLog::open(lake, view, schema, None).await?;
-        Ok(Sink { view, log, done: 0 })
+        Ok(Sink { view, log, hash: lake.views[view].clone(), done: 0, fresh_at: None })
     }
 
-    /// Takes up what `records` says of the sink, once no one else commits to either.
-    pub(super) fn begin(&mut self, records: &TableLog, committed: Option<Tick>) -> Result<(), LedgerError> {
+    /// Takes up what `records` says of the sink, once no one else commits to either. `redefined`: the lake's views are
+    /// being built anew.
+    pub(super) fn begin(
+        &mut self,
+        records: &TableLog,
+        committed: Option<Tick>,
+        redefined: bool,
+    ) -> Result<(), LedgerError> {
         let (sink_cut, records_cut) = (self.log.cut().unwrap_or(0), committed.unwrap_or(0));
         if sink_cut > records_cut {
             return Err(LedgerError::SinkAhead { table: self.view.to_owned(), sink_cut, records_cut });
         }
-        self.done = records.txn(&Sink::done_id(self.view)).unwrap_or(0) as Tick;
+        self.done = records.txn(&self.id()).unwrap_or(0) as Tick;
+        self.fresh_at = committed.filter(|_| redefined && self.done() == 0);
         Ok(())
     }
 
@@ -53,9 +67,19 @@ impl Sink {
         self.done.max(self.log.cut().unwrap_or(0))
     }
 
+    /// Whether its first commit gives the whole state: a view that is new in a lake with records.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh_at.is_some()
+    }
+
     /// The app id under which `records` says what this sink holds.
-    pub(crate) fn done_id(view: &str) -> String {
-        format!("bidstream/done/{view}/delta")
+    pub(super) fn id(&self) -> String {
+        Sink::done_id(self.view, &self.hash)
+    }
+
+    /// The app id under which `records` says what the sink of a view with this hash holds.
+    pub(crate) fn done_id(view: &str, hash: &str) -> String {
+        format!("bidstream/done/{view}/{hash}/delta")
     }
 
     /// Commits the changes of (*l*, `cut`] and drops those that it holds already. Returns the number of rows written.
@@ -77,6 +101,8 @@ impl Sink {
             if done >= cut {
                 return Ok(0);
             }
+            #[cfg(test)]
+            let done = if simulation::planted(simulation::Bug::MissingFilter) { 0 } else { done };
             changes.retain(|(_, at, _)| *at > done);
             let encoding = tokio::task::spawn_blocking(move || {
                 consolidate_updates(&mut changes);
@@ -90,9 +116,11 @@ impl Sink {
                 rows = file.rows();
                 adds.push(self.log.upload(&file, None).await?);
             }
-            let txns = BTreeMap::from([(EPOCH.to_owned(), epoch), (CUT.to_owned(), cut as i64)]);
+            let mut txns = BTreeMap::from([(EPOCH.to_owned(), epoch), (CUT.to_owned(), cut as i64)]);
+            txns.extend(self.fresh_at.map(|since| (SINCE.to_owned(), since as i64)));
             let commit = self.log.prepare(writer, adds, txns);
             if self.log.put(&commit).await? == Put::Done {
+                self.fresh_at = None;
                 return Ok(rows);
             }
         }

@@ -16,13 +16,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::log::{EPOCH, TableLog};
-use super::{Change, CommitStats, LakeSettings, Ledger, LedgerError, Part, State};
+use super::{Change, CommitStats, Lake, LakeSettings, Ledger, LedgerError, Part, State};
 use crate::source::{PartitionId, Resume};
 
 /// 2026-11-21, 00:00 UTC.
-const T0: Tick = 1_795_219_200_000;
+pub(super) const T0: Tick = 1_795_219_200_000;
 
-fn settings() -> LakeSettings {
+pub(super) fn settings() -> LakeSettings {
     LakeSettings {
         allowed_lateness_ms: Some(3 * DAY_MS),
         lateness_bound_ms: 3_600_000,
@@ -33,11 +33,11 @@ fn settings() -> LakeSettings {
     }
 }
 
-async fn open(lake: &Path) -> (Ledger, State) {
+pub(super) async fn open(lake: &Path) -> (Ledger, State) {
     Ledger::open(lake, &settings(), false, &Symbols::new()).await.unwrap()
 }
 
-async fn open_error(lake: &Path, settings: &LakeSettings) -> String {
+pub(super) async fn open_error(lake: &Path, settings: &LakeSettings) -> String {
     Ledger::open(lake, settings, false, &Symbols::new()).await.map(|_| ()).unwrap_err().to_string()
 }
 
@@ -77,12 +77,12 @@ fn record(offset: i64, arrival_ms: i64, cut: Tick) -> RecordRow {
 }
 
 /// A part with one record for each offset, which arrived 1 ms apart just before the cut.
-fn part(cut: Tick, offsets: std::ops::Range<i64>) -> Part {
+pub(super) fn part(cut: Tick, offsets: std::ops::Range<i64>) -> Part {
     let rows: Vec<_> = offsets.clone().map(|offset| record(offset, cut as i64 - 500 + offset % 100, cut)).collect();
     Part { rows, positions: vec![(partition(0), offsets.end)], ..Part::default() }
 }
 
-fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
+pub(super) fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
     let row = InstallRow {
         tenant: Symbol(7),
         app: Symbol::NONE,
@@ -102,11 +102,11 @@ fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
     (row, cut, diff)
 }
 
-async fn commit(ledger: &mut Ledger, cut: Tick, part: Part) -> Result<CommitStats, LedgerError> {
+pub(super) async fn commit(ledger: &mut Ledger, cut: Tick, part: Part) -> Result<CommitStats, LedgerError> {
     ledger.commit(cut, vec![part], Vec::new()).await
 }
 
-async fn loaded(ledger: &Ledger, from: Tick, to: Tick) -> Vec<RecordRow> {
+pub(super) async fn loaded(ledger: &Ledger, from: Tick, to: Tick) -> Vec<RecordRow> {
     let mut all = Vec::new();
     ledger.load(from, to, |rows| all.extend(rows)).await.unwrap();
     all.sort_by_key(|row| row.offset);
@@ -114,7 +114,7 @@ async fn loaded(ledger: &Ledger, from: Tick, to: Tick) -> Vec<RecordRow> {
 }
 
 /// Runs SQL over a table as another client of Delta sees it.
-async fn sql(ledger: &Ledger, table: &str, query: &str) -> Vec<Vec<String>> {
+pub(super) async fn sql(ledger: &Ledger, table: &str, query: &str) -> Vec<Vec<String>> {
     let url = url::Url::from_directory_path(ledger.lake().table(table).canonicalize().unwrap()).unwrap();
     let opened = deltalake_core::open_table(url).await.unwrap();
     let context = SessionContext::new();
@@ -135,7 +135,16 @@ async fn sql(ledger: &Ledger, table: &str, query: &str) -> Vec<Vec<String>> {
 async fn what_is_committed_is_found_again() {
     let dir = TempDir::new().unwrap();
     let (mut ledger, state) = open(dir.path()).await;
-    let empty = State { epoch: 1, committed: None, load_to: 0, resumes: vec![], topic_ids: BTreeMap::new() };
+    let empty = State {
+        epoch: 1,
+        committed: None,
+        load_to: 0,
+        fresh_installs: false,
+        fresh_credits: false,
+        behind: false,
+        resumes: vec![],
+        topic_ids: BTreeMap::new(),
+    };
     assert_eq!(state, empty);
 
     let cut = T0 + 1_000;
@@ -420,14 +429,43 @@ async fn what_was_fixed_when_the_lake_was_made_stays() {
     check(|s| s.allowed_lateness_ms = None, "settings.allowed_lateness_ms is 259200000 in the lake and null in").await;
     check(|s| s.hot_key_touches = 9, "settings.hot_key_touches is 64 in the lake and 9 in the job").await;
     check(|s| s.id_key_check = "c3".into(), "settings.id_key_check is \"a1b2\" in the lake and \"c3\" in").await;
-    let shorter = |s: &mut LakeSettings| s.views.credits.half_life = "36h".parse().unwrap();
-    check(shorter, "settings.views.credits.half_life is \"7d\" in the lake and \"36h\" in the job").await;
 
     let file = dir.path().join("lake.json");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
     let error = open_error(dir.path(), &settings()).await;
     assert!(error.contains("lake.json has format 2; this bidstream reads and writes format 1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_moves_at_one_cut() {
+    let dir = TempDir::new().unwrap();
+    let (mut ledger, _) = open(dir.path()).await;
+    let change = |number, cut| Part { installs: vec![install(number, cut, 1)], ..part(cut, number..number + 1) };
+    commit(&mut ledger, T0 + 1_000, change(0, T0 + 1_000)).await.unwrap();
+    commit(&mut ledger, T0 + 2_000, change(1, T0 + 2_000)).await.unwrap();
+    drop(ledger);
+    let mut shorter = settings();
+    shorter.views.credits.half_life = "36h".parse().unwrap();
+    let old = Lake::read(dir.path()).unwrap();
+    // A start that comes to nothing moves nothing.
+    for _ in 0..2 {
+        let (_, state) = Ledger::open(dir.path(), &shorter, false, &Symbols::new()).await.unwrap();
+        assert!((state.fresh_installs, state.fresh_credits, state.behind) == (false, true, true), "{state:?}");
+        assert_eq!(state.load_to, T0 + 2_000, "the other view holds all");
+        assert_eq!(Lake::read(dir.path()).unwrap().views, old.views);
+    }
+    let (mut ledger, _) = Ledger::open(dir.path(), &shorter, false, &Symbols::new()).await.unwrap();
+    commit(&mut ledger, T0 + 3_000, change(2, T0 + 3_000)).await.unwrap();
+    let new = Lake::read(dir.path()).unwrap();
+    assert_eq!(new.settings, shorter);
+    assert!(new.views["credits"] != old.views["credits"] && new.views["installs"] == old.views["installs"]);
+    assert!(old.table("credits").join("_delta_log").is_dir(), "the old table is still there");
+    drop(ledger);
+    // Back again: the old table goes on from where it was.
+    let (_, state) = Ledger::open(dir.path(), &settings(), false, &Symbols::new()).await.unwrap();
+    assert!((state.fresh_installs, state.fresh_credits, state.behind) == (false, false, true), "{state:?}");
+    assert_eq!(state.load_to, T0 + 2_000);
 }
 
 #[tokio::test]

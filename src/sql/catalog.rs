@@ -31,6 +31,7 @@ use super::SqlError;
 use super::columns::{Kind, column};
 use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
 use crate::ledger::Lake;
+use crate::ledger::compact::SINCE;
 use crate::ledger::lake::id_key_check;
 use crate::ledger::log::CUT;
 use crate::ledger::sink::Sink;
@@ -74,6 +75,10 @@ pub async fn open(lake: &Path, as_of: Option<Tick>, hasher: &IdHasher) -> Result
         Some(asked) => asked / lake.settings.cut_ms * lake.settings.cut_ms,
         None => committed,
     };
+    let since = tables.since().await?;
+    if cut < since {
+        return Err(SqlError::Summed { asked: cut, since });
+    }
     let session = session(tables, lake.settings.views, cut, hasher).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
 }
@@ -171,7 +176,8 @@ impl Session {
 struct Tables {
     records: Option<DeltaTable>,
     symbols: Option<DeltaTable>,
-    views: BTreeMap<String, Option<DeltaTable>>,
+    /// By name: the hash of its definition, and its table.
+    views: BTreeMap<String, (String, Option<DeltaTable>)>,
 }
 
 impl Tables {
@@ -180,8 +186,8 @@ impl Tables {
         let records = open_table(&lake.table("records")).await?;
         let symbols = open_table(&lake.table("symbols")).await?;
         let mut views = BTreeMap::new();
-        for name in lake.views.keys() {
-            views.insert(name.clone(), open_table(&lake.table(name)).await?);
+        for (name, hash) in &lake.views {
+            views.insert(name.clone(), (hash.clone(), open_table(&lake.table(name)).await?));
         }
         Ok(Tables { records, symbols, views })
     }
@@ -190,8 +196,8 @@ impl Tables {
     async fn committed(&self) -> Result<Tick, SqlError> {
         let Some(records) = &self.records else { return Ok(0) };
         let mut committed = transaction(records, CUT).await?;
-        for (name, table) in &self.views {
-            let mut held = transaction(records, &Sink::done_id(name)).await?;
+        for (name, (hash, table)) in &self.views {
+            let mut held = transaction(records, &Sink::done_id(name, hash)).await?;
             if let Some(table) = table {
                 held = held.max(transaction(table, CUT).await?);
             }
@@ -200,12 +206,21 @@ impl Tables {
         Ok(committed)
     }
 
+    /// The cut up to which some view's changes are summed.
+    async fn since(&self) -> Result<Tick, SqlError> {
+        let mut since = 0;
+        for table in self.views.values().filter_map(|(_, table)| table.as_ref()) {
+            since = since.max(transaction(table, SINCE).await?);
+        }
+        Ok(since)
+    }
+
     async fn register(&self, raw: &SessionContext, cut: Tick) -> Result<(), SqlError> {
         register(raw, "records", self.records.as_ref(), table::records_schema(), Some(cut)).await?;
         // Names are written before the records that use them, and stay when a crash comes between: all are shown.
         register(raw, "symbols", self.symbols.as_ref(), table::symbols_schema(), None).await?;
         for (name, schema) in [("installs", table::installs_schema()), ("credits", table::credits_schema())] {
-            let table = self.views.get(name).and_then(Option::as_ref);
+            let table = self.views.get(name).and_then(|(_, table)| table.as_ref());
             register(raw, &changes(name), table, schema, Some(cut)).await?;
         }
         Ok(())

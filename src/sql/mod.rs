@@ -63,6 +63,14 @@ pub enum SqlError {
         /// The last cut that all tables hold.
         committed: Tick,
     },
+    /// A time to read at that housekeeping has summed up.
+    #[error("history before cut {since} ({}) is summed: ask for that one or a later one, not {asked}", format::rfc3339(*.since as i64))]
+    Summed {
+        /// The cut that was asked for.
+        asked: Tick,
+        /// The first cut at which every table can be read.
+        since: Tick,
+    },
     /// A view that does not exist.
     #[error("there is no view {name:?}; there are: {}", .known.join(", "))]
     NoView {

@@ -1,5 +1,7 @@
 //! A small lake, written through the ledger with what the dataflow says, and read in every way that people have.
 
+mod of_records;
+
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;

@@ -1,5 +1,6 @@
 //! Random event sets in small key spaces: what the dataflow maintains is what the SQL says, at the end and at a tick
-//! on the way, for any order, tick split and number of workers.
+//! on the way, for any order, tick split and number of workers, and over restarts: a dataflow is thrown away and another
+//! one, with other workers, goes on from what it made durable.
 //!
 //! Many scenarios share one run, each under a tenant of its own, so that the SQL is planned once for all of them.
 //! What had arrived by the tick on the way is, to the SQL, one more tenant.
@@ -10,21 +11,23 @@ use std::sync::Mutex;
 use dataflows::params::{Params, Span};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use schemas::event::Accepted;
 use schemas::table::Verdict;
 use schemas::view::{CreditRow, InstallRow, Method};
-use schemas::{EventType, Symbol, Tick};
+use schemas::{EventId, EventType, Symbol, Tick};
 
 use crate::events::{DAY, Ev, HOUR, event};
 use crate::golden_installs::params;
 use crate::oracle;
-use crate::stream::{rows_at, stream};
+use crate::stream::{CUT, History, Life, history, rows_at};
 
 /// Cases where `PROPTEST_CASES` says nothing; each runs up to [`SCENARIOS_MAX`] scenarios.
-const CASES: u32 = 16;
-const SCENARIOS_MAX: usize = 32;
+const CASES: u32 = 12;
+const SCENARIOS_MAX: usize = 48;
 const EVENTS_MAX: usize = 24;
+/// The first tick; the others are a cut apart.
+const START: Tick = 1_000;
 const TICKS: u64 = 6;
 
 #[derive(Clone, Debug)]
@@ -37,7 +40,7 @@ struct Arrival {
 #[derive(Clone, Debug)]
 enum What {
     New(Ev),
-    /// A copy of an earlier one, perhaps with differences.
+    /// A copy of an earlier one, perhaps with differences; with another time it is another event.
     Copy(Index, Change),
     Withdrawal(Index),
 }
@@ -46,6 +49,7 @@ enum What {
 enum Change {
     None,
     Salt,
+    Time(i64),
     Capped(u8),
     Device(u32),
     Print(u32),
@@ -67,7 +71,31 @@ struct Run {
     scenarios: Vec<Scenario>,
     workers: usize,
     pauses: Vec<bool>,
+    restarts: Vec<Restart>,
     short_windows: bool,
+}
+
+/// How a dataflow ends and the next one begins.
+#[derive(Clone, Debug)]
+struct Restart {
+    /// How many cuts were in every sink.
+    written: u64,
+    /// How many more the ledger held.
+    replayed: u64,
+    workers: usize,
+    order: u64,
+}
+
+/// What is done wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Plant {
+    Nothing,
+    /// The SQL's window of clicks is a millisecond shorter.
+    ShortWindow,
+    /// A conversion comes again under another id.
+    CountedTwice,
+    /// A restart writes what it loads.
+    WrittenTwice,
 }
 
 fn channel() -> impl Strategy<Value = &'static str> {
@@ -130,6 +158,7 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         3 => Just(Change::None),
         1 => Just(Change::Salt),
+        1 => prop::sample::select(vec![1, -HOUR, 2 * HOUR, 7 * DAY, 40 * DAY]).prop_map(Change::Time),
         1 => capped().prop_map(Change::Capped),
         1 => (0..3u32).prop_map(Change::Device),
         1 => (0..3u32).prop_map(Change::Print),
@@ -156,8 +185,17 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 
 fn run() -> impl Strategy<Value = Run> {
     let scenarios = prop::collection::vec(scenario(), 1..=SCENARIOS_MAX);
-    (scenarios, 1..=4usize, prop::collection::vec(any::<bool>(), 1..4), any::<bool>())
-        .prop_map(|(scenarios, workers, pauses, short_windows)| Run { scenarios, workers, pauses, short_windows })
+    let pauses = prop::collection::vec(any::<bool>(), 1..4);
+    let restart = (1..=TICKS, 0..3u64, 1..=4usize, any::<u64>())
+        .prop_map(|(written, replayed, workers, order)| Restart { written, replayed, workers, order });
+    let restarts = prop::collection::vec(restart, 0..3);
+    (scenarios, 1..=4usize, pauses, restarts, any::<bool>()).prop_map(
+        |(scenarios, workers, pauses, mut restarts, short_windows)| {
+            restarts.sort_by_key(|restart| restart.written);
+            restarts.dedup_by_key(|restart| restart.written);
+            Run { scenarios, workers, pauses, restarts, short_windows }
+        },
+    )
 }
 
 impl Scenario {
@@ -173,7 +211,7 @@ impl Scenario {
                 What::Copy(..) | What::Withdrawal(_) => continue,
             };
             let verdict = if arrival.late { Verdict::Late } else { Verdict::Ok };
-            records.push((event.accepted(tenant), verdict, 1_000 + arrival.tick * 10));
+            records.push((event.accepted(tenant), verdict, START + CUT * arrival.tick));
             if event.kind != EventType::Tombstone {
                 events.push(event);
             }
@@ -187,6 +225,7 @@ impl Change {
         match self {
             Change::None => event,
             Change::Salt => Ev { copy: event.copy + 1, ..event },
+            Change::Time(later) => Ev { at: event.at + later, ..event },
             Change::Capped(capped) => Ev { capped: *capped, ..event },
             Change::Device(device) => Ev { device: *device, ..event },
             Change::Print(print) => Ev { print: *print, ..event },
@@ -209,10 +248,22 @@ impl Run {
         }
         params
     }
+
+    fn lives(&self) -> Vec<Life> {
+        let mut lives = vec![Life::first(self.workers)];
+        for restart in &self.restarts {
+            let last = lives.last_mut().expect("there is a first");
+            let load_to = START + CUT * restart.written;
+            let committed = last.committed.max(load_to + CUT * restart.replayed);
+            last.end = Some((load_to, committed));
+            lives.push(Life { workers: restart.workers, load_to, committed, order: restart.order, end: None });
+        }
+        lives
+    }
 }
 
 /// Runs all scenarios both ways. Notes in `seen` what came up, so that the test can tell that it tested it.
-fn check(run: &Run, seen: &Mutex<BTreeSet<String>>) -> Result<(), TestCaseError> {
+fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<String>>) -> Result<(), TestCaseError> {
     let params = run.params();
     let mut streamed = Vec::new();
     let mut for_sql = Vec::new();
@@ -223,18 +274,45 @@ fn check(run: &Run, seen: &Mutex<BTreeSet<String>>) -> Result<(), TestCaseError>
                 streamed.push((record, tick));
             }
             for_sql.push((record, verdict));
-            if tick <= 1_000 + scenario.glance * 10 {
+            if tick <= START + CUT * scenario.glance {
                 record.event.tenant = glanced;
                 for_sql.push((record, verdict));
             }
         }
     }
-    let sql = oracle::sql(&for_sql, &params);
-    let changes = stream(&streamed, &params, run.workers, &run.pauses);
+    let mut sql_params = params.clone();
+    if plant == Plant::ShortWindow {
+        sql_params.installs.click_window.default.0 -= 1;
+    }
+    if plant == Plant::CountedTwice
+        && let Some((mut record, tick)) =
+            streamed.iter().find(|(record, _)| record.event.event_type == EventType::Conversion).copied()
+    {
+        record.event.event_id = EventId(record.payload_hash.0);
+        streamed.push((record, tick));
+    }
+    let sql = oracle::sql(&for_sql, &sql_params);
+    let History { written: mut changes, loaded } = history(&streamed, &params, &run.lives(), &run.pauses);
+
+    for (of_load, load_to) in &loaded {
+        let tick = load_to - 1;
+        prop_assert_eq!(rows_at(&of_load.installs, tick), rows_at(&changes.installs, tick), "installs at {}", tick);
+        prop_assert_eq!(rows_at(&of_load.credits, tick), rows_at(&changes.credits, tick), "credits at {}", tick);
+        if changes.installs.iter().any(|(_, tick, diff)| tick >= load_to && *diff < 0) {
+            seen.lock().expect("no panic").insert("revised after a restart".to_owned());
+        }
+    }
+    if plant == Plant::WrittenTwice {
+        for (of_load, _) in loaded {
+            changes.installs.extend(of_load.installs);
+            changes.credits.extend(of_load.credits);
+        }
+    }
 
     for (place, scenario) in run.scenarios.iter().enumerate() {
         let (tenant, glanced) = (Symbol(2 * place as i64 + 2), Symbol(2 * place as i64 + 3));
-        for (tick, of_sql) in [(u64::MAX, tenant), (1_000 + scenario.glance * 10, glanced)] {
+        // A replay gives a record the last tick of its cut.
+        for (tick, of_sql) in [(u64::MAX, tenant), (START + CUT * scenario.glance + CUT - 1, glanced)] {
             let installs: Vec<InstallRow> =
                 rows_at(&changes.installs, tick).into_iter().filter(|row| row.tenant == tenant).collect();
             let expected: Vec<InstallRow> = sql.installs.iter().filter(|row| row.tenant == of_sql).cloned().collect();
@@ -277,7 +355,7 @@ fn streamed_is_sql() {
     // The same cases each time, so that what must come up does; who asks for a number of cases gets new ones.
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = if asked { TestRunner::new(config) } else { TestRunner::new_with_rng(config, rng) };
-    if let Err(error) = runner.run(&run(), |run| check(&run, &seen)) {
+    if let Err(error) = runner.run(&run(), |run| check(&run, Plant::Nothing, &seen)) {
         panic!("{error}");
     }
     if asked {
@@ -285,7 +363,7 @@ fn streamed_is_sql() {
     }
     let seen = seen.into_inner().expect("no panic");
     let mut wanted = vec!["governed earned", "governed unearned", "own earned", "own unearned"];
-    wanted.push("split refund");
+    wanted.extend(["split refund", "revised after a restart"]);
     let methods = [Method::Person, Method::ClickId, Method::Fingerprint, Method::Organic];
     let installs = methods.iter().flat_map(|method| ["first", "again"].map(|nth| format!("{} {nth}", method.name())));
     // A reinstall that only a fingerprint finds is too rare here to be counted on.
@@ -293,4 +371,21 @@ fn streamed_is_sql() {
     let missing: Vec<String> =
         wanted.into_iter().map(str::to_owned).chain(installs).filter(|what| !seen.contains(what)).collect();
     assert!(missing.is_empty(), "never came up, so was not tested: {missing:?}");
+}
+
+/// Shows that the comparison can fail: each of these is found within a few cases.
+#[test]
+fn what_is_planted_is_found() {
+    for (plant, found) in [
+        (Plant::ShortWindow, "of scenario"),
+        (Plant::CountedTwice, "credits of scenario"),
+        (Plant::WrittenTwice, "every row is there once"),
+    ] {
+        let config = Config { cases: 8, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        match runner.run(&run(), |run| check(&run, plant, &Mutex::default())) {
+            Err(TestError::Fail(reason, _)) => assert!(reason.message().contains(found), "{plant:?}: {reason}"),
+            other => panic!("{plant:?} was not found: {other:?}"),
+        }
+    }
 }

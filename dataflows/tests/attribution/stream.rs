@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use dataflows::catalogue::build;
+use dataflows::catalogue::{Feed, build};
 use dataflows::params::Params;
 use schemas::Tick;
 use schemas::event::Accepted;
 use schemas::view::{CreditRow, InstallRow};
+use timely::worker::Worker;
 
 /// What the dataflow said, change by change.
 #[derive(Default)]
@@ -27,14 +28,49 @@ pub(crate) fn rows_at<R: Ord + Clone + std::fmt::Debug>(changes: &[(R, Tick, isi
     sums.into_keys().cloned().collect()
 }
 
-/// As [`stream_within`], where records may come at any time.
+/// A dataflow from its start to its end. A record at a tick is durable by the next cut, a multiple of [`CUT`].
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    pub(crate) workers: usize,
+    /// *m*: what the cuts up to it accepted is loaded as one step, of which nothing is written.
+    pub(crate) load_to: Tick,
+    /// *N*: what the cuts from *m* up to it accepted is replayed, cut by cut.
+    pub(crate) committed: Tick,
+    /// Mixes the records up, those of a tick as those that are loaded.
+    pub(crate) order: u64,
+    /// Where it ends: the last cut of which the changes were written, and that of which the records were. It sees more
+    /// than them, and computes on without its being written. None where it goes on until all is done.
+    pub(crate) end: Option<(Tick, Tick)>,
+}
+
+/// The grid of cuts.
+pub(crate) const CUT: Tick = 10;
+
+impl Life {
+    /// The first, of a job without a history, which never ends.
+    pub(crate) fn first(workers: usize) -> Life {
+        Life { workers, load_to: 0, committed: 0, order: 0, end: None }
+    }
+
+    /// When a record that came at `tick` enters.
+    fn entry(&self, tick: Tick) -> Tick {
+        let cut = (tick / CUT + 1) * CUT;
+        if cut <= self.committed { cut.max(self.load_to) - 1 } else { tick }
+    }
+
+    /// Whether a record that came at `tick` comes before the end.
+    fn sees(&self, tick: Tick) -> bool {
+        self.end.is_none_or(|(_, committed)| tick <= committed)
+    }
+}
+
+/// Feeds the records, each at its tick, dealt out to the workers in turn. `pauses` says after which ticks a worker
+/// waits for the dataflow to catch up (cyclically); elsewhere ticks run into each other.
 pub(crate) fn stream(records: &[(Accepted, Tick)], params: &Params, workers: usize, pauses: &[bool]) -> Changes {
     stream_within(records, params, None, workers, pauses)
 }
 
-/// Feeds the records, each at its tick, dealt out to the workers in turn. `pauses` says after which ticks a worker
-/// waits for the dataflow to catch up (cyclically); elsewhere ticks run into each other. No record comes later than
-/// `retention_ms` after it happened.
+/// As [`stream`], where no record comes later than `retention_ms` after it happened.
 pub(crate) fn stream_within(
     records: &[(Accepted, Tick)],
     params: &Params,
@@ -42,13 +78,63 @@ pub(crate) fn stream_within(
     workers: usize,
     pauses: &[bool],
 ) -> Changes {
+    live(records, params, retention_ms, &Life::first(workers), pauses)
+}
+
+/// What several dataflows wrote of the same records, one after the other.
+#[derive(Default)]
+pub(crate) struct History {
+    /// What was written.
+    pub(crate) written: Changes,
+    /// What each dataflow but the first computed of the records that it loaded, and the cut *m* of these.
+    pub(crate) loaded: Vec<(Changes, Tick)>,
+}
+
+/// Runs one dataflow after the other, each from what the ones before it made durable.
+pub(crate) fn history(records: &[(Accepted, Tick)], params: &Params, lives: &[Life], pauses: &[bool]) -> History {
+    let mut history = History::default();
+    for life in lives {
+        let Changes { mut installs, mut credits } = live(records, params, None, life, pauses);
+        let end = life.end.map_or(Tick::MAX, |(written, _)| written);
+        if life.load_to > 0 {
+            let installs = installs.extract_if(.., |(_, tick, _)| *tick < life.load_to).collect();
+            let credits = credits.extract_if(.., |(_, tick, _)| *tick < life.load_to).collect();
+            history.loaded.push((Changes { installs, credits }, life.load_to));
+        }
+        history.written.installs.extend(installs.into_iter().filter(|(_, tick, _)| *tick < end));
+        history.written.credits.extend(credits.into_iter().filter(|(_, tick, _)| *tick < end));
+    }
+    history
+}
+
+/// All that one dataflow says.
+fn live(
+    records: &[(Accepted, Tick)],
+    params: &Params,
+    retention_ms: Option<i64>,
+    life: &Life,
+    pauses: &[bool],
+) -> Changes {
+    let mut records: Vec<(Accepted, Tick)> = records
+        .iter()
+        .filter(|(_, tick)| life.sees(*tick))
+        .map(|(record, tick)| (*record, life.entry(*tick)))
+        .collect();
+    if life.order > 0 {
+        let mut place = life.order;
+        records.sort_by_cached_key(|_| {
+            // Knuth's MMIX generator.
+            place = place.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            place >> 32
+        });
+    }
     let mut ticks: Vec<Tick> = records.iter().map(|(_, tick)| *tick).collect();
     ticks.sort_unstable();
     ticks.dedup();
-    let (records, pauses, params) = (records.to_vec(), pauses.to_vec(), params.clone());
+    let (life, pauses, params) = (life.clone(), pauses.to_vec(), params.clone());
     let changes = Arc::new(Mutex::new(Changes::default()));
     let collected = changes.clone();
-    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+    let guards = timely::execute(timely::Config::process(life.workers), move |worker| {
         let (installs, credits) = (collected.clone(), collected.clone());
         let (mut feed, probe) = worker.dataflow::<Tick, _, _>(|scope| {
             let (feed, outputs) = build(scope, &params, retention_ms);
@@ -62,6 +148,13 @@ pub(crate) fn stream_within(
                 .probe_with(&probe);
             (feed, probe)
         });
+        let wait = |worker: &mut Worker, feed: &mut Feed, tick: Tick| {
+            feed.advance_to(tick);
+            feed.flush();
+            while probe.less_than(&tick) {
+                worker.step();
+            }
+        };
         for (turn, tick) in ticks.iter().enumerate() {
             feed.advance_to(*tick);
             let ours = records.iter().skip(worker.index()).step_by(worker.peers());
@@ -71,11 +164,15 @@ pub(crate) fn stream_within(
             feed.flush();
             worker.step();
             if pauses[turn % pauses.len()] {
-                feed.advance_to(tick + 1);
-                feed.flush();
-                while probe.less_than(&feed.tick()) {
-                    worker.step();
-                }
+                wait(worker, &mut feed, tick + 1);
+            }
+        }
+        if let Some((written, _)) = life.end {
+            let tick = written.max(feed.tick());
+            wait(worker, &mut feed, tick);
+            drop(feed);
+            for dataflow in worker.installed_dataflows() {
+                worker.drop_dataflow(dataflow);
             }
         }
     });

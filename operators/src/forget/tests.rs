@@ -15,15 +15,15 @@ use super::*;
 use crate::publish::{Hub, View};
 use crate::shared::{SharedValSpine, arrange_shared};
 
-/// How long after a touch a conversion finds it.
+/// How long after a cause an effect finds it.
 const WINDOW: u64 = 8;
 /// How long after its event time a record may come, or be withdrawn.
 const LATENESS: u64 = 4;
 
-/// A touch or a conversion: its event time, its id, and when nothing can find it any more.
+/// A cause or an effect: its event time, its id, and when nothing can find it any more.
 type Event = (u64, u8, u64);
-/// The key of a conversion's matches: join key, event time, id, expiry.
-type Conversion = (u8, u64, u8, u64);
+/// The key of an effect's matches: join key, event time, id, expiry.
+type Effect = (u8, u64, u8, u64);
 
 impl Expires<u64> for Event {
     fn expiry(&self) -> Option<u64> {
@@ -31,27 +31,27 @@ impl Expires<u64> for Event {
     }
 }
 
-impl Expires<u64> for Conversion {
+impl Expires<u64> for Effect {
     fn expiry(&self) -> Option<u64> {
         (self.3 != u64::MAX).then_some(self.3)
     }
 }
 
-/// When a conversion that comes within the lateness can no longer find the touch.
-fn touch((event_time, id): (u64, u8)) -> Event {
+/// When an effect that comes within the lateness can no longer find the cause.
+fn cause((event_time, id): (u64, u8)) -> Event {
     (event_time, id, event_time + WINDOW + LATENESS + 1)
 }
 
-/// When nothing that comes within the lateness can precede the conversion.
-fn conversion((event_time, id): (u64, u8)) -> Event {
+/// When nothing that comes within the lateness can precede the effect.
+fn effect((event_time, id): (u64, u8)) -> Event {
     (event_time, id, event_time + LATENESS + 1)
 }
 
-/// What comes at a tick: join key, whether a conversion, event time and id, difference.
+/// What comes at a tick: join key, whether an effect, event time and id, difference.
 type Record = (u8, bool, (u64, u8), i64);
 /// The records of each tick.
 type Script = BTreeMap<u64, Vec<Record>>;
-/// Of each conversion its last touch and how many it has.
+/// Of each effect its last cause and how many it has.
 type Found = BTreeMap<(u8, u64, u8), ((u64, u8), i64)>;
 
 /// When the traces merge.
@@ -65,7 +65,7 @@ enum Merging {
     Held,
 }
 
-/// The results at each tick of a script: by the dataflow, its conversions expiring `early` by so much.
+/// The results at each tick of a script: by the dataflow, its effects expiring `early` by so much.
 fn streamed(script: &Script, merging: Merging, workers: usize, early: u64) -> BTreeMap<u64, Found> {
     let mut worker_config = timely::WorkerConfig::default();
     if merging == Merging::Eager {
@@ -83,16 +83,16 @@ fn streamed(script: &Script, merging: Merging, workers: usize, early: u64) -> BT
     });
     guards.expect("workers start").join().into_iter().for_each(|end| end.expect("no worker panics"));
 
-    let changes: Vec<((Conversion, ((u64, u8), i64)), u64, i64)> = received.try_iter().collect();
+    let changes: Vec<((Effect, ((u64, u8), i64)), u64, i64)> = received.try_iter().collect();
     let found = |tick: &u64| {
         let mut sums: BTreeMap<_, i64> = BTreeMap::new();
         for (((key, event_time, id, _), best), _, diff) in changes.iter().filter(|(_, at, _)| at <= tick) {
             *sums.entry(((*key, *event_time, *id), *best)).or_default() += diff;
         }
         let mut found = Found::new();
-        for ((conversion, best), sum) in sums.into_iter().filter(|(_, sum)| *sum != 0) {
-            assert_eq!(sum, 1, "{conversion:?} {best:?}");
-            assert_eq!(found.insert(conversion, best), None, "{conversion:?} twice");
+        for ((effect, best), sum) in sums.into_iter().filter(|(_, sum)| *sum != 0) {
+            assert_eq!(sum, 1, "{effect:?} {best:?}");
+            assert_eq!(found.insert(effect, best), None, "{effect:?} twice");
         }
         found
     };
@@ -104,47 +104,47 @@ fn drive(
     script: &Script,
     merging: Merging,
     early: u64,
-    changes: Sender<((Conversion, ((u64, u8), i64)), u64, i64)>,
+    changes: Sender<((Effect, ((u64, u8), i64)), u64, i64)>,
 ) {
-    let (mut touches, mut conversions) = (InputSession::new(), InputSession::new());
+    let (mut causes, mut effects) = (InputSession::new(), InputSession::new());
     let probe = Handle::new();
     let mut held: Vec<Box<dyn FnMut(u64)>> = worker.dataflow(|scope| {
-        let touches = arrange_forgetting(touches.to_collection(scope), "Touches", ByVal);
-        let conversions = arrange_forgetting(conversions.to_collection(scope), "Conversions", ByVal);
-        let holds = (hold(touches.trace.clone()), hold(conversions.trace.clone()));
-        let matches = touches.join_core(conversions, |key: &u8, touch: &Event, conversion: &Event| {
-            let since_touch = conversion.0.checked_sub(touch.0);
-            let matches = since_touch.is_some_and(|since_touch| since_touch <= WINDOW);
-            matches.then_some(((*key, conversion.0, conversion.1, conversion.2), (touch.0, touch.1)))
+        let causes = arrange_forgetting(causes.to_collection(scope), "Causes", ByVal);
+        let effects = arrange_forgetting(effects.to_collection(scope), "Effects", ByVal);
+        let holds = (hold(causes.trace.clone()), hold(effects.trace.clone()));
+        let matches = causes.join_core(effects, |key: &u8, cause: &Event, effect: &Event| {
+            let elapsed = effect.0.checked_sub(cause.0);
+            let matches = elapsed.is_some_and(|elapsed| elapsed <= WINDOW);
+            matches.then_some(((*key, effect.0, effect.1, effect.2), (cause.0, cause.1)))
         });
         let matches = arrange_forgetting(matches, "Matches", ByKey);
         let hold_matches = hold(matches.trace.clone());
-        let best = reduce_forgetting(matches, "Best", |_, touches, output| {
-            let (last, _) = touches.last().expect("a key has input");
-            output.push(((**last, touches.iter().map(|(_, count)| count).sum::<i64>()), 1i64));
+        let best = reduce_forgetting(matches, "Best", |_, causes, output| {
+            let (last, _) = causes.last().expect("a key has input");
+            output.push(((**last, causes.iter().map(|(_, count)| count).sum::<i64>()), 1i64));
         });
         let hold_best = hold(best.trace.clone());
-        best.as_collection(|conversion, best| (*conversion, *best))
+        best.as_collection(|effect, best| (*effect, *best))
             .inspect(move |change| changes.send(*change).expect("the test receives"))
             .probe_with(&probe);
         if merging == Merging::Held { vec![holds.0, holds.1, hold_matches, hold_best] } else { Vec::new() }
     });
     for (tick, records) in script {
         let share = records.iter().skip(worker.index()).step_by(worker.peers());
-        touches.advance_to(*tick);
-        conversions.advance_to(*tick);
-        for (key, is_conversion, event, diff) in share {
-            if *is_conversion {
-                let (event_time, id, expiry) = conversion(*event);
-                conversions.update((*key, (event_time, id, expiry - early)), *diff);
+        causes.advance_to(*tick);
+        effects.advance_to(*tick);
+        for (key, is_effect, event, diff) in share {
+            if *is_effect {
+                let (event_time, id, expiry) = effect(*event);
+                effects.update((*key, (event_time, id, expiry - early)), *diff);
             } else {
-                touches.update((*key, touch(*event)), *diff);
+                causes.update((*key, cause(*event)), *diff);
             }
         }
-        touches.advance_to(tick + 1);
-        conversions.advance_to(tick + 1);
-        touches.flush();
-        conversions.flush();
+        causes.advance_to(tick + 1);
+        effects.advance_to(tick + 1);
+        causes.flush();
+        effects.flush();
         worker.step_while(|| probe.less_than(&(tick + 1)));
         held.iter_mut().for_each(|advance| advance(tick + 1));
     }
@@ -160,19 +160,17 @@ fn recomputed(script: &Script) -> BTreeMap<u64, Found> {
     let mut counts: BTreeMap<(u8, bool, (u64, u8)), i64> = BTreeMap::new();
     let mut results = BTreeMap::new();
     for (tick, records) in script {
-        for (key, is_conversion, event, diff) in records {
-            *counts.entry((*key, *is_conversion, *event)).or_default() += diff;
+        for (key, is_effect, event, diff) in records {
+            *counts.entry((*key, *is_effect, *event)).or_default() += diff;
         }
         let mut found = Found::new();
-        for ((key, _, event), count) in
-            counts.iter().filter(|((_, is_conversion, _), count)| *is_conversion && **count > 0)
-        {
-            let touches: Vec<_> = counts
+        for ((key, _, event), count) in counts.iter().filter(|((_, is_effect, _), count)| *is_effect && **count > 0) {
+            let causes: Vec<_> = counts
                 .range((*key, false, (event.0.saturating_sub(WINDOW), 0))..=(*key, false, (event.0, u8::MAX)))
                 .filter(|(_, count)| **count > 0)
                 .collect();
-            if let Some(((_, _, last), _)) = touches.as_slice().last() {
-                let total: i64 = touches.iter().map(|(_, touches)| **touches * count).sum();
+            if let Some(((_, _, last), _)) = causes.as_slice().last() {
+                let total: i64 = causes.iter().map(|(_, causes)| **causes * count).sum();
                 found.insert((*key, event.0, event.1), (*last, total));
             }
         }
@@ -194,14 +192,14 @@ fn script() -> impl Strategy<Value = Script> {
             tick += wait;
             let records: &mut Vec<Record> = script.entry(tick).or_default();
             present.retain(|(_, _, event)| event.0 + LATENESS >= tick);
-            for (key, is_conversion, late, id, withdraw) in drawn {
+            for (key, is_effect, late, id, withdraw) in drawn {
                 if let Some(index) = withdraw.filter(|_| !present.is_empty()) {
-                    let (key, is_conversion, event) = present.swap_remove(index.index(present.len()));
-                    records.push((key, is_conversion, event, -1));
+                    let (key, is_effect, event) = present.swap_remove(index.index(present.len()));
+                    records.push((key, is_effect, event, -1));
                 } else {
                     let event = (tick - late, id);
-                    present.push((key, is_conversion, event));
-                    records.push((key, is_conversion, event, 1));
+                    present.push((key, is_effect, event));
+                    records.push((key, is_effect, event, 1));
                 }
             }
         }

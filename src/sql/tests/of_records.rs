@@ -1,0 +1,251 @@
+//! The views over `records`: which records are events, which came too late, which could not be read, and what did media
+//! cost? Each test writes its records to a lake of its own.
+
+use schemas::units::HOUR_MS;
+
+use super::*;
+
+/// A lake of these records, all in one commit; no dataflow runs.
+async fn written(records: Records) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &Symbols::new()).await.unwrap();
+    let last = records.rows.iter().map(|row| row.cut).max().unwrap();
+    let part = Part { rows: records.rows, ..Part::default() };
+    ledger.commit(last, vec![part], records.symbols.take_unsaved()).await.unwrap();
+    dir
+}
+
+fn none() -> Records {
+    Records { symbols: Symbols::new(), rows: Vec::new() }
+}
+
+/// The largest and the smallest of payload hashes are easy to say.
+fn hash(byte: u8) -> PayloadHash {
+    PayloadHash(schemas::Id::from_bytes([byte; 16]))
+}
+
+impl Records {
+    fn last(&mut self) -> &mut RecordRow {
+        self.rows.last_mut().unwrap()
+    }
+
+    /// An accepted event, told from the others by its `placement`; returned so that it can come again.
+    fn named(&mut self, placement: &str, event: Event, payload: u8) -> Event {
+        let event = Event { placement: self.symbols.intern(placement).unwrap(), ..event };
+        self.push(event, CUTS[0]);
+        self.last().payload_hash = hash(payload);
+        event
+    }
+
+    /// An accepted `cost` of a campaign; the ad group and the hour are told.
+    fn cost(&mut self, ad_group: &str, at_ms: i64, version: Option<i64>, payload: u8, amount: (i64, &str)) -> Event {
+        let symbol = |name: &str| self.symbols.intern(name).unwrap();
+        let event = Event {
+            source: symbol("network"),
+            campaign: symbol("spring"),
+            ad_group: symbol(ad_group),
+            cost: Some(Micros(amount.0)),
+            currency: symbol(amount.1),
+            version,
+            subject: Subject::default(),
+            user: UserId::default(),
+            ..self.event(EventType::Cost, "", &format!("{ad_group} {at_ms} {version:?} {payload}"), at_ms)
+        };
+        self.push(event, CUTS[0]);
+        self.last().payload_hash = hash(payload);
+        event
+    }
+
+    fn withdraw(&mut self, event: Event, cut: Tick) {
+        self.push(Event { event_type: EventType::Tombstone, ..event }, cut);
+    }
+}
+
+#[tokio::test]
+async fn an_event_stands_once() {
+    let mut all = none();
+    let click = all.event(EventType::Click, "u1", "k1", 0);
+    all.named("larger hash", click, 9);
+    all.named("smallest hash", click, 3);
+    all.named("smallest hash", click, 3);
+    all.named("between", click, 5);
+    // The identity is all four: tenant, subject, id and time.
+    all.named("other time", Event { event_time: EventTime(START_MS + 1), ..click }, 9);
+    all.named("other subject", Event { subject: Subject::default(), user: UserId::default(), ..click }, 9);
+    let other = all.symbols.intern("other").unwrap();
+    all.named("other tenant", Event { tenant: other, ..click }, 9);
+    // A copy may differ in anything else, its type too.
+    all.named("a view", Event { event_type: EventType::Impression, ..all.event(EventType::Click, "u1", "k2", 0) }, 1);
+    all.named("a click", all.event(EventType::Click, "u1", "k2", 0), 2);
+    let lake = written(all).await;
+    let session = at(&lake, None).await;
+    assert_eq!(
+        printed(&session, "SELECT placement, tenant, type, \"offset\" FROM events ORDER BY \"offset\"").await,
+        "placement,tenant,type,offset\n\
+         smallest hash,shop,click,1\n\
+         other time,shop,click,4\n\
+         other subject,shop,click,5\n\
+         other tenant,other,click,6\n\
+         a view,shop,impression,7\n"
+    );
+}
+
+#[tokio::test]
+async fn a_key_is_capped_where_all_copies_of_the_content_are() {
+    let mut all = none();
+    let click = all.event(EventType::Click, "u1", "k1", 0);
+    for (payload, capped) in [(3, 0b111), (3, 0b101), (4, 0b000)] {
+        all.named("twice capped", click, payload);
+        all.last().capped = Capped(capped);
+    }
+    let click = all.event(EventType::Click, "u1", "k2", 0);
+    for capped in [0b011, 0b100] {
+        all.named("never in both", click, 3);
+        all.last().capped = Capped(capped);
+    }
+    let lake = written(all).await;
+    assert_eq!(
+        printed(&at(&lake, None).await, "SELECT placement, capped FROM events ORDER BY 2 DESC").await,
+        "placement,capped\ntwice capped,5\nnever in both,0\n"
+    );
+}
+
+#[tokio::test]
+async fn what_was_withdrawn_is_no_event() {
+    let [first, second, third] = CUTS;
+    let mut all = none();
+    // The withdrawal is there first, and holds for copies that come later.
+    let early = all.event(EventType::Conversion, "u1", "c0", 0);
+    all.withdraw(early, first);
+    all.push(early, second);
+    all.push(early, third);
+    // Withdrawn after both of its copies, which differ.
+    let click = all.event(EventType::Click, "u1", "k1", 0);
+    all.named("one", click, 3);
+    all.named("other", click, 4);
+    all.withdraw(click, third);
+    // None of these withdraws what stands.
+    let stands = all.event(EventType::Click, "u1", "k2", 0);
+    all.named("stands", stands, 3);
+    all.withdraw(Event { event_time: EventTime(START_MS + 1), ..stands }, first);
+    all.withdraw(Event { subject: Subject::default(), ..stands }, first);
+    all.withdraw(Event { event_id: EventId::default(), ..stands }, first);
+    let too_late = Event { event_type: EventType::Tombstone, ..stands };
+    all.row(Verdict::Late, Some(too_late), third);
+    let lake = written(all).await;
+    let events = "SELECT type, placement FROM events ORDER BY 1, 2";
+    assert_eq!(printed(&at(&lake, None).await, events).await, "type,placement\nclick,stands\n");
+    let before = at(&lake, Some(second)).await;
+    assert_eq!(printed(&before, events).await, "type,placement\nclick,one\nclick,stands\n");
+}
+
+#[tokio::test]
+async fn late_records_are_told_by_their_lateness() {
+    let mut all = none();
+    let on_time = all.event(EventType::Click, "u1", "k1", 0);
+    all.push(on_time, CUTS[0]);
+    // A late copy of what stands, and two that are late alone; each record is a row.
+    all.row(Verdict::Late, Some(on_time), CUTS[1]);
+    let late = all.event(EventType::Install, "u1", "n1", -300_000_000);
+    all.row(Verdict::Late, Some(late), CUTS[1]);
+    all.row(Verdict::Late, Some(late), CUTS[2]);
+    all.row(Verdict::Dead, None, CUTS[2]);
+    let lake = written(all).await;
+    let session = at(&lake, None).await;
+    // Arrival is half a second before the cut.
+    assert_eq!(
+        printed(
+            &session,
+            "SELECT type, event_time, lateness_ms, topic, \"offset\" FROM late_events ORDER BY \"offset\""
+        )
+        .await,
+        "type,event_time,lateness_ms,topic,offset\n\
+         click,2026-01-01T00:00:00.000Z,101500,ad-events,1\n\
+         install,2025-12-28T12:40:00.000Z,300101500,ad-events,2\n\
+         install,2025-12-28T12:40:00.000Z,300102500,ad-events,3\n"
+    );
+    assert_eq!(printed(&session, "SELECT type, \"offset\" FROM events").await, "type,offset\nclick,0\n");
+}
+
+#[tokio::test]
+async fn dead_letters_keep_their_bytes_and_say_why() {
+    let mut all = none();
+    all.push(all.event(EventType::Click, "u1", "k1", 0), CUTS[0]);
+    for (reason, raw) in
+        [("invalid UTF-8", b"\xff\x00\xfe".as_slice()), ("empty", b""), ("invalid UTF-8", b"\xff\x00\xfe")]
+    {
+        all.row(Verdict::Dead, None, CUTS[1]);
+        let row = all.last();
+        (row.reason, row.raw, row.partition) = (Some(reason.into()), Some(raw.into()), 7);
+    }
+    let lake = written(all).await;
+    let session = at(&lake, None).await;
+    assert_eq!(
+        printed(
+            &session,
+            "SELECT reason, raw, raw IS NULL AS lost, topic, \"partition\", \"offset\", arrival \
+             FROM dead_letters ORDER BY \"offset\""
+        )
+        .await,
+        "reason,raw,lost,topic,partition,offset,arrival\n\
+         invalid UTF-8,ff00fe,false,ad-events,7,1,2026-01-01T00:01:41.500Z\n\
+         empty,,false,ad-events,7,2,2026-01-01T00:01:41.500Z\n\
+         invalid UTF-8,ff00fe,false,ad-events,7,3,2026-01-01T00:01:41.500Z\n"
+    );
+}
+
+#[tokio::test]
+async fn the_largest_version_of_a_cost_counts() {
+    let mut all = none();
+    // The larger version, though it came first and is the smaller amount and hash; its currency goes with it.
+    all.cost("version", 0, Some(2), 1, (90, "USD"));
+    all.cost("version", 0, Some(1), 9, (100, "EUR"));
+    // Of one version the larger hash, whatever came last.
+    all.cost("hash", 0, Some(1), 8, (80, "GBP"));
+    all.cost("hash", 0, Some(1), 9, (70, "USD"));
+    all.cost("hash", 0, Some(1), 7, (95, "EUR"));
+    // No version is version zero.
+    all.cost("no version", 0, None, 9, (50, "EUR"));
+    all.cost("no version", 0, Some(1), 1, (40, "USD"));
+    all.cost("no version is zero", 0, None, 9, (50, "EUR"));
+    all.cost("no version is zero", 0, Some(0), 1, (40, "USD"));
+    // Any moment of an hour says the hour; the next one is another.
+    all.cost("hour", 0, Some(1), 1, (10, "EUR"));
+    all.cost("hour", HOUR_MS - 1, Some(2), 1, (11, "EUR"));
+    all.cost("hour", HOUR_MS, Some(1), 1, (12, "EUR"));
+    // What was withdrawn leaves its place to the version before; what is late or dead has none.
+    all.cost("withdrawn", 0, Some(1), 1, (20, "EUR"));
+    let wrong = all.cost("withdrawn", 0, Some(2), 1, (21, "USD"));
+    all.withdraw(wrong, CUTS[1]);
+    all.cost("late", 0, Some(1), 1, (30, "EUR"));
+    all.cost("late", 0, Some(2), 1, (31, "USD"));
+    all.last().verdict = Verdict::Late;
+    // Another tenant, and no ad group at all.
+    let other = all.symbols.intern("other").unwrap();
+    all.cost("version", 0, Some(1), 1, (7, "EUR"));
+    all.last().event.as_mut().unwrap().tenant = other;
+    all.cost("", 0, Some(1), 1, (6, "EUR"));
+    let lake = written(all).await;
+    let session = at(&lake, None).await;
+    assert_eq!(
+        printed(
+            &session,
+            "SELECT tenant, ad_group, hour, cost_micros, currency, version FROM costs ORDER BY tenant, ad_group, hour"
+        )
+        .await,
+        "tenant,ad_group,hour,cost_micros,currency,version\n\
+         other,version,2026-01-01T00:00:00.000Z,7,EUR,1\n\
+         shop,hash,2026-01-01T00:00:00.000Z,70,USD,1\n\
+         shop,hour,2026-01-01T00:00:00.000Z,11,EUR,2\n\
+         shop,hour,2026-01-01T01:00:00.000Z,12,EUR,1\n\
+         shop,late,2026-01-01T00:00:00.000Z,30,EUR,1\n\
+         shop,no version,2026-01-01T00:00:00.000Z,40,USD,1\n\
+         shop,no version is zero,2026-01-01T00:00:00.000Z,50,EUR,\n\
+         shop,version,2026-01-01T00:00:00.000Z,90,USD,2\n\
+         shop,withdrawn,2026-01-01T00:00:00.000Z,20,EUR,1\n\
+         shop,,2026-01-01T00:00:00.000Z,6,EUR,1\n"
+    );
+    let before = at(&lake, Some(CUTS[0])).await;
+    let withdrawn = "SELECT cost_micros, currency FROM costs WHERE ad_group = 'withdrawn'";
+    assert_eq!(printed(&before, withdrawn).await, "cost_micros,currency\n21,USD\n");
+}
