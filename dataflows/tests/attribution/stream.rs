@@ -69,7 +69,18 @@ impl Life {
 /// Feeds the records, each at its tick, dealt out to the workers in turn. `pauses` says after which ticks a worker
 /// waits for the dataflow to catch up (cyclically); elsewhere ticks run into each other.
 pub(crate) fn stream(records: &[(Accepted, Tick)], params: &Params, workers: usize, pauses: &[bool]) -> Changes {
-    live(records, params, &Life::first(workers), pauses)
+    stream_within(records, params, None, workers, pauses)
+}
+
+/// As [`stream`], where no record comes later than `retention_ms` after it happened.
+pub(crate) fn stream_within(
+    records: &[(Accepted, Tick)],
+    params: &Params,
+    retention_ms: Option<i64>,
+    workers: usize,
+    pauses: &[bool],
+) -> Changes {
+    live(records, params, retention_ms, &Life::first(workers), pauses)
 }
 
 /// As [`stream`], where no record comes later than `retention_ms` after it happened.
@@ -96,7 +107,7 @@ pub(crate) struct History {
 pub(crate) fn history(records: &[(Accepted, Tick)], params: &Params, lives: &[Life], pauses: &[bool]) -> History {
     let mut history = History::default();
     for life in lives {
-        let Changes { mut installs, mut credits } = live(records, params, life, pauses);
+        let Changes { mut installs, mut credits } = live(records, params, None, life, pauses);
         let end = life.end.map_or(Tick::MAX, |(written, _)| written);
         if life.load_to > 0 {
             let installs = installs.extract_if(.., |(_, tick, _)| *tick < life.load_to).collect();
@@ -110,7 +121,13 @@ pub(crate) fn history(records: &[(Accepted, Tick)], params: &Params, lives: &[Li
 }
 
 /// All that one dataflow says.
-fn live(records: &[(Accepted, Tick)], params: &Params, life: &Life, pauses: &[bool]) -> Changes {
+fn live(
+    records: &[(Accepted, Tick)],
+    params: &Params,
+    retention_ms: Option<i64>,
+    life: &Life,
+    pauses: &[bool],
+) -> Changes {
     let mut records: Vec<(Accepted, Tick)> = records
         .iter()
         .filter(|(_, tick)| life.sees(*tick))
