@@ -256,7 +256,7 @@ impl Run {
             let load_to = START + CUT * restart.written;
             let committed = last.committed.max(load_to + CUT * restart.replayed);
             last.end = Some((load_to, committed));
-            lives.push(Life { workers: restart.workers, order: restart.order, load_to, committed, ..Life::first(1) });
+            lives.push(Life { workers: restart.workers, load_to, committed, order: restart.order, end: None });
         }
         lives
     }

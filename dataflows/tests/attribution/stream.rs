@@ -32,8 +32,6 @@ pub(crate) fn rows_at<R: Ord + Clone + std::fmt::Debug>(changes: &[(R, Tick, isi
 #[derive(Clone, Debug)]
 pub(crate) struct Life {
     pub(crate) workers: usize,
-    /// No record comes later than so long after it happened; none where records may come at any time.
-    pub(crate) retention_ms: Option<i64>,
     /// *m*: what the cuts up to it accepted is loaded as one step, of which nothing is written.
     pub(crate) load_to: Tick,
     /// *N*: what the cuts from *m* up to it accepted is replayed, cut by cut.
@@ -51,7 +49,7 @@ pub(crate) const CUT: Tick = 10;
 impl Life {
     /// The first, of a job without a history, which never ends.
     pub(crate) fn first(workers: usize) -> Life {
-        Life { workers, retention_ms: None, load_to: 0, committed: 0, order: 0, end: None }
+        Life { workers, load_to: 0, committed: 0, order: 0, end: None }
     }
 
     /// When a record that came at `tick` enters.
@@ -81,17 +79,6 @@ pub(crate) fn stream_within(
     pauses: &[bool],
 ) -> Changes {
     live(records, params, retention_ms, &Life::first(workers), pauses)
-}
-
-/// As [`stream`], where no record comes later than `retention_ms` after it happened.
-pub(crate) fn stream_within(
-    records: &[(Accepted, Tick)],
-    params: &Params,
-    retention_ms: Option<i64>,
-    workers: usize,
-    pauses: &[bool],
-) -> Changes {
-    live(records, params, &Life { retention_ms, ..Life::first(workers) }, pauses)
 }
 
 /// What several dataflows wrote of the same records, one after the other.
@@ -150,7 +137,7 @@ fn live(
     let guards = timely::execute(timely::Config::process(life.workers), move |worker| {
         let (installs, credits) = (collected.clone(), collected.clone());
         let (mut feed, probe) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, outputs) = build(scope, &params, life.retention_ms);
+            let (feed, outputs) = build(scope, &params, retention_ms);
             let (probe, _) = outputs
                 .installs
                 .inspect(move |change| installs.lock().expect("no panic").installs.push(change.clone()))
