@@ -8,6 +8,7 @@ use bidstream::clock::Clock;
 use bidstream::config;
 use bidstream::gate::Gate;
 use bidstream::generator::{Generator, GeneratorPlan, GeneratorSource, SEED_DEFAULT, USERS_DEFAULT};
+use bidstream::ledger::Lake;
 use bidstream::pipeline::{self, Plan, Run};
 use bidstream::source::Source;
 use bidstream::source::kafka::KafkaConfig;
@@ -60,10 +61,13 @@ impl Demo {
         let clock = Clock::system();
         let hasher = config::id_hasher(None)?;
         let allowed_lateness_ms = config::Lateness::default().ms();
+        // The views of a lake that is there stay as they are defined.
+        let views = if Lake::exists(&self.lake) { Lake::read(&self.lake)?.settings.views } else { Params::default() };
         let plan = |workers| Plan {
             lake: self.lake.clone(),
-            settings: Plan::settings(allowed_lateness_ms, Params::default(), &hasher),
+            settings: Plan::settings(allowed_lateness_ms, views.clone(), &hasher),
             gate: Gate { allowed_lateness_ms },
+            replays: None,
             workers,
             commit_every: COMMIT_EVERY,
             take_over: false,

@@ -83,10 +83,20 @@ impl Import {
         let gated = mapping.arrival == Arrival::EventTime;
         let gate = Gate { allowed_lateness_ms: settings.allowed_lateness_ms.filter(|_| gated) };
         let commit_every = Duration::from_millis(COMMIT_EVERY_DEFAULT.0 as u64);
-        let plan =
-            Plan { lake, settings, gate, workers: 1, commit_every, take_over: false, hasher, clock: clock.clone() };
-        // Opened before the lake is claimed: a file that cannot be read is no reason to touch it.
+        // Read before the lake is claimed: a file that cannot be read is no reason to touch it.
         FileSource::check(&self.file, &mapping)?;
+        let replays = Some(FileSource::topic(&self.file)?);
+        let plan = Plan {
+            lake,
+            settings,
+            gate,
+            replays,
+            workers: 1,
+            commit_every,
+            take_over: false,
+            hasher,
+            clock: clock.clone(),
+        };
         let http = match self.http {
             Some(address) => Some((address, telemetry::install_metrics()?)),
             None => None,

@@ -118,6 +118,7 @@ fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
         lake: job.lake.clone(),
         settings: Plan::settings(allowed_lateness_ms, job.views.clone(), &hasher),
         gate: Gate { allowed_lateness_ms },
+        replays: None,
         workers: job.workers,
         commit_every: Duration::from_millis(job.commit_every.0 as u64),
         take_over,

@@ -31,6 +31,8 @@ pub struct Plan {
     pub settings: LakeSettings,
     /// Whether records pass a gate: an import whose arrival is the moment of import has none.
     pub gate: Gate,
+    /// The topic of a file that is replayed. In a lake that holds others its records may enter long after they happened.
+    pub replays: Option<String>,
     /// Worker threads.
     pub workers: usize,
     /// The pace of commits.
@@ -75,10 +77,13 @@ pub struct Run {
 
 /// How long after it happened a record may enter the dataflow: by then state is forgotten. Recovery loads a day of arrivals
 /// as one step, at its end, so a day is added to what the gate and the sources allow. None where a record may be of any
-/// age, now or in what is loaded.
+/// age, now or in what is loaded: without a gate, or of a file whose arrivals lie before what the lake holds of others.
 fn retention_ms(plan: &Plan, state: &State) -> Option<i64> {
-    let allowed_ms = plan.gate.allowed_lateness_ms.filter(|_| !state.ungated)?;
-    Some(allowed_ms + plan.settings.lateness_bound_ms + DAY_MS)
+    let among_others = |topic: &String| state.resumes.iter().any(|resume| *resume.partition.topic != **topic);
+    if state.any_age || plan.replays.as_ref().is_some_and(among_others) {
+        return None;
+    }
+    Some(plan.gate.allowed_lateness_ms? + plan.settings.lateness_bound_ms + DAY_MS)
 }
 
 /// Starts a run. `source` is told what the ledger knows and makes the sources of the workers.
@@ -94,8 +99,9 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (mut ledger, state) = runtime.block_on(opened)?;
     let patience = Patience::endless();
     ledger.bear(&patience);
-    if plan.gate.allowed_lateness_ms.is_none() {
-        ledger.set_ungated();
+    let retention_ms = retention_ms(&plan, &state);
+    if retention_ms.is_none() {
+        ledger.set_any_age();
     }
     // Views name it, whether or not a producer does.
     symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
@@ -109,7 +115,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (parts, closed) = cuts::parts();
     let shared = Arc::new(Shared {
         params: plan.settings.views.clone(),
-        retention_ms: retention_ms(&plan, &state),
+        retention_ms,
         gate: plan.gate,
         clock: plan.clock,
         cuts: Arc::clone(&cuts),

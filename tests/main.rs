@@ -2,5 +2,6 @@
 
 mod exactly_once;
 mod faults;
+mod files;
 mod kafka;
 mod tidy;

@@ -20,7 +20,7 @@
 //! | `bidstream/offset/<topic>/<partition>` | the next offset to read |
 //! | `bidstream/arrival/<topic>/<partition>` | arrival of the last record before that: no later one arrives earlier |
 //! | `bidstream/topic/<topic>/<topic id>` | 1: the topic's id at the broker |
-//! | `bidstream/ungated` | 1: some records passed no gate, and may be of any age |
+//! | `bidstream/any-age` | 1: some records entered however long ago they happened, so that nothing can be forgotten |
 //! | `bidstream/done/<view>/<hash>/delta` | the cut up to which the view's table holds everything |
 //!
 //! The other tables carry the epoch too, so that a writer that was overtaken is stopped at each of them.
@@ -71,7 +71,7 @@ use crate::source::{PartitionId, Resume};
 const OFFSET: &str = "bidstream/offset/";
 const ARRIVAL: &str = "bidstream/arrival/";
 const TOPIC: &str = "bidstream/topic/";
-const UNGATED: &str = "bidstream/ungated";
+const ANY_AGE: &str = "bidstream/any-age";
 
 /// A lake that this process writes to.
 pub struct Ledger {
@@ -86,8 +86,8 @@ pub struct Ledger {
     credits: Sink,
     /// The last durable cut.
     committed: Option<Tick>,
-    /// Whether what it commits passed no gate.
-    ungated: bool,
+    /// Whether what it commits may be of any age.
+    any_age: bool,
     /// Symbols that the table holds.
     saved: HashSet<Symbol>,
 }
@@ -105,8 +105,8 @@ pub struct State {
     pub fresh_installs: bool,
     /// Whether `credits` is fresh.
     pub fresh_credits: bool,
-    /// Whether some records passed no gate, so that they may be of any age.
-    pub ungated: bool,
+    /// Whether some records entered however long ago they happened.
+    pub any_age: bool,
     /// Whether a commit is due though no record comes: a table lacks changes, or its view's name has yet to move to it.
     pub behind: bool,
     /// Where to go on with each partition.
@@ -204,7 +204,7 @@ impl Ledger {
             load_to,
             fresh_installs: installs.is_fresh(),
             fresh_credits: credits.is_fresh(),
-            ungated: records.txn(UNGATED).is_some(),
+            any_age: records.txn(ANY_AGE).is_some(),
             behind: load_to < last || installs.is_fresh() || credits.is_fresh() || lake.unnamed,
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
@@ -220,7 +220,7 @@ impl Ledger {
             installs,
             credits,
             committed,
-            ungated: false,
+            any_age: false,
             saved,
         };
         Ok((ledger, state))
@@ -236,9 +236,9 @@ impl Ledger {
         self.committed
     }
 
-    /// Notes that what is committed from now on passed no gate.
-    pub fn set_ungated(&mut self) {
-        self.ungated = true;
+    /// Notes that what is committed from now on may be of any age.
+    pub fn set_any_age(&mut self) {
+        self.any_age = true;
     }
 
     /// Has the ledger bear a failing store in another way.
@@ -362,7 +362,7 @@ impl Ledger {
     /// The app ids that a commit to `records` moves.
     fn txns(&self, cut: Tick, parts: &[Part]) -> BTreeMap<String, i64> {
         let mut txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
-        txns.extend(self.ungated.then(|| (UNGATED.to_owned(), 1)));
+        txns.extend(self.any_age.then(|| (ANY_AGE.to_owned(), 1)));
         for sink in [&self.installs, &self.credits] {
             txns.insert(sink.id(), sink.done() as i64);
         }

@@ -141,7 +141,7 @@ async fn what_is_committed_is_found_again() {
         load_to: 0,
         fresh_installs: false,
         fresh_credits: false,
-        ungated: false,
+        any_age: false,
         behind: false,
         resumes: vec![],
         topic_ids: BTreeMap::new(),

@@ -73,6 +73,11 @@ impl FileSource {
         Rows::open(path, mapping).map(|_| ())
     }
 
+    /// The topic that a file is. Reads all of it.
+    pub fn topic(path: &Path) -> Result<String, SourceError> {
+        Ok(topic(&content_hash(path)?))
+    }
+
     /// Opens a file. It goes on where the `resumes` say for this very content, wherever the file lies now; a new import
     /// begins at the clock's time. `topic_ids` (by topic) tell by which mapping it was imported before.
     pub fn open(
@@ -83,10 +88,8 @@ impl FileSource {
         clock: Clock,
     ) -> Result<FileSource, SourceError> {
         let name = path.display().to_string();
-        let content =
-            content_hash(path).map_err(|error| SourceError::File { path: name.clone(), error: error.to_string() })?;
-        let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
-        let partition = PartitionId { topic: format!("file:{hex}").into(), partition: 0 };
+        let content = content_hash(path)?;
+        let partition = PartitionId { topic: topic(&content).into(), partition: 0 };
         if topic_ids.get(&*partition.topic).is_some_and(|identity| *identity != mapping.identity) {
             let error = "is in this lake already, imported by another mapping, and its rows would count twice: import it \
                          into another lake, or go on with the mapping of the first import";
@@ -288,12 +291,19 @@ fn payload<'a>(event: Result<&'a wire::Event, &'a str>, entry: usize, text: &'a 
     Payload::Row { event, hash, raw: text }
 }
 
-fn content_hash(path: &Path) -> std::io::Result<[u8; 32]> {
-    let mut file = File::open(path)?;
+fn topic(content: &[u8; 32]) -> String {
+    let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("file:{hex}")
+}
+
+fn content_hash(path: &Path) -> Result<[u8; 32], SourceError> {
+    let failed =
+        |error: std::io::Error| SourceError::File { path: path.display().to_string(), error: error.to_string() };
+    let mut file = File::open(path).map_err(failed)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
-        match file.read(&mut buffer)? {
+        match file.read(&mut buffer).map_err(failed)? {
             0 => return Ok(hash.finalize().into()),
             read => hash.update(&buffer[..read]),
         }
