@@ -50,7 +50,7 @@ class Bench:
     def generate(self, events, rate=None):
         rated = ["--rate", str(rate)] if rate else []
         return self.start("generate", "--brokers", self.broker, "--events", str(events), "--users", str(self.args.users),
-                          "--partitions", str(PARTITIONS), *rated)
+                          "--partitions", str(PARTITIONS), "--traffic", self.args.traffic, *rated)
 
     def run(self, workers):
         job = f"{self.dir}/job.yaml"
@@ -260,6 +260,7 @@ def main():
     parser.add_argument("what", choices=["throughput", "freshness", "commit", "windows"])
     parser.add_argument("--events", type=int, default=10_000_000, help="of throughput")
     parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--traffic", choices=["flat", "journeys"], default="flat", help="what `bidstream generate` makes")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=int, default=60, help="of freshness and commit")
     parser.add_argument("--rate", type=int, help="events a second of freshness (50,000) and commit (100,000)")

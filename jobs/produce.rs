@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bidstream::clock::Clock;
-use bidstream::generator::{Generator, SEED_DEFAULT, USERS_DEFAULT};
+use bidstream::generator::{Generator, SEED_DEFAULT, Traffic, USERS_DEFAULT};
 use bidstream::source::kafka::produce::{Delivered, PARTITIONS_DEFAULT, Producer, ensure_topic};
 use clap::ValueEnum;
 use schemas::wire::Encoding;
@@ -48,6 +48,9 @@ pub struct Generate {
     /// Number of people.
     #[arg(long, default_value_t = USERS_DEFAULT)]
     users: u64,
+    /// What the stream is made of.
+    #[arg(long, value_enum, default_value_t = TrafficName::Journeys)]
+    traffic: TrafficName,
     /// Write where each record went, as lines of partition,offset,payload_hash.
     #[arg(long, value_name = "FILE")]
     delivered: Option<PathBuf>,
@@ -71,10 +74,30 @@ impl From<EncodingName> for Encoding {
     }
 }
 
+/// Kinds of traffic by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TrafficName {
+    /// People's journeys, with copies, late and malformed records.
+    Journeys,
+    /// An even load to measure with: 98 % touches, 2 % installs and conversions.
+    Flat,
+}
+
+impl From<TrafficName> for Traffic {
+    fn from(name: TrafficName) -> Traffic {
+        match name {
+            TrafficName::Journeys => Traffic::Journeys,
+            TrafficName::Flat => Traffic::Flat,
+        }
+    }
+}
+
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How long the broker may take for what is still on its way at the end.
 pub const FLUSH_MAX: Duration = Duration::from_secs(60);
+/// A shorter sleep costs more than it is worth.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
 /// Records between two looks at the time and at what was delivered.
 const BATCH: u64 = 500;
 
@@ -91,7 +114,7 @@ impl Generate {
         let properties = Default::default();
         ensure_topic(&self.brokers, &properties, &self.topic, self.partitions)?;
         let producer = Producer::new(&self.brokers, &properties, &self.topic, list.is_some())?;
-        let mut generator = Generator::new(self.seed, 0, self.users);
+        let mut generator = Generator::new(self.seed, 0, self.users).with(self.traffic.into());
         let (clock, started, mut told) = (Clock::system(), Instant::now(), Instant::now());
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);
@@ -113,7 +136,10 @@ impl Generate {
             }
             if let Some(rate) = self.rate {
                 let due = Duration::from_secs_f64((index + 1) as f64 / rate);
-                std::thread::sleep(due.saturating_sub(started.elapsed()));
+                let ahead = due.saturating_sub(started.elapsed());
+                if ahead >= SLEEP_MIN {
+                    std::thread::sleep(ahead);
+                }
             }
         }
         producer.flush(FLUSH_MAX)?;

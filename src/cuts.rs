@@ -5,17 +5,21 @@
 //! One commit is under way at a time. Workers never wait for it: they go on reading until [`WAITING_BYTES_MAX`] or
 //! [`COMMIT_MS_MAX`] says that the store has fallen behind.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use dataflows::catalogue::{CreditedBatch, InstallBatch};
+use dataflows::weights::Weights;
 use schemas::Tick;
 use schemas::symbols::Symbols;
 
+use crate::changes::Taken;
 use crate::intake::Rows;
 use crate::ledger::{Ledger, LedgerError, Part};
-use crate::source::SourceError;
+use crate::source::{PartitionId, SourceError};
 use crate::status::Status;
 
 /// Ticks lie on this grid.
@@ -208,12 +212,30 @@ impl Cuts {
     }
 }
 
-/// A worker's part of a commit.
+/// A worker's part of a commit, as it leaves the worker. What becomes of each field is in [`Part`].
 pub struct Closed {
-    /// The part, but for its rows.
-    pub part: Part,
-    /// Its rows.
+    /// The worker's number.
+    pub worker: usize,
+    /// Its records.
     pub rows: Rows,
+    /// Where its partitions stand.
+    pub positions: Vec<(PartitionId, i64)>,
+    /// Topics and their ids at the broker.
+    pub topic_ids: BTreeMap<String, String>,
+    /// What makes the changes of `installs`.
+    pub installs: Taken<InstallBatch>,
+    /// What makes the changes of `credits`.
+    pub credits: Taken<CreditedBatch>,
+}
+
+impl Closed {
+    /// Makes the rows, and tells the bytes that were counted for those of `records`.
+    fn made(self, weights: &Weights) -> (Part, usize) {
+        let (installs, credits) = (self.installs.rows(), self.credits.rows(weights));
+        let (rows, bytes) = self.rows.named();
+        let Closed { worker, positions, topic_ids, .. } = self;
+        (Part { worker, rows, positions, topic_ids, installs, credits }, bytes)
+    }
 }
 
 /// How often a committer without work looks whether another run has taken the lake over.
@@ -224,6 +246,7 @@ pub async fn commit_parts(
     cuts: Arc<Cuts>,
     mut ledger: Ledger,
     closed: Receiver<Closed>,
+    weights: Weights,
     symbols: Arc<Symbols>,
     status: Arc<Status>,
 ) {
@@ -232,7 +255,7 @@ pub async fn commit_parts(
         let mut bytes = 0;
         while parts.len() < cuts.workers {
             // Blocking is right: this thread has nothing else to do.
-            let Closed { part, rows } = match closed.recv_timeout(LOOK_EVERY) {
+            let closed = match closed.recv_timeout(LOOK_EVERY) {
                 Ok(closed) => closed,
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => match ledger.check_ours().await {
@@ -241,9 +264,9 @@ pub async fn commit_parts(
                     _ => continue,
                 },
             };
-            let (rows, row_bytes) = rows.named();
-            bytes += row_bytes;
-            parts.push(Part { rows, ..part });
+            let (part, part_bytes) = closed.made(&weights);
+            bytes += part_bytes;
+            parts.push(part);
         }
         let cut = cuts.announced();
         let started = Instant::now();

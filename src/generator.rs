@@ -10,6 +10,7 @@
 //! * copies 1 %, late events 5 % (up to 2 days), 0.1 % beyond 3 days, malformed records 0.1 %;
 //! * a bot that makes 1 % of all clicks with one device.
 
+mod flat;
 mod source;
 mod story;
 
@@ -36,8 +37,19 @@ const COST_EVERY: u64 = 400;
 /// A fifth of the records are clicks; the bot makes one in a hundred of them.
 const BOT_EVERY: u64 = 500;
 
+/// What a stream is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Traffic {
+    /// Journeys, as described above.
+    #[default]
+    Journeys,
+    /// An even load to measure with: 98 % touches, 2 % installs and conversions, each when it arrives.
+    Flat,
+}
+
 /// A stream of records.
 pub struct Generator {
+    traffic: Traffic,
     seed: u64,
     stream: u64,
     users: u64,
@@ -65,13 +77,23 @@ impl Generated {
 impl Generator {
     /// One of several streams (partitions) with a seed; people are shared among the streams.
     pub fn new(seed: u64, stream: u64, users: u64) -> Generator {
-        Generator { seed, stream, users: users.max(1), recent: VecDeque::with_capacity(RECENT) }
+        let recent = VecDeque::with_capacity(RECENT);
+        Generator { traffic: Traffic::default(), seed, stream, users: users.max(1), recent }
+    }
+
+    /// The same with other traffic.
+    pub fn with(self, traffic: Traffic) -> Generator {
+        Generator { traffic, ..self }
     }
 
     /// Record `index` of the stream, which arrives at `arrival_ms`. Copies and tombstones refer to records that this
     /// generator made before.
     pub fn record(&mut self, index: u64, arrival_ms: i64) -> Generated {
         let mut dice = Dice::new(self.seed, self.stream, index);
+        if self.traffic == Traffic::Flat {
+            let event = flat::record(self.users, &mut dice);
+            return of(self.named(event, index, arrival_ms));
+        }
         if dice.one_in(MALFORMED_EVERY) {
             return Generated { key: String::new(), value: Err(malformed(&mut dice)) };
         }
@@ -85,22 +107,28 @@ impl Generator {
         {
             return of(tombstone(&target));
         }
-        let event_time = arrival_ms - lateness_ms(&mut dice);
-        let mut event = if dice.one_in(COST_EVERY) {
+        let mut event_time = arrival_ms - lateness_ms(&mut dice);
+        let event = if dice.one_in(COST_EVERY) {
             story::cost(&mut dice, index)
         } else if dice.one_in(BOT_EVERY) {
             story::bot_click(&mut dice)
         } else {
             story::step(self.seed ^ self.stream, index, self.users, &mut dice)
         };
-        event.event_id = format!("{:x}-{:x}-{index}", self.seed, self.stream);
-        event.event_time =
-            Some(if event.r#type == EventType::Cost as i32 { whole_hour(event_time) } else { event_time });
+        if event.r#type == EventType::Cost as i32 {
+            event_time = whole_hour(event_time);
+        }
+        let event = self.named(event, index, event_time);
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
         self.recent.push_back(event.clone());
         of(event)
+    }
+
+    fn named(&self, event: wire::Event, index: u64, event_time: i64) -> wire::Event {
+        let event_id = format!("{:x}-{:x}-{index}", self.seed, self.stream);
+        wire::Event { event_id, event_time: Some(event_time), ..event }
     }
 
     fn pick(&self, dice: &mut Dice) -> Option<wire::Event> {

@@ -4,14 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use dataflows::catalogue::Outputs;
-use dataflows::credits::Credited;
-use dataflows::horizon::TargetKey;
-use operators::forget::SharedForgettingBatch;
+use dataflows::catalogue::{CreditedBatch, InstallBatch, Outputs};
 use operators::shared::SharedKeyBatch;
-use operators::{ByKey, Hub, Publisher, arrange_keys_shared};
+use operators::{Hub, Publisher, arrange_keys_shared};
 use schemas::Tick;
-use schemas::view::{InstallRow, Method, Model};
+use schemas::view::{Method, Model};
 use serde::{Deserialize, Serialize};
 
 /// What `totals` counts.
@@ -43,8 +40,8 @@ impl Live {
 
     /// Registers the views of a worker. The worker publishes after every step.
     pub fn publish(&self, worker: usize, outputs: &Outputs<'_>) -> Publisher {
-        let installs = outputs.installs.clone().map(|row| Total::Installs(row.method));
-        let credits = outputs.credits.clone().map(|row| Total::Credits(row.model));
+        let installs = outputs.installs_by_key.clone().as_collection(|_, row| Total::Installs(row.method));
+        let credits = outputs.credits_by_model().map(Total::Credits);
         let mut publisher = self.hub.publisher(worker);
         publisher.register("totals", arrange_keys_shared(installs.concat(credits), "Totals").trace);
         publisher.register("installs", outputs.installs_by_key.trace.clone());
@@ -60,8 +57,8 @@ impl Live {
     /// The number of updates that each published arrangement holds, over all workers.
     pub fn sizes(&self) -> Vec<(&'static str, usize)> {
         let Some(snapshot) = self.hub.snapshot() else { return Vec::new() };
-        let installs = self.hub.view::<SharedForgettingBatch<TargetKey, InstallRow, Tick, isize, ByKey>>("installs");
-        let credits = self.hub.view::<SharedForgettingBatch<TargetKey, Credited, Tick, isize, ByKey>>("credits");
+        let installs = self.hub.view::<InstallBatch>("installs");
+        let credits = self.hub.view::<CreditedBatch>("credits");
         let installs = installs.map(|view| ("installs", snapshot.updates(view)));
         let credits = credits.map(|view| ("credits", snapshot.updates(view)));
         installs.into_iter().chain(credits).collect()

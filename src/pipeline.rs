@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dataflows::params::Params;
+use dataflows::weights::Weights;
 use schemas::Tick;
 use schemas::decode::Decoder;
 use schemas::ids::IdHasher;
@@ -131,11 +132,12 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     });
     let committer = {
         let (cuts, status) = (Arc::clone(&cuts), Arc::clone(&status));
+        let weights = Weights::of(&plan.settings.views.credits);
         std::thread::Builder::new().name("bidstream-commit".to_owned()).spawn(move || {
             let _guard = PanicGuard(Arc::clone(&cuts));
             runtime.block_on(async {
                 match loader.load(&ledger).await {
-                    Ok(()) => cuts::commit_parts(cuts, ledger, closed, symbols, status).await,
+                    Ok(()) => cuts::commit_parts(cuts, ledger, closed, weights, symbols, status).await,
                     Err(error) => cuts.fail(error.into()),
                 }
             });

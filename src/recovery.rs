@@ -24,15 +24,34 @@ pub struct Recovered {
     pub load_to: Tick,
     /// *N*: the last durable cut.
     pub committed: Tick,
-    /// Whether the table of `installs` lacks the whole state.
-    pub fresh_installs: bool,
-    /// Whether the table of `credits` does.
-    pub fresh_credits: bool,
+    /// What the table of `installs` lacks.
+    pub installs: Lacking,
+    /// What the table of `credits` lacks.
+    pub credits: Lacking,
     /// Whether a commit is due though no record comes.
     pub behind: bool,
     batches: Mutex<Receiver<Vec<RecordRow>>>,
     hot_keys: Arc<Mutex<HashMap<PartitionId, HotKeys>>>,
     done: AtomicUsize,
+}
+
+/// Which changes of a view its table lacks.
+#[derive(Clone, Copy, Debug)]
+pub struct Lacking {
+    load_to: Tick,
+    /// *N*, where the table is fresh.
+    fresh_at: Option<Tick>,
+}
+
+impl Lacking {
+    /// The cut by which a change that comes at `tick` is to be written; none where the table holds it. A fresh table begins
+    /// with the whole state at *N*.
+    pub fn cut(self, tick: Tick) -> Option<Tick> {
+        match self.fresh_at {
+            Some(committed) => Some(cut_of(tick).max(committed)),
+            None => (tick >= self.load_to).then(|| cut_of(tick)),
+        }
+    }
 }
 
 /// Feeds [`Recovered`].
@@ -54,8 +73,8 @@ pub fn loading(state: &State) -> (Loader, Recovered) {
         Recovered {
             load_to: state.load_to,
             committed,
-            fresh_installs: state.fresh_installs,
-            fresh_credits: state.fresh_credits,
+            installs: Lacking { load_to: state.load_to, fresh_at: state.fresh_installs.then_some(committed) },
+            credits: Lacking { load_to: state.load_to, fresh_at: state.fresh_credits.then_some(committed) },
             behind: state.behind,
             batches: Mutex::new(receiver),
             hot_keys,
@@ -94,15 +113,6 @@ impl Loader {
 }
 
 impl Recovered {
-    /// The cut by which a change that comes at `tick` is to be written to a view's table; none where the table holds it.
-    /// A fresh table begins with the whole state at *N*.
-    pub fn cut(&self, fresh: bool, tick: Tick) -> Option<Tick> {
-        match fresh {
-            true => Some(cut_of(tick).max(self.committed)),
-            false => (tick >= self.load_to).then(|| cut_of(tick)),
-        }
-    }
-
     /// The next batch of accepted records, in no order; none when all are loaded.
     pub fn next(&self) -> Option<Vec<RecordRow>> {
         self.batches.lock().expect("no panic while locked").recv().ok()

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use dataflows::catalogue::{self, Feed};
+use dataflows::catalogue::{self, CreditedBatch, Feed, InstallBatch};
 use dataflows::params::Params;
 use operators::publish::Publisher;
 use schemas::decode::Decoder;
 use schemas::units::DAY_MS;
-use schemas::view::{CreditRow, InstallRow};
 use schemas::{Accepted, Tick};
 use timely::dataflow::ProbeHandle;
+use timely::dataflow::operators::{Inspect, Probe};
 
+use crate::changes::Waiting;
 use crate::clock::Clock;
 use crate::cuts::{Closed, Cuts, RunError};
 use crate::gate::Gate;
 use crate::intake::Intake;
-use crate::ledger::Part;
 use crate::live::Live;
 use crate::recovery::Recovered;
 use crate::source::{Source, SourceError};
@@ -67,31 +67,24 @@ pub type SourceMaker = Box<dyn Fn(usize, usize) -> Result<Box<dyn Source>, Sourc
 /// Runs one worker to the end of the run.
 pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<Closed>) {
     let guard = PanicGuard(&shared.cuts);
-    let changes = Rc::new(RefCell::new(Changes::default()));
+    let changes = Rc::new(RefCell::new(Changes {
+        installs: Waiting::new(shared.recovered.installs),
+        credits: Waiting::new(shared.recovered.credits),
+    }));
     let probe = ProbeHandle::new();
     let (feed, publisher) = worker.dataflow(|scope| {
         let (feed, outputs) = catalogue::build(scope, &shared.params, shared.retention_ms);
         let publisher = shared.live.publish(scope.index(), &outputs);
         let (installs, credits) = (Rc::clone(&changes), Rc::clone(&changes));
-        // What every sink holds already is not even kept.
-        let (for_installs, for_credits) = (Arc::clone(shared), Arc::clone(shared));
         outputs
-            .installs
-            .inspect(move |(row, tick, diff)| {
-                let Recovered { fresh_installs, .. } = for_installs.recovered;
-                if let Some(cut) = for_installs.recovered.cut(fresh_installs, *tick) {
-                    installs.borrow_mut().installs.push((row.clone(), cut, *diff as i64));
-                }
-            })
+            .installs_by_key
+            .stream
+            .inspect(move |batch| installs.borrow_mut().installs.push(batch))
             .probe_with(&probe);
         outputs
-            .credits
-            .inspect(move |(row, tick, diff)| {
-                let Recovered { fresh_credits, .. } = for_credits.recovered;
-                if let Some(cut) = for_credits.recovered.cut(fresh_credits, *tick) {
-                    credits.borrow_mut().credits.push((*row, cut, *diff as i64));
-                }
-            })
+            .credited_by_key
+            .stream
+            .inspect(move |batch| credits.borrow_mut().credits.push(batch))
             .probe_with(&probe);
         (feed, publisher)
     });
@@ -112,10 +105,9 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
 }
 
 /// Changes of the views that wait for their cut.
-#[derive(Default)]
 struct Changes {
-    installs: Vec<(InstallRow, Tick, i64)>,
-    credits: Vec<(CreditRow, Tick, i64)>,
+    installs: Waiting<InstallBatch>,
+    credits: Waiting<CreditedBatch>,
 }
 
 struct Running<'a> {
@@ -276,25 +268,17 @@ impl Running<'_> {
     /// Hands over everything up to a cut.
     fn close(&mut self, cut: Tick, intake: &mut Intake<'_>, source: &dyn Source, parts: &Sender<Closed>) {
         let started = Instant::now();
-        let (installs, credits) = self.changes.borrow_mut().take_through(cut);
+        let mut changes = self.changes.borrow_mut();
+        let (installs, credits) = (changes.installs.take_through(cut), changes.credits.take_through(cut));
         let rows = intake.take_through(cut);
         let positions = intake.positions(source);
         let topic_ids = source.topic_ids();
-        let part = Part { worker: self.index, rows: Vec::new(), positions, topic_ids, installs, credits };
-        if parts.send(Closed { part, rows }).is_err() {
+        let closed = Closed { worker: self.index, rows, positions, topic_ids, installs, credits };
+        if parts.send(closed).is_err() {
             // It leaves only after a failure, which is kept if it was told, or when it panics.
             self.shared.cuts.fail(RunError::Panicked);
         }
         metrics::histogram!(name::CLOSE_SECONDS, "worker" => self.index.to_string()).record(started.elapsed());
-    }
-}
-
-impl Changes {
-    fn take_through(&mut self, cut: Tick) -> (Vec<(InstallRow, Tick, i64)>, Vec<(CreditRow, Tick, i64)>) {
-        (
-            self.installs.extract_if(.., |(_, at, _)| *at <= cut).collect(),
-            self.credits.extract_if(.., |(_, at, _)| *at <= cut).collect(),
-        )
     }
 }
 

@@ -88,10 +88,10 @@ pub fn attribution(worker: &mut Worker, hub: &Hub) -> Lane {
     let probe = ProbeHandle::new();
     let mut input = worker.dataflow::<Tick, _, _>(|scope| {
         let (input, outputs) = catalogue::build(scope, &Params::default(), None);
+        outputs.installs_by_key.stream.probe_with(&probe);
+        outputs.credited_by_key.stream.probe_with(&probe);
         publisher.register("installs", outputs.installs_by_key.trace);
         publisher.register("credits", outputs.credited_by_key.trace);
-        outputs.installs.inner.probe_with(&probe);
-        outputs.credits.inner.probe_with(&probe);
         input
     });
     let feed = move |events: &[Accepted], tick| {

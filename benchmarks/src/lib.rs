@@ -3,5 +3,6 @@
 pub mod events;
 pub mod lanes;
 pub mod machine;
+pub mod profile;
 pub mod report;
 pub mod runs;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use benchmarks::events::Traffic;
 use benchmarks::machine::Setting;
+use benchmarks::profile::Spent;
 use benchmarks::report::{Measurement, Report, Verdict, ms};
 use benchmarks::runs::{self, Measured};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -62,6 +63,12 @@ enum Benchmark {
         #[arg(long, default_value_t = 1_000)]
         tick_events: u64,
     },
+    /// Where the time goes, operator by operator.
+    Profile {
+        /// Events in each tick.
+        #[arg(long, default_value_t = 4_096)]
+        tick_events: u64,
+    },
     /// Lookups on another thread while the arrangement is updated.
     Read {
         /// Keys of the arrangement.
@@ -91,11 +98,23 @@ fn main() {
         Benchmark::Scale { tick_events, rounds } => scale(&mut report, traffic, tick_events, rounds),
         Benchmark::Memory { tick_events } => memory(&mut report, traffic, tick_events),
         Benchmark::Hot { touches, tick_events } => hot(&mut report, touches, tick_events),
+        Benchmark::Profile { tick_events } => return profile(traffic, tick_events),
         Benchmark::Read { keys, updates_per_s, seconds } => read(&mut report, keys, updates_per_s, seconds),
     }
     match format {
         Format::Text => report.print(),
         Format::Json => println!("{}", serde_json::to_string_pretty(&report).expect("figures are finite")),
+    }
+}
+
+fn profile(traffic: Traffic, tick_events: u64) {
+    let spent = benchmarks::profile::profile(traffic, tick_events);
+    let total: Duration = spent.iter().map(|spent| spent.time).sum();
+    println!("{:>10}{:>8}{:>10}{:>10}  operator", "ms", "%", "calls", "ns/event");
+    for Spent { operator, time, calls } in spent {
+        let share = 100.0 * time.as_secs_f64() / total.as_secs_f64();
+        let each = time.as_nanos() as u64 / traffic.events;
+        println!("{:>10.1}{share:>8.1}{calls:>10}{each:>10}  {operator}", ms(time));
     }
 }
 

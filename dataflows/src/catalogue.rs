@@ -2,13 +2,14 @@
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::{Input, InputSession};
-use operators::ByKey;
+use operators::forget::SharedForgettingBatch;
+use operators::{ByKey, Heap};
 use schemas::event::Accepted;
-use schemas::view::{CreditRow, InstallRow};
+use schemas::view::{CreditRow, InstallRow, Model};
 use schemas::{EventType, Tick};
 use timely::dataflow::Scope;
 
-use crate::credits::{self, Credited, credited, credits, governed_matches, governors};
+use crate::credits::{self, Credited, credited, governed_matches, governors};
 use crate::events;
 use crate::horizon::{Horizons, TargetKey};
 use crate::hot::CappedCopy;
@@ -16,7 +17,7 @@ use crate::installs::{self, install_rows, reinstalls};
 use crate::params::Params;
 use crate::paths::{Eligibility, matches};
 use crate::targets::{TargetRow, standing};
-use crate::touches::{Entry, Forgetting, Rival, TouchRow, entries, halves, touch_indexes};
+use crate::touches::{Entry, Forgetting, Rival, Stored, TouchRow, entries, halves, touch_indexes};
 use crate::weights::Weights;
 
 /// What a view is.
@@ -136,10 +137,11 @@ impl Definition {
 /// Records only come; none is ever taken back: copies, late events and withdrawals are records too.
 pub struct Feed {
     entries: InputSession<Tick, (u64, Entry), isize>,
-    rows: InputSession<Tick, (u64, TouchRow), isize>,
+    copies: InputSession<Tick, (u64, Stored), isize>,
     capped: InputSession<Tick, (u64, CappedCopy), isize>,
     targets: InputSession<Tick, (TargetKey, TargetRow), isize>,
     rivals: InputSession<Tick, (u64, Rival), isize>,
+    heap: Heap<TouchRow, Tick>,
     horizons: Horizons,
 }
 
@@ -153,7 +155,8 @@ impl Feed {
         match record.event.event_type {
             EventType::Impression | EventType::Click => {
                 let row = TouchRow::of(record, horizons);
-                self.rows.update_at((halves(row.identity()).0, row), tick, 1);
+                let stored = Stored { until: row.until, row: self.heap.push(row) };
+                self.copies.update_at((halves(row.identity()).0, stored), tick, 1);
                 entries(record, horizons).for_each(|entry| self.entries.update_at(entry, tick, 1));
                 CappedCopy::of(record, horizons).into_iter().for_each(|copy| self.capped.update_at(copy, tick, 1));
             }
@@ -174,7 +177,7 @@ impl Feed {
     /// When `tick` lies before an earlier promise.
     pub fn advance_to(&mut self, tick: Tick) {
         self.entries.advance_to(tick);
-        self.rows.advance_to(tick);
+        self.copies.advance_to(tick);
         self.capped.advance_to(tick);
         self.targets.advance_to(tick);
         self.rivals.advance_to(tick);
@@ -183,7 +186,7 @@ impl Feed {
     /// Hands what came, and the promise, to the dataflow.
     pub fn flush(&mut self) {
         self.entries.flush();
-        self.rows.flush();
+        self.copies.flush();
         self.capped.flush();
         self.targets.flush();
         self.rivals.flush();
@@ -191,21 +194,43 @@ impl Feed {
 
     /// The tick up to which nothing more will come.
     pub fn tick(&self) -> Tick {
-        *self.rows.time()
+        *self.copies.time()
     }
 }
 
-/// The maintained views: their changes, and the indexes that readers are given.
+/// A batch of [`Outputs::installs_by_key`].
+pub type InstallBatch = SharedForgettingBatch<TargetKey, InstallRow, Tick, isize, ByKey>;
+/// A batch of [`Outputs::credited_by_key`].
+pub type CreditedBatch = SharedForgettingBatch<TargetKey, Credited, Tick, isize, ByKey>;
+
+/// The maintained views. Their streams are batches of changes, none of which was forgotten.
 pub struct Outputs<'scope> {
-    /// Rows of `installs`, one per install.
-    pub installs: VecCollection<'scope, Tick, InstallRow, isize>,
-    /// Rows of `credits`, one per conversion, model and touch.
-    pub credits: VecCollection<'scope, Tick, CreditRow, isize>,
     /// `installs` by install, for readers on other threads: those that still speak for their person. Whoever keeps the
     /// trace must let it compact.
     pub installs_by_key: Forgetting<'scope, TargetKey, InstallRow, ByKey>,
     /// By conversion what its rows of `credits` follow from, as `installs_by_key`: those that are not final.
     pub credited_by_key: Forgetting<'scope, TargetKey, Credited, ByKey>,
+    weights: Weights,
+}
+
+impl<'scope> Outputs<'scope> {
+    /// Rows of `installs`, one per install.
+    pub fn installs(&self) -> VecCollection<'scope, Tick, InstallRow, isize> {
+        self.installs_by_key.clone().as_collection(|_, row| row.clone())
+    }
+
+    /// Rows of `credits`, one per conversion, model and touch.
+    pub fn credits(&self) -> VecCollection<'scope, Tick, CreditRow, isize> {
+        let weights = self.weights.clone();
+        self.credited_by_key.clone().flat_map_ref(move |_, credited| credited.rows(&weights))
+    }
+
+    /// How many rows of `credits` there are under each model, as differences.
+    pub fn credits_by_model(&self) -> VecCollection<'scope, Tick, Model, isize> {
+        let weights = self.weights.clone();
+        let counts = self.credited_by_key.clone().flat_map_ref(move |_, credited| credited.rows_by_model(&weights));
+        counts.explode(|(model, rows)| Some((model, rows)))
+    }
 }
 
 /// Builds the dataflow of all views in a scope of a worker.
@@ -219,16 +244,18 @@ pub fn build<'scope>(
 ) -> (Feed, Outputs<'scope>) {
     let horizons = Horizons::of(&params.installs, retention_ms);
     let (entry_input, touch_entries) = scope.new_collection();
-    let (row_input, touch_rows) = scope.new_collection();
+    let (copy_input, copies) = scope.new_collection();
     let (capped_input, capped) = scope.new_collection();
     let (target_input, target_copies) = scope.new_collection();
     let (rival_input, rivals) = scope.new_collection();
+    let heap = Heap::new(scope.index());
     let feed = Feed {
         entries: entry_input,
-        rows: row_input,
+        copies: copy_input,
         capped: capped_input,
         targets: target_input,
         rivals: rival_input,
+        heap: heap.clone(),
         horizons,
     };
 
@@ -236,7 +263,7 @@ pub fn build<'scope>(
     let weights = Weights::of(&params.credits);
     let lifetime = params.installs.attribution_lifetime;
 
-    let touches = touch_indexes(touch_entries, touch_rows, capped, rivals);
+    let touches = touch_indexes(touch_entries, copies, heap, capped, rivals);
     let targets = standing(target_copies, &touches);
     let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime);
     let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime, horizons);
@@ -247,11 +274,5 @@ pub fn build<'scope>(
     let governed = governed_matches(conversions.governed, installs_by_key.clone());
     let credited_by_key = credited(own_matches.concat(governed), eligibility);
 
-    let outputs = Outputs {
-        installs: installs_by_key.clone().as_collection(|_, row| row.clone()),
-        credits: credits(credited_by_key.clone(), weights),
-        installs_by_key,
-        credited_by_key,
-    };
-    (feed, outputs)
+    (feed, Outputs { installs_by_key, credited_by_key, weights })
 }

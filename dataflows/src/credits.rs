@@ -1,15 +1,11 @@
 //! What did each touch earn of each conversion, under six models of credit at once?
 
-use differential_dataflow::consolidation::consolidate_updates;
-use differential_dataflow::trace::{Cursor, Navigable};
-use differential_dataflow::{AsCollection, VecCollection};
+use differential_dataflow::VecCollection;
 use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce_forgetting};
 use schemas::symbols::NO_CHANNEL;
 use schemas::view::{CreditRow, InstallRef, InstallRow, Model, PathTouch};
-use schemas::{EventTime, Micros, Symbol, Tick};
+use schemas::{EventId, EventTime, Micros, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Operator;
 
 use crate::horizon::{Horizons, TargetKey};
 use crate::installs::{Installs, lasting};
@@ -211,15 +207,12 @@ pub fn governors<'scope>(
         .clone()
         .filter(|(_, row)| !row.person().is_none())
         .map(|(key, row)| (row.person(), Converted { key, event_time: row.event_time }));
-    let candidates = arrange_forgetting(by_person, "conversions by person", ByVal).join_core(
-        installs.by_person.clone(),
-        move |_, conversion, (install, row)| {
-            let age_ms = conversion.event_time.0 - row.event_time.0;
-            (!row.reinstall && (0..=lifetime.0).contains(&age_ms)).then(|| {
-                (conversion.key, Fact::Install(install_ref(row), lasting(*install, row.event_time, &horizons)))
-            })
-        },
-    );
+    let by_person = arrange_forgetting(by_person, "conversions by person", ByVal);
+    let candidates = by_person.join_core(installs.by_person.clone(), move |_, conversion, (install, row)| {
+        let age_ms = conversion.event_time.0 - row.event_time.0;
+        (!row.reinstall && (0..=lifetime.0).contains(&age_ms))
+            .then(|| (conversion.key, Fact::Install(install_ref(row), lasting(*install, row.event_time, &horizons))))
+    });
     let facts = conversions.map(|(key, row)| (key, Fact::Conversion(row))).concat(candidates);
     let facts = arrange_forgetting(facts, "conversions and their installs", ByKey);
     let decided = reduce_forgetting(facts, "governing installs", |_, facts, output| {
@@ -268,9 +261,59 @@ pub struct Credited {
 }
 
 impl Credited {
-    /// Its rows of `credits`.
+    /// What tells its conversion from all others, in the order of `credits`.
+    pub fn conversion(&self) -> (Symbol, Symbol, EventId, Subject, EventTime) {
+        let TargetRow { tenant, app, event_id, subject, event_time, .. } = self.conversion;
+        (tenant, app, event_id, subject, event_time)
+    }
+
+    /// Its rows of `credits`: one per model and touch of positive weight; where no touch led to it, one per model.
     pub fn rows(&self, weights: &Weights) -> Vec<CreditRow> {
-        credit_rows(&self.conversion, &self.touches, self.dropped, self.install, weights)
+        let Credited { conversion, install, touches, dropped } = self;
+        let row = |model, touch, credit_ppm, revenue| CreditRow {
+            tenant: conversion.tenant,
+            app: conversion.app,
+            event_id: conversion.event_id,
+            subject: conversion.subject,
+            event_time: conversion.event_time,
+            name: conversion.name,
+            model,
+            touch,
+            install: *install,
+            credit_ppm,
+            revenue,
+            currency: conversion.currency,
+            path_dropped: *dropped,
+        };
+        if touches.is_empty() {
+            return Model::ALL.map(|model| row(model, None, CREDIT_PPM, conversion.revenue)).to_vec();
+        }
+        let mut rows = Vec::new();
+        for model in Model::ALL {
+            let weights = self.weigh(model, weights);
+            let ppm = split(CREDIT_PPM, &weights);
+            let revenue = conversion.revenue.map(|revenue| split(revenue.0, &weights));
+            for (place, touch) in touches.iter().enumerate().filter(|(place, _)| weights[*place] > 0) {
+                let revenue = revenue.as_ref().map(|parts| Micros(parts[place]));
+                rows.push(row(model, Some(*touch), ppm[place], revenue));
+            }
+        }
+        rows
+    }
+
+    /// How many rows of `credits` it has under each model.
+    pub fn rows_by_model(&self, weights: &Weights) -> [(Model, isize); Model::ALL.len()] {
+        if self.touches.is_empty() {
+            return Model::ALL.map(|model| (model, 1));
+        }
+        let positive = |weights: Vec<i64>| weights.into_iter().filter(|weight| *weight > 0).count();
+        Model::ALL.map(|model| (model, positive(self.weigh(model, weights)) as isize))
+    }
+
+    /// The weights of its touches, of which there are some.
+    fn weigh(&self, model: Model, weights: &Weights) -> Vec<i64> {
+        let reference = self.install.map_or(self.conversion.event_time, |install| install.event_time);
+        weights.weigh(model, &self.touches, reference)
     }
 
     fn of(found: &[(&Match, isize)], eligibility: &Eligibility) -> Option<Credited> {
@@ -306,79 +349,8 @@ pub fn credited<'scope>(
     })
 }
 
-/// The rows of the view. Where what earned a conversion changes, only the rows that it changes do.
-pub fn credits<'scope>(
-    credited: Forgetting<'scope, TargetKey, Credited, ByKey>,
-    weights: Weights,
-) -> VecCollection<'scope, Tick, CreditRow, isize> {
-    let mut changes = Vec::new();
-    let rows = credited.stream.unary(Pipeline, "credits", move |_, _| {
-        move |input, output| {
-            input.for_each(|capability, batches| {
-                let mut session = output.session(&capability);
-                for batch in batches.drain(..) {
-                    let mut cursor = batch.cursor();
-                    while cursor.key_valid(&batch) {
-                        while let Some(credited) = cursor.get_val(&batch) {
-                            let rows = credited.rows(&weights);
-                            cursor.map_times(&batch, |tick, diff| {
-                                changes.extend(rows.iter().map(|row| (*row, *tick, *diff)));
-                            });
-                            cursor.step_val(&batch);
-                        }
-                        consolidate_updates(&mut changes);
-                        session.give_iterator(changes.drain(..));
-                        cursor.step_key(&batch);
-                    }
-                }
-            });
-        }
-    });
-    rows.as_collection()
-}
-
 fn install_ref(install: &TargetRow) -> InstallRef {
     InstallRef { event_time: install.event_time, event_id: install.event_id, subject: install.subject }
-}
-
-/// One row per model and touch of positive weight; where no touch led to the conversion, one per model.
-fn credit_rows(
-    conversion: &TargetRow,
-    path: &[PathTouch],
-    path_dropped: i64,
-    install: Option<InstallRef>,
-    weights: &Weights,
-) -> Vec<CreditRow> {
-    let row = |model, touch, credit_ppm, revenue| CreditRow {
-        tenant: conversion.tenant,
-        app: conversion.app,
-        event_id: conversion.event_id,
-        subject: conversion.subject,
-        event_time: conversion.event_time,
-        name: conversion.name,
-        model,
-        touch,
-        install,
-        credit_ppm,
-        revenue,
-        currency: conversion.currency,
-        path_dropped,
-    };
-    if path.is_empty() {
-        return Model::ALL.map(|model| row(model, None, CREDIT_PPM, conversion.revenue)).to_vec();
-    }
-    let reference: EventTime = install.map_or(conversion.event_time, |install| install.event_time);
-    let mut rows = Vec::new();
-    for model in Model::ALL {
-        let weights = weights.weigh(model, path, reference);
-        let ppm = split(CREDIT_PPM, &weights);
-        let revenue = conversion.revenue.map(|revenue| split(revenue.0, &weights));
-        for (place, touch) in path.iter().enumerate().filter(|(place, _)| weights[*place] > 0) {
-            let revenue = revenue.as_ref().map(|parts| Micros(parts[place]));
-            rows.push(row(model, Some(*touch), ppm[place], revenue));
-        }
-    }
-    rows
 }
 
 /// A whole conversion, in millionths.

@@ -18,7 +18,7 @@
 use differential_dataflow::hashable::Hashable;
 use differential_dataflow::operators::ThresholdTotal;
 use differential_dataflow::{ExchangeData, VecCollection};
-use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce_forgetting};
+use operators::{ByKey, ByVal, Expires, Heap, arrange_forgetting, join, look_up, reduce_forgetting};
 use schemas::event::Accepted;
 use schemas::units::{HOUR_MS, MINUTE_MS};
 use schemas::view::Method;
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::horizon::{Horizons, Until};
 use crate::paths::Eligibility;
-use crate::touches::{Forgetting, Identity, Rest, Rival, Standing, TouchRow, halves};
+use crate::touches::{Forgetting, Identity, Rest, Rival, Standing, Stored, TouchRow, halves};
 
 /// A copy of a touch that is capped by its fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -142,16 +142,19 @@ enum Fact {
 /// Counts the marks: of the touches with a capped copy those that stand and are capped.
 pub fn marks<'scope>(
     capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
-    store: &Forgetting<'scope, u64, TouchRow, ByVal>,
+    copies: &Forgetting<'scope, u64, Stored, ByVal>,
+    heap: &Heap<TouchRow, Tick>,
     rivals: &Forgetting<'scope, u64, Rival, ByVal>,
 ) -> Marks<'scope> {
     let as_they_come = capped.clone().map(|(_, copy)| copy.mark);
     let capped = arrange_forgetting(capped, "capped touches", ByVal);
     let disturbed = |half: &u64, copy: &CappedCopy| Disturbed { half: *half, until: copy.mark.span.until };
-    let by_copies = capped
-        .clone()
-        .join_core(store.clone(), move |half, copy, row| copy.is_disturbed_by(row).then(|| disturbed(half, copy)));
-    let by_rivals = capped.clone().join_core(rivals.clone(), move |half, copy, rival| {
+    let stored =
+        join(capped.clone(), copies.clone(), |half, capped, copy| [(copy.row, (*half, *capped))]);
+    let by_copies = look_up(stored, heap, "rows like capped", move |(half, copy): (u64, CappedCopy), row| {
+        copy.is_disturbed_by(row).then(|| disturbed(&half, &copy))
+    });
+    let by_rivals = join(capped.clone(), rivals.clone(), move |half, copy, rival| {
         rival.of_event(copy.identity()).map(|_| disturbed(half, copy))
     });
     let disturbed = distinct(by_copies.concat(by_rivals), "disturbed").map(|disturbed| (disturbed.half, disturbed));
@@ -160,12 +163,13 @@ pub fn marks<'scope>(
     // Another touch that only shares the half is not theirs to undo.
     let theirs = |touch: &Disturbed, copy: &CappedCopy| copy.mark.span.until == touch.until;
     let undone =
-        disturbed.clone().join_core(capped.clone(), move |_, touch, copy| theirs(touch, copy).then_some(copy.mark));
-    let facts = disturbed
-        .clone()
-        .join_core(capped, move |_, touch, copy| theirs(touch, copy).then_some((*touch, Fact::Capped(*copy))));
-    let copies = disturbed.clone().join_core(store.clone(), |_, touch, row| [(*touch, Fact::Copy(*row))]);
-    let rivals = disturbed.join_core(rivals.clone(), |_, touch, rival| [(*touch, Fact::Rival(*rival))]);
+        join(disturbed.clone(), capped.clone(), move |_, touch, copy| theirs(touch, copy).then_some(copy.mark));
+    let facts = join(disturbed.clone(), capped, move |_, touch, copy| {
+        theirs(touch, copy).then_some((*touch, Fact::Capped(*copy)))
+    });
+    let stored = join(disturbed.clone(), copies.clone(), |_, touch, copy| [(copy.row, *touch)]);
+    let copies = look_up(stored, heap, "rows of disturbed touches", |touch, row| Some((touch, Fact::Copy(*row))));
+    let rivals = join(disturbed, rivals.clone(), |_, touch, rival| [(*touch, Fact::Rival(*rival))]);
     let facts = arrange_forgetting(facts.concatenate([copies, rivals]), "facts of disturbed touches", ByKey);
     let decided = reduce_forgetting(facts, "disturbed marks", |_, facts, output| {
         output.extend(standing(facts).map(|mark| (mark, 1)));
@@ -282,18 +286,21 @@ pub fn hot<'scope, A: ExchangeData + Hashable + Copy + Expires<Tick>>(
         Cover::None => None,
     };
     let windows = eligibility.clone();
-    let hours = arrange_forgetting(asks, "hot asks", ByVal)
-        .join_core(marks.hours.clone(), move |half, ask, hot| look(*half, ask, hot, HOUR_MS, &windows));
+    let hours = join(arrange_forgetting(asks, "hot asks", ByVal), marks.hours.clone(), move |half, ask, hot| {
+        look(*half, ask, hot, HOUR_MS, &windows)
+    });
     let below = hours.clone().flat_map(|(part, ask)| part.map(|key| (key, ask)));
     let windows = eligibility.clone();
-    let minutes = arrange_forgetting(below, "hot asks of an hour", ByVal)
-        .join_core(marks.minutes.clone(), move |(half, _), ask, hot| look(*half, ask, hot, MINUTE_MS, &windows));
+    let below = arrange_forgetting(below, "hot asks of an hour", ByVal);
+    let minutes = join(below, marks.minutes.clone(), move |(half, _), ask, hot| {
+        look(*half, ask, hot, MINUTE_MS, &windows)
+    });
     let below = minutes.clone().flat_map(|(part, ask)| part.map(|key| (key, ask)));
     let windows = eligibility.clone();
-    let times = arrange_forgetting(below, "hot asks of a minute", ByVal)
-        .join_core(marks.times.clone(), move |_, ask, hot| {
-            matches!(ask.covers(hot, 1, &windows), Cover::Full).then_some(ask.asker)
-        });
+    let below = arrange_forgetting(below, "hot asks of a minute", ByVal);
+    let times = join(below, marks.times.clone(), move |_, ask, hot| {
+        matches!(ask.covers(hot, 1, &windows), Cover::Full).then_some(ask.asker)
+    });
     let covered = hours.concat(minutes).flat_map(|(part, ask)| part.is_none().then_some(ask.asker));
     covered.concat(times)
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use differential_dataflow::VecCollection;
-use operators::{ByVal, Expires, arrange_forgetting};
+use operators::{ByVal, Expires, arrange_forgetting, join, look_up};
 use schemas::view::{InstallRef, Method, PATH_TOUCHES_MAX, PathTouch};
 use schemas::{Capped, EventTime, EventType, JoinKey, Symbol, Tick};
 use serde::{Deserialize, Serialize};
@@ -196,13 +196,14 @@ pub fn matches<'scope>(
             .filter(|(join_key, _)| !join_key.is_none())
             .map(move |(join_key, method)| (join_key.0.route(), Ask { target, event_time: row.event_time, method }))
     });
-    let candidates =
-        arrange_forgetting(asks, "target keys", ByVal).join_core(touches.index.clone(), move |_, ask, entry| {
-            horizons.may_precede(entry.until, ask.event_time, ask.method).then_some((entry.touch(), ask.target))
-        });
+    let asks = arrange_forgetting(asks, "target keys", ByVal);
+    let candidates = join(asks, touches.index.clone(), move |_, ask, entry| {
+        horizons.may_precede(entry.until, ask.event_time, ask.method).then_some((entry.touch(), ask.target))
+    });
     let candidates = arrange_forgetting(candidates, "candidates", ByVal);
-    let copies = candidates.clone().join_core(touches.store.clone(), |_, target, row| [(*target, Match::Copy(*row))]);
-    let rivals = candidates.join_core(touches.rivals.clone(), |_, target, rival| [(*target, Match::Rival(*rival))]);
+    let stored = join(candidates.clone(), touches.copies.clone(), |_, target, copy| [(copy.row, *target)]);
+    let copies = look_up(stored, &touches.heap, "candidate rows", |target, row| Some((target, Match::Copy(*row))));
+    let rivals = join(candidates, touches.rivals.clone(), |_, target, rival| [(*target, Match::Rival(*rival))]);
 
     let hot_asks = targets.clone().filter(|(_, row)| !row.fingerprint.is_none()).map(|(asker, row)| {
         let fingerprint = Rest::of(row.fingerprint);

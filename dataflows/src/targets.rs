@@ -1,7 +1,7 @@
 //! Targets: the installs and conversions that touches are matched to. About one event in fifty.
 
 use differential_dataflow::VecCollection;
-use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce_forgetting};
+use operators::{ByKey, ByVal, Expires, arrange_forgetting, join, look_up, reduce_forgetting};
 use schemas::event::Accepted;
 use schemas::{DeviceId, EventId, EventTime, EventType, JoinKey, Micros, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
@@ -92,10 +92,11 @@ pub fn standing<'scope>(
 ) -> VecCollection<'scope, Tick, (TargetKey, TargetRow), isize> {
     let keys = copies.clone().map(|(target, row)| (halves(row.identity()).0, Sought { target, row: row.identity() }));
     let keys = arrange_forgetting(keys, "target copies", ByVal);
-    let rivals = keys.clone().join_core(touches.rivals.clone(), |_, sought, rival| {
+    let rivals = join(keys.clone(), touches.rivals.clone(), |_, sought, rival| {
         rival.of_event(sought.row).map(|hash| (sought.target, Fact::Rival(hash)))
     });
-    let as_touch = keys.join_core(touches.store.clone(), |_, sought, row| {
+    let stored = join(keys, touches.copies.clone(), |_, sought, copy| [(copy.row, *sought)]);
+    let as_touch = look_up(stored, &touches.heap, "touches like targets", |sought, row| {
         (row.identity() == sought.row).then_some((sought.target, Fact::Rival(row.payload_hash)))
     });
     let copies = copies.map(|(key, row)| (key, Fact::Copy(row)));

@@ -7,10 +7,11 @@
 //! | arrangement | key → value | one per |
 //! |---|---|---|
 //! | `touch index` | half a join key → [`Entry`] | copy and join key by which it is not capped |
-//! | `touch store` | half of what tells events apart → [`TouchRow`] | copy |
+//! | `touch copies` | half of what tells events apart → [`Stored`] | copy |
 //! | `rivals` | half of what tells events apart → [`Rival`] | copy that is no touch; tombstone (as the zero hash) |
 //!
-//! Where fingerprints were hot is in [`crate::hot`].
+//! The rows themselves ([`TouchRow`]) lie in a heap, where they never move; see `docs/decisions/0011-touch-heap.md`. Where
+//! fingerprints were hot is in [`crate::hot`].
 //!
 //! Keys of 128 bits are found by one half and confirmed by the rest: of a join key ([`Rest`]) as of what tells events
 //! apart ([`halves`]). Two that share a half only meet; they are told apart before they count.
@@ -21,7 +22,7 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use operators::forget::SharedForgettingSpine;
 use operators::shared::SharedValSpine;
-use operators::{ByVal, Expires, arrange_forgetting};
+use operators::{ByVal, Expires, Heap, RowId, arrange_forgetting};
 use schemas::event::Accepted;
 use schemas::view::{Method, PathTouch};
 use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick};
@@ -89,13 +90,28 @@ impl Entry {
         Entry { until, touch: [(touch >> 32) as u32, touch as u32] }
     }
 
-    /// The key of its copies in [`TouchIndexes::store`].
+    /// The key of its copies in [`TouchIndexes::copies`].
     pub fn touch(self) -> u64 {
         u64::from(self.touch[0]) << 32 | u64::from(self.touch[1])
     }
 }
 
 impl Expires<Tick> for Entry {
+    fn expiry(&self) -> Option<Tick> {
+        self.until.expiry()
+    }
+}
+
+/// Where the row of a copy is, in 12 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stored {
+    /// Until when the touch can be found.
+    pub until: Until,
+    /// Its number in [`TouchIndexes::heap`].
+    pub row: RowId,
+}
+
+impl Expires<Tick> for Stored {
     fn expiry(&self) -> Option<Tick> {
         self.until.expiry()
     }
@@ -276,7 +292,9 @@ pub struct TouchIndexes<'scope> {
     /// Candidates by half a join key.
     pub index: Forgetting<'scope, u64, Entry, ByVal>,
     /// All copies by the first of their [`halves`].
-    pub store: Forgetting<'scope, u64, TouchRow, ByVal>,
+    pub copies: Forgetting<'scope, u64, Stored, ByVal>,
+    /// The rows of the copies that entered at this worker.
+    pub heap: Heap<TouchRow, Tick>,
     /// What else has the identity of an event, by the first of its [`halves`].
     pub rivals: Forgetting<'scope, u64, Rival, ByVal>,
     /// Where fingerprints were hot.
@@ -286,15 +304,16 @@ pub struct TouchIndexes<'scope> {
 /// Builds the indexes over all accepted touches, those that are capped, and the payload hashes of everything else.
 pub fn touch_indexes<'scope>(
     entries: VecCollection<'scope, Tick, (u64, Entry), isize>,
-    rows: VecCollection<'scope, Tick, (u64, TouchRow), isize>,
+    copies: VecCollection<'scope, Tick, (u64, Stored), isize>,
+    heap: Heap<TouchRow, Tick>,
     capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
     rivals: VecCollection<'scope, Tick, (u64, Rival), isize>,
 ) -> TouchIndexes<'scope> {
     let index = arrange_forgetting(entries, "touch index", ByVal);
-    let store = arrange_forgetting(rows, "touch store", ByVal);
+    let copies = arrange_forgetting(copies, "touch copies", ByVal);
     let rivals = arrange_forgetting(rivals, "rivals", ByVal);
-    let marks = marks(capped, &store, &rivals);
-    TouchIndexes { index, store, rivals, marks }
+    let marks = marks(capped, &copies, &heap, &rivals);
+    TouchIndexes { index, copies, heap, rivals, marks }
 }
 
 #[cfg(test)]
@@ -314,6 +333,7 @@ mod tests {
         // Memory per touch is decided here: a new field is a decision, not an accident.
         assert_eq!(size_of::<TouchRow>(), 128);
         assert_eq!(size_of::<Entry>(), 12);
+        assert_eq!(size_of::<Stored>(), 12);
         assert_eq!(size_of::<Rival>(), 32);
     }
 
@@ -322,14 +342,15 @@ mod tests {
         const DAYS: i64 = 60;
         const AN_HOUR: i64 = 20;
         let horizons = Horizons::of(&InstallsParams::default(), Some(DAY_MS));
-        let (index, store) = timely::execute_directly(move |worker| {
+        let (index, copies, rows) = timely::execute_directly(move |worker| {
             let (mut feed, mut indexes) = worker.dataflow::<Tick, _, _>(|scope| {
                 let (entry_input, touch_entries) = scope.new_collection();
-                let (row_input, rows) = scope.new_collection();
+                let (copy_input, copies) = scope.new_collection();
                 let (_, capped) = scope.new_collection();
                 let (_, rivals) = scope.new_collection();
-                let indexes = touch_indexes(touch_entries, rows, capped, rivals);
-                ((entry_input, row_input), (indexes.index.trace, indexes.store.trace))
+                let heap = Heap::new(scope.index());
+                let indexes = touch_indexes(touch_entries, copies, heap.clone(), capped, rivals);
+                ((entry_input, copy_input, heap), (indexes.index.trace, indexes.copies.trace))
             });
             for number in 0..DAYS * 24 * AN_HOUR {
                 let event_time = EventTime(number * HOUR_MS / AN_HOUR);
@@ -338,11 +359,9 @@ mod tests {
                 let event = Event { event_type: EventType::Click, event_time, event_id, device, ..Event::default() };
                 let record = Accepted { event, ..Accepted::default() };
                 let tick = event_time.0 as Tick;
-                feed.1.update_at(
-                    (halves((event_time, event_id, event.subject)).0, TouchRow::of(&record, &horizons)),
-                    tick,
-                    1,
-                );
+                let row = TouchRow::of(&record, &horizons);
+                let stored = Stored { until: row.until, row: feed.2.push(row) };
+                feed.1.update_at((halves(row.identity()).0, stored), tick, 1);
                 entries(&record, &horizons).for_each(|entry| feed.0.update_at(entry, tick, 1));
                 if number % AN_HOUR == AN_HOUR - 1 {
                     let now = tick + 1;
@@ -358,13 +377,15 @@ mod tests {
                     indexes.1.set_physical_compaction(now.borrow());
                 }
             }
-            let (mut index, mut store) = (0, 0);
+            let (mut index, mut copies) = (0, 0);
             indexes.0.map_batches(|batch| index += batch.len());
-            indexes.1.map_batches(|batch| store += batch.len());
-            (index, store)
+            indexes.1.map_batches(|batch| copies += batch.len());
+            (index, copies, feed.2.len())
         });
         // A click is live for its window of 7 days and a day of lateness.
         let live = (8 * 24 * AN_HOUR) as usize;
-        assert!((live..3 * live).contains(&index) && (live..3 * live).contains(&store), "{index} {store} of {live}");
+        for resident in [index, copies, rows] {
+            assert!((live..3 * live).contains(&resident), "{resident} of {live}");
+        }
     }
 }

@@ -34,14 +34,17 @@ mod spine;
 use differential_dataflow::difference::{Abelian, Semigroup};
 use differential_dataflow::hashable::Hashable;
 use differential_dataflow::lattice::Lattice;
+use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::cursor::{BatchCursor, BatchDiff, BatchVal};
 use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
 use differential_dataflow::{ExchangeData, VecCollection};
+use timely::dataflow::channels::pact::Exchange;
 use timely::order::{PartialOrder, TotalOrder};
 use timely::progress::Timestamp;
 
-use crate::shared::{Shared, SharedBuilder, SharedValBatcher};
+use crate::batcher::{AsTheyCome, SortingBatcher, Updates};
+use crate::shared::{Shared, SharedBuilder};
 
 pub use batch::{Forgets, ForgettingBatch, ForgettingBuilder, ForgettingMerger};
 pub use spine::ForgettingSpine;
@@ -138,8 +141,15 @@ where
     R: ExchangeData + Semigroup,
     H: Horizon<K, V, T>,
 {
-    use differential_dataflow::operators::arrange::Arrange;
-    collection.arrange_named::<SharedValBatcher<_, _, _, _>, SharedForgettingBuilder<_, _, _, _, H>, _>(name)
+    let to_worker = Exchange::new(|((key, _), _, _): &((K, V), T, R)| key.hashed().into());
+    arrange_core::<
+        _,
+        _,
+        AsTheyCome<Updates<(K, V), T, R>>,
+        SortingBatcher<(K, V), T, R>,
+        SharedForgettingBuilder<K, V, T, R, H>,
+        SharedForgettingSpine<K, V, T, R, H>,
+    >(collection.inner, to_worker, name)
 }
 
 /// [`reduce_shared`](crate::reduce_shared) with an output that forgets by its key.

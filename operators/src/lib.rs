@@ -1,12 +1,19 @@
 //! Generic operators over keys, values, times and differences: what differential dataflow does not bring.
 //!
 //! No words of advertising and no I/O. [`shared`] makes arrangements that other threads may read, [`publish`] hands
-//! them out, all views at one tick, and [`forget`] makes arrangements that drop the rows which nothing can find.
+//! them out, all views at one tick, [`forget`] makes arrangements that drop the rows which nothing can find, and
+//! [`heap`] keeps rows that are too large to move, and [`join`](mod@join) is for keys that seldom meet.
 
+mod batcher;
 pub mod forget;
+pub mod heap;
+pub mod join;
+mod offsets;
 pub mod publish;
 pub mod shared;
 
 pub use forget::{ByKey, ByVal, Expires, Horizon, arrange_forgetting, reduce_forgetting};
+pub use heap::{Heap, RowId, look_up};
+pub use join::join;
 pub use publish::{Hub, Publisher, Snapshot, View};
 pub use shared::{arrange_keys_shared, arrange_shared, reduce_shared};

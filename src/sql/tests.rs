@@ -125,10 +125,10 @@ fn changes(rows: &[RecordRow]) -> (Vec<Change<InstallRow>>, Vec<Change<CreditRow
         let mut feed = worker.dataflow::<Tick, _, _>(|scope| {
             let (feed, outputs) = build(scope, &Params::default(), None);
             let cut = |tick: Tick| tick / 1_000 * 1_000 + 1_000;
-            outputs.installs.inspect(move |(row, tick, diff)| {
+            outputs.installs().inspect(move |(row, tick, diff)| {
                 installs.lock().unwrap().0.push((row.clone(), cut(*tick), *diff as i64));
             });
-            outputs.credits.inspect(move |(row, tick, diff)| {
+            outputs.credits().inspect(move |(row, tick, diff)| {
                 credits.lock().unwrap().1.push((*row, cut(*tick), *diff as i64));
             });
             feed

@@ -4,16 +4,18 @@ use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use differential_dataflow::difference::IsZero;
 use differential_dataflow::lattice::Lattice;
+use differential_dataflow::trace::implementations::ord_neu::OrdValBatch;
 use differential_dataflow::trace::implementations::ord_neu::layers::{Upds, UpdsBuilder, Vals};
 use differential_dataflow::trace::implementations::ord_neu::val_batch::OrdValStorage;
-use differential_dataflow::trace::implementations::ord_neu::{OrdValBatch, OrdValBuilder};
-use differential_dataflow::trace::implementations::{BatchContainer, Update, Vector};
+use differential_dataflow::trace::implementations::{BatchContainer, Update};
 use differential_dataflow::trace::{Batch, BatchReader, Builder, Description, Merger, Navigable};
 use timely::order::{PartialOrder, TotalOrder};
-use timely::progress::{Antichain, frontier::AntichainRef};
+use timely::progress::{Antichain, Timestamp, frontier::AntichainRef};
 
 use super::Horizon;
+use crate::offsets::Rows;
 use crate::shared::{Shared, SharedCursor};
 
 /// The most rows of a batch whose expiries are kept beside it: 2 KiB a batch, and an estimate to about 3 %.
@@ -24,7 +26,7 @@ type Chunk<U> = Vec<((<U as Update>::Key, <U as Update>::Val), <U as Update>::Ti
 
 /// Differential's batch, merged so that expired rows go.
 pub struct ForgettingBatch<U: Update, H> {
-    rows: OrdValBatch<Vector<U>>,
+    rows: OrdValBatch<Rows<U>>,
     pub(super) expiries: Expiries<U::Time>,
     horizon: PhantomData<fn() -> H>,
 }
@@ -42,15 +44,15 @@ where
     U: Update,
     H: Horizon<U::Key, U::Val, U::Time>,
 {
-    fn new(rows: OrdValBatch<Vector<U>>) -> Self {
+    fn new(rows: OrdValBatch<Rows<U>>) -> Self {
         let expiries = Expiries::sample::<U, H>(&rows.storage);
         ForgettingBatch { rows, expiries, horizon: PhantomData }
     }
 }
 
-impl<T: Ord> Expiries<T> {
+impl<T: Timestamp + Lattice> Expiries<T> {
     /// Looks at one row in each of as many equal parts.
-    fn sample<U, H>(rows: &OrdValStorage<Vector<U>>) -> Expiries<T>
+    fn sample<U, H>(rows: &OrdValStorage<Rows<U>>) -> Expiries<T>
     where
         U: Update<Time = T>,
         H: Horizon<U::Key, U::Val, T>,
@@ -81,7 +83,7 @@ fn mix(seed: u64) -> u64 {
 }
 
 impl<U: Update, H> Deref for ForgettingBatch<U, H> {
-    type Target = OrdValBatch<Vector<U>>;
+    type Target = OrdValBatch<Rows<U>>;
 
     fn deref(&self) -> &Self::Target {
         &self.rows
@@ -101,7 +103,7 @@ impl<U: Update, H> BatchReader for ForgettingBatch<U, H> {
 }
 
 impl<U: Update + 'static, H: 'static> Navigable for ForgettingBatch<U, H> {
-    type Cursor = SharedCursor<<OrdValBatch<Vector<U>> as Navigable>::Cursor, Self>;
+    type Cursor = SharedCursor<<OrdValBatch<Rows<U>> as Navigable>::Cursor, Self>;
 
     fn cursor(&self) -> Self::Cursor {
         SharedCursor::new(self.rows.cursor())
@@ -120,8 +122,58 @@ where
     }
 }
 
+/// Rows of a batch under construction, in order.
+struct Rising<U: Update> {
+    rows: OrdValStorage<Rows<U>>,
+    /// The updates of a row that has several, to be consolidated.
+    staging: UpdsBuilder<Vec<U::Time>, Vec<U::Diff>>,
+    /// Updates, also those that are told by the one before.
+    updates: usize,
+}
+
+impl<U: Update> Rising<U> {
+    fn new(rows: OrdValStorage<Rows<U>>) -> Self {
+        Rising { rows, staging: UpdsBuilder::default(), updates: 0 }
+    }
+
+    /// The only update of the next value. Most rows have one.
+    #[inline(always)]
+    fn only(&mut self, time: U::Time, diff: U::Diff) {
+        let Upds { offs, times, diffs } = &mut self.rows.upds;
+        self.updates += 1;
+        // An empty list stands for the last update again.
+        if times.last() != Some(&time) || diffs.last() != Some(&diff) {
+            times.push(time);
+            diffs.push(diff);
+        }
+        offs.push(times.len());
+    }
+
+    /// The staged updates of the next value; whether any are left.
+    fn several(&mut self) -> bool {
+        let before = self.staging.total();
+        let left = self.staging.seal(&mut self.rows.upds);
+        self.updates += self.staging.total() - before;
+        left
+    }
+
+    /// The values pushed since the last key are those of this one, if there are any.
+    #[inline(always)]
+    fn seal_key(&mut self, key: &U::Key) {
+        let vals = &mut self.rows.vals;
+        if vals.vals.len() > vals.offs.at(vals.offs.len() - 1) {
+            self.rows.keys.push(key.clone());
+            vals.offs.push(vals.vals.len());
+        }
+    }
+
+    fn done(self, description: Description<U::Time>) -> OrdValBatch<Rows<U>> {
+        OrdValBatch { storage: self.rows, description, updates: self.updates }
+    }
+}
+
 /// Builds a batch that forgets.
-pub struct ForgettingBuilder<U: Update, H>(OrdValBuilder<Vector<U>, Chunk<U>>, PhantomData<fn() -> H>);
+pub struct ForgettingBuilder<U: Update, H>(Rising<U>, PhantomData<fn() -> H>);
 
 impl<U, H> Builder for ForgettingBuilder<U, H>
 where
@@ -133,11 +185,32 @@ where
     type Output = ForgettingBatch<U, H>;
 
     fn with_capacity(keys: usize, vals: usize, upds: usize) -> Self {
-        ForgettingBuilder(OrdValBuilder::with_capacity(keys, vals, upds), PhantomData)
+        let (vals, upds) = (Vals::with_capacity(keys, vals), Upds::with_capacity(vals, upds));
+        ForgettingBuilder(Rising::new(OrdValStorage { keys: Vec::with_capacity(keys), vals, upds }), PhantomData)
     }
 
+    /// Takes rows in order. No row and no key may go on in the next chunk.
     fn push(&mut self, chunk: &mut Self::Input) {
-        self.0.push(chunk)
+        let rising = &mut self.0;
+        let mut updates = chunk.drain(..).peekable();
+        while let Some(((key, val), time, diff)) = updates.next() {
+            let same_row = |next: &((U::Key, U::Val), U::Time, U::Diff)| next.0.0 == key && next.0.1 == val;
+            if updates.peek().is_some_and(same_row) {
+                rising.staging.push(time, diff);
+                while let Some((_, time, diff)) = updates.next_if(same_row) {
+                    rising.staging.push(time, diff);
+                }
+                if rising.several() {
+                    rising.rows.vals.vals.push(val);
+                }
+            } else if !diff.is_zero() {
+                rising.only(time, diff);
+                rising.rows.vals.vals.push(val);
+            }
+            if updates.peek().is_none_or(|next| next.0.0 != key) {
+                rising.seal_key(&key);
+            }
+        }
     }
 
     fn done(self, description: Description<U::Time>) -> Self::Output {
@@ -145,7 +218,13 @@ where
     }
 
     fn seal(chain: &mut Vec<Self::Input>, description: Description<U::Time>) -> Self::Output {
-        ForgettingBatch::new(OrdValBuilder::seal(chain, description))
+        let mut all = match chain.len() {
+            1 => chain.remove(0),
+            _ => chain.drain(..).flatten().collect(),
+        };
+        let mut builder = Self::with_capacity(all.len(), all.len(), all.len());
+        builder.push(&mut all);
+        builder.done(description)
     }
 }
 
@@ -155,9 +234,9 @@ where
 pub struct ForgettingMerger<U: Update, H> {
     /// The next key of each source.
     next: (usize, usize),
-    kept: OrdValStorage<Vector<U>>,
-    /// The updates of the row at hand.
-    staging: UpdsBuilder<Vec<U::Time>, Vec<U::Diff>>,
+    kept: Rising<U>,
+    /// The only element of `since`. None: the trace is closed and about to go.
+    since: Option<U::Time>,
     description: Description<U::Time>,
     horizon: PhantomData<fn() -> H>,
 }
@@ -173,12 +252,12 @@ where
         let (rows1, rows2) = (&source1.rows.storage, &source2.rows.storage);
         ForgettingMerger {
             next: (0, 0),
-            kept: OrdValStorage {
+            kept: Rising::new(OrdValStorage {
                 keys: BatchContainer::merge_capacity(&rows1.keys, &rows2.keys),
                 vals: Vals::merge_capacity(&rows1.vals, &rows2.vals),
                 upds: Upds::merge_capacity(&rows1.upds, &rows2.upds),
-            },
-            staging: UpdsBuilder::default(),
+            }),
+            since: since.as_option().cloned(),
             description: Description::new(source1.lower().clone(), source2.upper().clone(), since),
             horizon: PhantomData,
         }
@@ -190,33 +269,33 @@ where
         while scanned < *fuel {
             let (key1, key2) = (rows1.keys.get(self.next.0), rows2.keys.get(self.next.1));
             let Some((order, key)) = smaller(key1, key2) else { break };
-            let (mut vals1, mut vals2) = ((0, 0), (0, 0));
-            if order.is_le() {
-                vals1 = rows1.vals.bounds(self.next.0);
-                self.next.0 += 1;
-            }
-            if order.is_ge() {
-                vals2 = rows2.vals.bounds(self.next.1);
-                self.next.1 += 1;
-            }
-            scanned += self.merge_vals(key, (rows1, vals1), (rows2, vals2)) as isize;
+            scanned += match order {
+                Ordering::Less => self.keep_vals(key, rows1, rows1.vals.bounds(self.next.0)),
+                Ordering::Greater => self.keep_vals(key, rows2, rows2.vals.bounds(self.next.1)),
+                Ordering::Equal => {
+                    let bounds = (rows1.vals.bounds(self.next.0), rows2.vals.bounds(self.next.1));
+                    self.merge_vals(key, (rows1, bounds.0), (rows2, bounds.1))
+                }
+            } as isize;
+            self.next.0 += usize::from(order.is_le());
+            self.next.1 += usize::from(order.is_ge());
+            self.kept.seal_key(key);
         }
         *fuel -= scanned;
     }
 
     fn done(mut self) -> ForgettingBatch<U, H> {
-        let (kept, reserved) = (self.kept.vals.vals.len(), self.kept.vals.vals.capacity());
-        if kept < reserved / 2 {
+        let OrdValStorage { keys, vals, upds } = &mut self.kept.rows;
+        if vals.vals.len() < vals.vals.capacity() / 2 {
             // Or the memory of what was forgotten would stay.
-            self.kept.keys.shrink_to_fit();
-            self.kept.vals.offs.smol.shrink_to_fit();
-            self.kept.vals.vals.shrink_to_fit();
-            self.kept.upds.offs.smol.shrink_to_fit();
-            self.kept.upds.times.shrink_to_fit();
-            self.kept.upds.diffs.shrink_to_fit();
+            keys.shrink_to_fit();
+            vals.offs.shrink_to_fit();
+            vals.vals.shrink_to_fit();
+            upds.offs.shrink_to_fit();
+            upds.times.shrink_to_fit();
+            upds.diffs.shrink_to_fit();
         }
-        let (storage, description, updates) = (self.kept, self.description, self.staging.total());
-        ForgettingBatch::new(OrdValBatch { storage, description, updates })
+        ForgettingBatch::new(self.kept.done(self.description))
     }
 }
 
@@ -235,53 +314,86 @@ where
     U: Update<Time: TotalOrder>,
     H: Horizon<U::Key, U::Val, U::Time>,
 {
-    /// Merges the values of a key, given where they are in each source; returns the updates scanned.
+    /// Whether a row has expired.
+    #[inline(always)]
+    fn expired(&self, key: &U::Key, val: &U::Val) -> bool {
+        self.since.as_ref().is_some_and(|since| H::expiry(key, val).is_some_and(|expiry| expiry.less_equal(since)))
+    }
+
+    /// Keeps the values of a key that one source alone has; returns the updates scanned.
+    #[inline(always)]
+    fn keep_vals(&mut self, key: &U::Key, rows: &OrdValStorage<Rows<U>>, (start, end): (usize, usize)) -> usize {
+        (start..end).map(|index| self.keep(key, rows, index)).sum()
+    }
+
+    /// Keeps a row that one source alone has; returns the updates scanned.
+    #[inline(always)]
+    fn keep(&mut self, key: &U::Key, rows: &OrdValStorage<Rows<U>>, index: usize) -> usize {
+        let (start, end) = rows.upds.bounds(index);
+        let val = rows.vals.get_abs(index);
+        if self.expired(key, val) {
+        } else if end - start == 1 {
+            let (time, diff) = rows.upds.get_abs(start);
+            self.kept.only(self.advanced(time), diff.clone());
+            self.kept.rows.vals.vals.push(val.clone());
+        } else {
+            self.stage(rows, (start, end));
+            if self.kept.several() {
+                self.kept.rows.vals.vals.push(val.clone());
+            }
+        }
+        end - start
+    }
+
+    /// Merges the values of a key that both sources have; returns the updates scanned.
     fn merge_vals(
         &mut self,
         key: &U::Key,
-        (rows1, (mut at1, end1)): (&OrdValStorage<Vector<U>>, (usize, usize)),
-        (rows2, (mut at2, end2)): (&OrdValStorage<Vector<U>>, (usize, usize)),
+        (rows1, (mut at1, end1)): (&OrdValStorage<Rows<U>>, (usize, usize)),
+        (rows2, (mut at2, end2)): (&OrdValStorage<Rows<U>>, (usize, usize)),
     ) -> usize {
-        let kept_before = self.kept.vals.vals.len();
         let mut scanned = 0;
         loop {
             let val1 = (at1 < end1).then(|| rows1.vals.get_abs(at1));
             let val2 = (at2 < end2).then(|| rows2.vals.get_abs(at2));
             let Some((order, val)) = smaller(val1, val2) else { break };
-            // No `since`: the trace is closed and about to go.
-            let since = self.description.since().as_option();
-            let expired = since.zip(H::expiry(key, val)).is_some_and(|(since, expiry)| expiry.less_equal(since));
-            if order.is_le() {
-                scanned += self.stage(rows1, at1, expired);
-                at1 += 1;
-            }
-            if order.is_ge() {
-                scanned += self.stage(rows2, at2, expired);
-                at2 += 1;
-            }
-            if !expired && self.staging.seal(&mut self.kept.upds) {
-                self.kept.vals.vals.push(val.clone());
-            }
-        }
-        if self.kept.vals.vals.len() > kept_before {
-            self.kept.keys.push(key.clone());
-            self.kept.vals.offs.push(self.kept.vals.vals.len());
+            scanned += match order {
+                Ordering::Less => self.keep(key, rows1, at1),
+                Ordering::Greater => self.keep(key, rows2, at2),
+                Ordering::Equal => {
+                    let (updates1, updates2) = (rows1.upds.bounds(at1), rows2.upds.bounds(at2));
+                    if !self.expired(key, val) {
+                        self.stage(rows1, updates1);
+                        self.stage(rows2, updates2);
+                        if self.kept.several() {
+                            self.kept.rows.vals.vals.push(val.clone());
+                        }
+                    }
+                    updates1.1 - updates1.0 + updates2.1 - updates2.0
+                }
+            };
+            at1 += usize::from(order.is_le());
+            at2 += usize::from(order.is_ge());
         }
         scanned
     }
 
-    /// Stages the updates of a row, unless it has expired; returns how many they are.
-    fn stage(&mut self, rows: &OrdValStorage<Vector<U>>, index: usize, expired: bool) -> usize {
-        let (start, end) = rows.upds.bounds(index);
-        if !expired {
-            for update in start..end {
-                let (time, diff) = rows.upds.get_abs(update);
-                let mut time = time.clone();
-                time.advance_by(self.description.since().borrow());
-                self.staging.push(time, diff.clone());
-            }
+    /// Stages updates of a row.
+    fn stage(&mut self, rows: &OrdValStorage<Rows<U>>, (start, end): (usize, usize)) {
+        for update in start..end {
+            let (time, diff) = rows.upds.get_abs(update);
+            let time = self.advanced(time);
+            self.kept.staging.push(time, diff.clone());
         }
-        end - start
+    }
+
+    /// A time as readers from `since` on see it.
+    #[inline(always)]
+    fn advanced(&self, time: &U::Time) -> U::Time {
+        match &self.since {
+            Some(since) if time.less_equal(since) => since.clone(),
+            _ => time.clone(),
+        }
     }
 }
 

@@ -1,0 +1,121 @@
+//! Sorts what goes into an arrangement, once.
+//!
+//! Differential's batcher sorts small chunks as they come and merges them step by step. Here all that came for a batch is
+//! sorted when it is sealed. What came for later stays in the containers that it came in, each with its first and last
+//! time, so that a seal does not look at it again.
+
+use std::collections::VecDeque;
+
+use differential_dataflow::Data;
+use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::difference::Semigroup;
+use differential_dataflow::logging::Logger;
+use differential_dataflow::trace::{Batcher, Description};
+use timely::container::{ContainerBuilder, PushInto};
+use timely::order::TotalOrder;
+use timely::progress::{Antichain, Timestamp, frontier::AntichainRef};
+
+/// Updates as they travel.
+pub type Updates<D, T, R> = Vec<(D, T, R)>;
+
+/// Sorts and consolidates updates when a batch of them is complete.
+pub struct SortingBatcher<D, T, R> {
+    waiting: Vec<Waiting<D, T, R>>,
+    lower: Antichain<T>,
+    /// The earliest time of what waits.
+    frontier: Antichain<T>,
+}
+
+/// Updates with their first and last time.
+struct Waiting<D, T, R> {
+    first: T,
+    last: T,
+    updates: Updates<D, T, R>,
+}
+
+impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> SortingBatcher<D, T, R> {
+    fn wait(&mut self, updates: Updates<D, T, R>) {
+        let times = || updates.iter().map(|(_, time, _)| time);
+        if let (Some(first), Some(last)) = (times().min().cloned(), times().max().cloned()) {
+            self.waiting.push(Waiting { first, last, updates });
+        }
+    }
+}
+
+impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> PushInto<Updates<D, T, R>> for SortingBatcher<D, T, R> {
+    fn push_into(&mut self, updates: Updates<D, T, R>) {
+        self.wait(updates);
+    }
+}
+
+impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> Batcher for SortingBatcher<D, T, R> {
+    type Time = T;
+    type Output = Updates<D, T, R>;
+
+    fn new(_: Option<Logger>, _: usize) -> Self {
+        let lower = Antichain::from_elem(T::minimum());
+        SortingBatcher { waiting: Vec::new(), lower, frontier: Antichain::new() }
+    }
+
+    fn seal(&mut self, upper: Antichain<T>) -> (Vec<Self::Output>, Description<T>) {
+        let mut ready: Vec<Updates<D, T, R>> = Vec::new();
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            if !upper.less_equal(&waiting.last) {
+                ready.push(waiting.updates);
+            } else if upper.less_equal(&waiting.first) {
+                self.waiting.push(waiting);
+            } else {
+                ready.push(waiting.updates.extract_if(.., |(_, time, _)| !upper.less_equal(time)).collect());
+                self.wait(waiting.updates);
+            }
+        }
+        self.frontier = self.waiting.iter().map(|waiting| waiting.first.clone()).collect();
+        let mut updates = match ready.len() {
+            1 => ready.remove(0),
+            _ => {
+                let mut all = Vec::with_capacity(ready.iter().map(Vec::len).sum());
+                ready.iter_mut().for_each(|updates| all.append(updates));
+                all
+            }
+        };
+        consolidate_updates(&mut updates);
+        let description = Description::new(self.lower.clone(), upper.clone(), Antichain::from_elem(T::minimum()));
+        self.lower = upper;
+        (Vec::from_iter((!updates.is_empty()).then_some(updates)), description)
+    }
+
+    fn frontier(&mut self) -> AntichainRef<'_, T> {
+        self.frontier.borrow()
+    }
+}
+
+/// Passes containers on as they come.
+pub struct AsTheyCome<C> {
+    waiting: VecDeque<C>,
+    given: C,
+}
+
+impl<C: Default> Default for AsTheyCome<C> {
+    fn default() -> Self {
+        AsTheyCome { waiting: VecDeque::new(), given: C::default() }
+    }
+}
+
+impl<C: Default> PushInto<&mut C> for AsTheyCome<C> {
+    fn push_into(&mut self, container: &mut C) {
+        self.waiting.push_back(std::mem::take(container));
+    }
+}
+
+impl<C: timely::Container> ContainerBuilder for AsTheyCome<C> {
+    type Container = C;
+
+    fn extract(&mut self) -> Option<&mut C> {
+        self.given = self.waiting.pop_front()?;
+        Some(&mut self.given)
+    }
+
+    fn finish(&mut self) -> Option<&mut C> {
+        self.extract()
+    }
+}
