@@ -14,6 +14,11 @@ use std::process::ExitCode;
 use bidstream::telemetry::LogFormat;
 use clap::{Parser, Subcommand};
 
+/// Batches come and go at megabytes a second, and rows are freed on other threads than made them: it keeps their pages, where
+/// the system's allocator gives them back and has them cleared again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The ad event stream in, decisions out: exact attribution from Kafka to Delta tables and SQL.
 #[derive(Parser)]
 #[command(name = "bidstream", version, arg_required_else_help = true, after_help = EXAMPLES)]

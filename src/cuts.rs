@@ -28,8 +28,9 @@ pub const GRID_MS: Tick = 10;
 pub const CUT_MS: Tick = 1_000;
 /// A commit is due early when so much waits for it.
 pub const WAITING_BYTES_HINT: usize = 64 << 20;
-/// Reading stops when so much waits for a commit. A multiple of the hint, so that one commit overlaps with reading.
-pub const WAITING_BYTES_MAX: usize = 256 << 20;
+/// Reading stops when so much waits for a commit. Room for some seconds of stamps while a backlog is read, which cannot be cut
+/// more finely than [`CUT_MS`], so that one commit overlaps with reading.
+pub const WAITING_BYTES_MAX: usize = 768 << 20;
 /// Reading stops when a commit has been under way for so long.
 pub const COMMIT_MS_MAX: u64 = 60_000;
 

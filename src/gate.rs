@@ -1,9 +1,7 @@
 //! The gate: one verdict per record at the entrance, from the record and its arrival alone, so that the gate, too, is
 //! SQL. And the rule that bounds hot keys, which is a function of the partition alone, so that replay agrees with it.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
+use hashbrown::HashTable;
 use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::{Capped, Event, EventTime, JoinKey};
 
@@ -56,8 +54,14 @@ impl Gate {
 #[derive(Default)]
 pub struct HotKeys {
     arrival_hour: i64,
-    touches: HashMap<u64, u16, BuildHasherDefault<Word>>,
+    /// A counter in one word: what tells its key and hour apart, and below it the count. A table of millions of them is
+    /// looked up three times a record, so what counts is how much memory that touches.
+    touches: HashTable<u64>,
 }
+
+/// The bits of a counter that count.
+const COUNT: u64 = 0x7f;
+const _: () = assert!((HOT_KEY_TOUCHES as u64) < COUNT);
 
 impl HotKeys {
     /// Counts an accepted event and says by which keys it is capped. Only touches count.
@@ -68,7 +72,7 @@ impl HotKeys {
         let arrival_hour = arrival_ms.div_euclid(HOUR_MS);
         if arrival_hour != self.arrival_hour {
             self.arrival_hour = arrival_hour;
-            self.touches = HashMap::default();
+            self.touches = HashTable::default();
         }
         let event_hour = event.event_time.0.div_euclid(HOUR_MS);
         let mut capped = Capped::default();
@@ -78,38 +82,27 @@ impl HotKeys {
             (event.fingerprint_key(), Capped::FINGERPRINT),
         ] {
             let Some(key) = key else { continue };
-            let touches = self.touches.entry(slot(key, event_hour)).or_default();
-            if *touches >= HOT_KEY_TOUCHES {
+            let slot = slot(key, event_hour);
+            let found = self.touches.entry(hash(slot), |word| word & !COUNT == slot, |word| hash(word & !COUNT));
+            let counter = found.or_insert(slot).into_mut();
+            if *counter & COUNT >= u64::from(HOT_KEY_TOUCHES) {
                 capped.0 |= bit.0;
             } else {
-                *touches += 1;
+                *counter += 1;
             }
         }
         capped
     }
 }
 
-/// 64 bits of a join key and hour: keys are uniform hashes already. Two keys that meet here (1 in 2^64) share a count.
-fn slot(key: JoinKey, event_hour: i64) -> u64 {
-    key.0.route() ^ (event_hour as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// The table takes its place from the low bits, which are all zero in a slot, and a mark from the high ones.
+fn hash(slot: u64) -> u64 {
+    slot ^ slot >> 7
 }
 
-/// Takes a word that is a hash already as its own hash.
-#[derive(Default)]
-struct Word(u64);
-
-impl Hasher for Word {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("slots are hashed as words");
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = word;
-    }
+/// 57 bits of a join key and hour: keys are uniform hashes already. Two keys that meet here (1 in 2^57) share a count.
+fn slot(key: JoinKey, event_hour: i64) -> u64 {
+    (key.0.route() ^ (event_hour as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)) & !COUNT
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use dataflows::catalogue::Feed;
 use crate::clock::Clock;
 use crate::cuts::{Cuts, GRID_MS, cut_of};
 use crate::gate::{Gate, HotKeys, Passage};
+use crate::pieces::{PIECE_ROWS, Piece, Pool};
 use crate::source::{Arrived, PartitionId, Payload, Progress, Source, SourceError};
 use crate::status::{RecordCounters, Status};
 use crate::telemetry::{Health, name};
@@ -134,7 +135,7 @@ impl<'a> Intake<'a> {
             verdict,
             reason: reason.map(String::into_boxed_str),
             topic: Arc::clone(&self.nameless),
-            partition: 0,
+            partition: partition as i32,
             offset,
             arrival_ms,
             cut: cut_of(tick),
@@ -144,7 +145,7 @@ impl<'a> Intake<'a> {
             items,
             raw: (verdict == Verdict::Dead).then(|| raw.into()),
         };
-        self.waiting.push(partition, row);
+        self.waiting.push(row);
         self.tally.push((partition, verdict));
     }
 
@@ -225,8 +226,9 @@ impl<'a> Intake<'a> {
     pub fn positions(&mut self, source: &dyn Source) -> Vec<(PartitionId, i64)> {
         let sources = 0..self.partitions.len();
         let mut positions: Vec<i64> = sources.map(|partition| source.position(partition)).collect();
-        for (partition, row) in self.waiting.chunks.iter().flat_map(|chunk| &chunk.rows) {
-            positions[*partition] = positions[*partition].min(row.offset);
+        for row in self.waiting.chunks.iter().flat_map(|chunk| chunk.rows.iter()) {
+            let position = &mut positions[row.partition as usize];
+            *position = row.offset.min(*position);
         }
         self.closed_at.clone_from(&positions);
         self.partitions.iter().cloned().zip(positions).collect()
@@ -249,36 +251,37 @@ fn waiting_bytes(row: &RecordRow) -> usize {
 #[derive(Default)]
 struct Waiting {
     chunks: Vec<Chunk>,
+    pool: Pool,
     /// Bytes of all rows that ever waited.
     bytes: usize,
 }
 
-#[derive(Default)]
 struct Chunk {
     cut_max: Tick,
-    /// With the index of their partition.
-    rows: Vec<(usize, RecordRow)>,
+    /// Their partition is its index yet.
+    rows: Piece,
 }
 
 impl Waiting {
-    fn push(&mut self, partition: usize, row: RecordRow) {
+    fn push(&mut self, row: RecordRow) {
         self.bytes += waiting_bytes(&row);
-        if self.chunks.last().is_none_or(|chunk| chunk.rows.len() >= POLL_RECORDS_MAX) {
-            self.chunks.push(Chunk::default());
+        if self.chunks.last().is_none_or(|chunk| chunk.rows.len() >= PIECE_ROWS) {
+            self.chunks.push(Chunk { cut_max: 0, rows: self.pool.piece() });
         }
         let chunk = self.chunks.last_mut().expect("just made");
         chunk.cut_max = chunk.cut_max.max(row.cut);
-        chunk.rows.push((partition, row));
+        chunk.rows.push(row);
     }
 
-    fn take_through(&mut self, cut: Tick) -> Vec<Vec<(usize, RecordRow)>> {
+    fn take_through(&mut self, cut: Tick) -> Vec<Piece> {
         let mut taken = Vec::new();
         for mut chunk in std::mem::take(&mut self.chunks) {
             if chunk.cut_max <= cut {
                 taken.push(chunk.rows);
                 continue;
             }
-            let early: Vec<_> = chunk.rows.extract_if(.., |(_, row)| row.cut <= cut).collect();
+            let mut early = self.pool.piece();
+            early.extend(chunk.rows.extract_if(.., |row| row.cut <= cut));
             if !early.is_empty() {
                 taken.push(early);
             }
@@ -291,22 +294,20 @@ impl Waiting {
 /// Rows of a part, on their way to the committer.
 pub struct Rows {
     partitions: Vec<PartitionId>,
-    chunks: Vec<Vec<(usize, RecordRow)>>,
+    chunks: Vec<Piece>,
 }
 
 impl Rows {
     /// The rows with the names of their partitions, and the bytes that were counted for them. Off the worker's thread,
     /// as it touches every row.
-    pub fn named(self) -> (Vec<RecordRow>, usize) {
+    pub fn named(mut self) -> (Vec<Piece>, usize) {
         let mut bytes = 0;
-        let mut rows = Vec::with_capacity(self.chunks.iter().map(Vec::len).sum());
-        for (partition, mut row) in self.chunks.into_iter().flatten() {
-            bytes += waiting_bytes(&row);
-            let id = &self.partitions[partition];
+        for row in self.chunks.iter_mut().flat_map(|piece| piece.iter_mut()) {
+            bytes += waiting_bytes(row);
+            let id = &self.partitions[row.partition as usize];
             row.topic = Arc::clone(&id.topic);
             row.partition = id.partition;
-            rows.push(row);
         }
-        (rows, bytes)
+        (self.chunks, bytes)
     }
 }

@@ -13,6 +13,7 @@ pub mod intake;
 pub mod ledger;
 pub mod live;
 pub mod mapping;
+pub mod pieces;
 pub mod pipeline;
 pub mod recovery;
 pub mod source;

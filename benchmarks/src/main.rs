@@ -9,6 +9,10 @@ use benchmarks::report::{Measurement, Report, Verdict, ms};
 use benchmarks::runs::{self, Measured};
 use clap::{Parser, Subcommand, ValueEnum};
 
+/// As in `bidstream`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Candidates per join key, event hour and arrival hour that the gate lets through.
 const HOT_KEY_TOUCHES: u64 = 64;
 

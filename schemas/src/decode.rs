@@ -109,7 +109,7 @@ impl Decoder {
     pub fn new(hasher: IdHasher, symbols: Arc<Symbols>) -> Decoder {
         let checker = Checker {
             hasher,
-            names: Names { shared: symbols, known: HashMap::default() },
+            names: Names { shared: symbols, short: HashMap::default(), long: HashMap::default() },
             agents: Agents::default(),
             os: String::new(),
             ip_net: String::new(),
@@ -332,7 +332,20 @@ fn quoted(text: &str) -> String {
 /// The names that this worker has seen, in front of the table that all share: no lock for a name seen before.
 struct Names {
     shared: Arc<Symbols>,
-    known: HashMap<Box<str>, Symbol, foldhash::fast::RandomState>,
+    /// Those that fit in a [`Short`]: a look-up finds name and symbol in one place.
+    short: HashMap<Short, Symbol, foldhash::fast::RandomState>,
+    long: HashMap<Box<str>, Symbol, foldhash::fast::RandomState>,
+}
+
+/// A name of at most 23 bytes, in words: its bytes, then zeros, then its length.
+type Short = [u64; 3];
+
+fn short(name: &str) -> Option<Short> {
+    let mut bytes = [0u8; 24];
+    bytes[..23].get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+    bytes[23] = name.len() as u8;
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    Some([word(0), word(8), word(16)])
 }
 
 impl Names {
@@ -341,22 +354,33 @@ impl Names {
         let mut symbols = [Symbol::NONE; N];
         let mut new = Vec::new();
         for (at, (field, name)) in names.into_iter().enumerate().filter(|(_, (_, name))| !name.is_empty()) {
-            match self.known.get(name) {
-                Some(symbol) => symbols[at] = *symbol,
+            match self.get(name) {
+                Some(symbol) => symbols[at] = symbol,
                 None if name.len() > NAME_BYTES_MAX => return Err(Reason::TooLong { field, bytes: name.len() }),
                 None => new.push((at, name)),
             }
         }
         if !new.is_empty() {
             let interned = self.shared.intern_all(new.iter().map(|(_, name)| *name))?;
-            if self.known.len() + new.len() > REMEMBERED_MAX {
-                self.known.clear();
+            if self.short.len() + self.long.len() + new.len() > REMEMBERED_MAX {
+                self.short.clear();
+                self.long.clear();
             }
             for ((at, name), symbol) in new.into_iter().zip(interned) {
                 symbols[at] = symbol;
-                self.known.insert(name.into(), symbol);
+                match short(name) {
+                    Some(short) => self.short.insert(short, symbol),
+                    None => self.long.insert(name.into(), symbol),
+                };
             }
         }
         Ok(symbols)
+    }
+
+    fn get(&self, name: &str) -> Option<Symbol> {
+        match short(name) {
+            Some(short) => self.short.get(&short).copied(),
+            None => self.long.get(name).copied(),
+        }
     }
 }

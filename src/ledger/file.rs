@@ -18,9 +18,12 @@ use parquet::schema::types::ColumnPath;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// The most rows of one batch, hence of one row group: small enough that a reader of a file holds little.
+/// Rows of one batch, if they are to be made: a column is made of all of them before the next, so they should stay in a
+/// processor's cache meanwhile.
+pub(super) const BATCH_ROWS: usize = 1 << 10;
+/// The most rows of one batch read, and of one row group: small enough that a reader of a file holds little.
 pub(super) const BATCH_ROWS_MAX: usize = 1 << 16;
-/// A row group is closed between two batches once it has this many rows; below it, pruning gains less than the
+/// A row group is closed between two runs once it has this many rows; below it, pruning gains less than the
 /// metadata of 50 columns costs.
 const ROW_GROUP_ROWS_MIN: usize = 1 << 13;
 
@@ -30,7 +33,8 @@ const COMPRESSED_ROWS_MIN: usize = 64;
 /// Columns that queries and recovery select by.
 const STATS_COLUMNS: [&str; 6] = ["_cut", "arrival", "event_time", "offset", "type", "verdict"];
 /// Columns of hashes that hardly repeat: a dictionary of them is built for nothing.
-const UNIQUE_COLUMNS: [&str; 3] = ["event_id", "payload_hash", "offset"];
+const UNIQUE_COLUMNS: [&str; 8] =
+    ["event_id", "payload_hash", "offset", "subject", "user_id", "device_id", "click_id", "fingerprint"];
 
 /// An encoded data file.
 pub(super) struct Encoded {
@@ -39,24 +43,35 @@ pub(super) struct Encoded {
     stats: String,
 }
 
-/// Encodes batches of one schema as a Parquet file; none where there are no rows. Row groups end between batches.
+/// Encodes batches of one schema as a Parquet file; none where there are no rows. Each is a run of its own.
 pub(super) fn encode(batches: impl IntoIterator<Item = RecordBatch>) -> Result<Option<Encoded>, DeltaTableError> {
-    let mut batches = batches.into_iter().filter(|batch| batch.num_rows() > 0);
+    encode_runs(batches.into_iter().map(|batch| [batch]))
+}
+
+/// Encodes runs of batches of one schema as a Parquet file; none where there are no rows. Row groups end between runs.
+pub(super) fn encode_runs<R: IntoIterator<Item = RecordBatch>>(
+    runs: impl IntoIterator<Item = R>,
+) -> Result<Option<Encoded>, DeltaTableError> {
+    // Each batch with its run.
+    let batches = runs.into_iter().enumerate().flat_map(|(run, batches)| batches.into_iter().map(move |batch| (run, batch)));
+    let mut batches = batches.filter(|(_, batch)| batch.num_rows() > 0);
     let (mut first, mut rows) = (Vec::new(), 0);
     while rows < COMPRESSED_ROWS_MIN {
-        let Some(batch) = batches.next() else { break };
+        let Some((run, batch)) = batches.next() else { break };
         rows += batch.num_rows();
-        first.push(batch);
+        first.push((run, batch));
     }
-    let Some(schema) = first.first().map(RecordBatch::schema) else { return Ok(None) };
+    let Some(schema) = first.first().map(|(_, batch)| batch.schema()) else { return Ok(None) };
     let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(rows >= COMPRESSED_ROWS_MIN)?))?;
     let mut stats = Stats::default();
-    for batch in first.into_iter().chain(batches) {
-        stats.add(&batch);
-        writer.write(&batch)?;
-        if writer.in_progress_rows() >= ROW_GROUP_ROWS_MIN {
+    let mut last_run = None;
+    for (run, batch) in first.into_iter().chain(batches) {
+        if last_run != Some(run) && writer.in_progress_rows() >= ROW_GROUP_ROWS_MIN {
             writer.flush()?;
         }
+        last_run = Some(run);
+        stats.add(&batch);
+        writer.write(&batch)?;
     }
     let rows = stats.rows;
     Ok(Some(Encoded { payload: writer.into_inner()?.into(), rows, stats: stats.json() }))

@@ -60,12 +60,13 @@ pub use log::Writer;
 pub use patience::Patience;
 pub use sink::Change;
 
-use file::{BATCH_ROWS_MAX, Encoded, encode};
+use file::{BATCH_ROWS, Encoded, encode, encode_runs};
 use lake::Lock;
 use log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog};
 use sink::Sink;
 
 use crate::failpoint;
+use crate::pieces::Piece;
 use crate::source::{PartitionId, Resume};
 
 const OFFSET: &str = "bidstream/offset/";
@@ -120,8 +121,8 @@ pub struct State {
 pub struct Part {
     /// The worker's number.
     pub worker: usize,
-    /// Records since the last commit.
-    pub rows: Vec<RecordRow>,
+    /// Records since the last commit, in as many pieces as they came in.
+    pub rows: Vec<Piece>,
     /// Partitions and the next offset to read.
     pub positions: Vec<(PartitionId, i64)>,
     /// Topics and their ids at the broker.
@@ -307,7 +308,7 @@ impl Ledger {
         let txns = self.txns(cut, &parts);
         let cuts = self.committed.map_or(0, |last| last + 1)..=cut;
         assert!(
-            parts.iter().flat_map(|part| &part.rows).all(|row| cuts.contains(&row.cut)),
+            parts.iter().flat_map(|part| &part.rows).flat_map(|piece| piece.iter()).all(|row| cuts.contains(&row.cut)),
             "a record outside {cuts:?}"
         );
         let encode = |part: Part| tokio::task::spawn_blocking(move || encode_records(&part.rows));
@@ -374,7 +375,8 @@ impl Ledger {
                 txns.insert(format!("{TOPIC}{topic}/{id}"), 1);
             }
             // Rows of a partition come in runs, so names are made once a run.
-            for run in part.rows.chunk_by(|a, b| a.partition == b.partition && Arc::ptr_eq(&a.topic, &b.topic)) {
+            let same = |a: &RecordRow, b: &RecordRow| a.partition == b.partition && Arc::ptr_eq(&a.topic, &b.topic);
+            for run in part.rows.iter().flat_map(|piece| piece.chunk_by(same)) {
                 let id = PartitionId { topic: Arc::clone(&run[0].topic), partition: run[0].partition };
                 let last = run.iter().map(|row| row.arrival_ms).max().expect("a run is not empty");
                 let app_id = under(ARRIVAL, &id);
@@ -427,15 +429,16 @@ async fn follow(log: &mut TableLog, writer: &Writer, epoch: i64) -> Result<(), L
 
 /// The files of a worker's records, by arrival date: sorted by type and event time, and in batches of one type, so
 /// that row groups prune.
-fn encode_records(rows: &[RecordRow]) -> Result<Vec<(String, Encoded)>, DeltaTableError> {
+fn encode_records(pieces: &[Piece]) -> Result<Vec<(String, Encoded)>, DeltaTableError> {
     let day = |row: &RecordRow| row.arrival_ms.div_euclid(DAY_MS);
     let kind = |row: &RecordRow| row.event.as_ref().map(|event| event.event_type);
     // References, for a row is large to move.
-    let mut rows: Vec<&RecordRow> = rows.iter().collect();
-    rows.sort_by_key(|row| (day(row), kind(row), row.event.as_ref().map(|event| event.event_time)));
+    let mut rows: Vec<&RecordRow> = pieces.iter().flat_map(|piece| piece.iter()).collect();
+    rows.sort_by_cached_key(|row| (day(row), kind(row), row.event.as_ref().map(|event| event.event_time)));
     let files = rows.chunk_by(|a, b| day(a) == day(b)).map(|rows| {
-        let runs = rows.chunk_by(|a, b| kind(a) == kind(b)).flat_map(|run| run.chunks(BATCH_ROWS_MAX));
-        let file = encode(runs.map(|run| table::records_batch(run.iter().copied())))?;
+        let runs = rows.chunk_by(|a, b| kind(a) == kind(b));
+        let batch = |rows: &[&RecordRow]| table::records_batch(rows.iter().copied());
+        let file = encode_runs(runs.map(|run| run.chunks(BATCH_ROWS).map(batch)))?;
         Ok(file.map(|file| (load::date(day(rows[0])), file)))
     });
     files.filter_map(Result::transpose).collect()

@@ -14,7 +14,7 @@ use schemas::Tick;
 
 use super::compact::SINCE;
 use super::error::LedgerError;
-use super::file::{BATCH_ROWS_MAX, encode};
+use super::file::{BATCH_ROWS, encode_runs};
 use super::finished;
 use super::lake::Lake;
 use super::log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog, Writer};
@@ -106,7 +106,7 @@ impl Sink {
             changes.retain(|(_, at, _)| *at > done);
             let encoding = tokio::task::spawn_blocking(move || {
                 consolidate_updates(&mut changes);
-                let encoded = encode(changes.chunks(BATCH_ROWS_MAX).map(to_batch));
+                let encoded = encode_runs([changes.chunks(BATCH_ROWS).map(to_batch)]);
                 (changes, encoded)
             });
             let encoded;

@@ -79,7 +79,7 @@ fn record(offset: i64, arrival_ms: i64, cut: Tick) -> RecordRow {
 /// A part with one record for each offset, which arrived 1 ms apart just before the cut.
 pub(super) fn part(cut: Tick, offsets: std::ops::Range<i64>) -> Part {
     let rows: Vec<_> = offsets.clone().map(|offset| record(offset, cut as i64 - 500 + offset % 100, cut)).collect();
-    Part { rows, positions: vec![(partition(0), offsets.end)], ..Part::default() }
+    Part { rows: vec![rows.into()], positions: vec![(partition(0), offsets.end)], ..Part::default() }
 }
 
 pub(super) fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
@@ -151,12 +151,12 @@ async fn what_is_committed_is_found_again() {
     let cut = T0 + 1_000;
     let mut first = part(cut, 0..300);
     first.topic_ids = BTreeMap::from([("ads".to_owned(), "tVr/w+4==".to_owned())]);
-    first.rows[0].verdict = Verdict::Late;
-    let dead = &mut first.rows[1];
+    first.rows[0][0].verdict = Verdict::Late;
+    let dead = &mut first.rows[0][1];
     (dead.verdict, dead.event, dead.raw) = (Verdict::Dead, None, Some(b"{".to_vec().into()));
     dead.reason = Some("no JSON".into());
     first.positions.push((partition(1), 17));
-    let rows = first.rows.clone();
+    let rows = first.rows[0].clone();
     let stats = commit(&mut ledger, cut, first).await.unwrap();
     assert_eq!((stats.records, stats.files), (300, 1));
     // A position may move without a record.
@@ -192,8 +192,8 @@ async fn a_commit_writes_one_file_per_worker_and_date() {
     let cut = T0 + 1_000;
     let mut first = part(cut, 0..10);
     // The log may have taken a record in long before it is read.
-    first.rows[3].arrival_ms -= DAY_MS;
-    let second = Part { worker: 1, rows: vec![record(77, T0 as i64, cut)], ..Part::default() };
+    first.rows[0][3].arrival_ms -= DAY_MS;
+    let second = Part { worker: 1, rows: vec![vec![record(77, T0 as i64, cut)].into()], ..Part::default() };
     let stats = ledger.commit(cut, vec![first, second, Part { worker: 2, ..Part::default() }], vec![]).await.unwrap();
     assert_eq!((stats.records, stats.files), (11, 3));
     let query = "select arrival_date, count(*) from t group by 1 order by 1";

@@ -152,7 +152,7 @@ async fn lake() -> TempDir {
     let mut names = records.symbols.take_unsaved();
     for cut in CUTS {
         let part = Part {
-            rows: records.rows.iter().filter(|row| row.cut == cut).cloned().collect(),
+            rows: vec![records.rows.iter().filter(|row| row.cut == cut).cloned().collect::<Vec<_>>().into()],
             installs: installs.iter().filter(|change| change.1 == cut).cloned().collect(),
             credits: credits.iter().filter(|change| change.1 == cut).copied().collect(),
             ..Part::default()

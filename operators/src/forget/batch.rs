@@ -323,7 +323,11 @@ where
     /// Keeps the values of a key that one source alone has; returns the updates scanned.
     #[inline(always)]
     fn keep_vals(&mut self, key: &U::Key, rows: &OrdValStorage<Rows<U>>, (start, end): (usize, usize)) -> usize {
-        (start..end).map(|index| self.keep(key, rows, index)).sum()
+        let mut scanned = 0;
+        for index in start..end {
+            scanned += self.keep(key, rows, index);
+        }
+        scanned
     }
 
     /// Keeps a row that one source alone has; returns the updates scanned.

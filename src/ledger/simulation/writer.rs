@@ -111,7 +111,7 @@ impl Job {
             parts[self.worker(partition as i64)].positions.push((id, to as i64));
         }
         for row in &rows {
-            parts[self.worker(i64::from(row.partition))].rows.push(record(row));
+            parts[self.worker(i64::from(row.partition))].rows.push(vec![record(row)].into());
         }
         rows.sort();
         rows

@@ -10,7 +10,7 @@ async fn written(records: Records) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &Symbols::new()).await.unwrap();
     let last = records.rows.iter().map(|row| row.cut).max().unwrap();
-    let part = Part { rows: records.rows, ..Part::default() };
+    let part = Part { rows: vec![records.rows.into()], ..Part::default() };
     ledger.commit(last, vec![part], records.symbols.take_unsaved()).await.unwrap();
     dir
 }
