@@ -68,6 +68,7 @@ pub struct Cuts {
     waiting_bytes: AtomicUsize,
     moved: AtomicBool,
     stop: AtomicBool,
+    left: AtomicBool,
     /// The last tick of each worker that has stopped reading.
     last_ticks: Mutex<Vec<Option<Tick>>>,
     finished: Mutex<Vec<bool>>,
@@ -87,6 +88,7 @@ impl Cuts {
             waiting_bytes: AtomicUsize::new(0),
             moved: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             last_ticks: Mutex::new(vec![None; workers]),
             finished: Mutex::new(vec![false; workers]),
             failure: Mutex::new(None),
@@ -108,6 +110,16 @@ impl Cuts {
     pub fn fail(&self, error: RunError) {
         self.failure.lock().expect("no panic while locked").get_or_insert(error);
         self.failed.store(true, Ordering::SeqCst);
+    }
+
+    /// A worker leaves without a part in a last cut: it was told to stop before it had read anything.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a worker has left, so that there is no last cut.
+    pub fn left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
     }
 
     /// Whether the run has failed.

@@ -275,18 +275,20 @@ impl Waiting {
 
     fn take_through(&mut self, cut: Tick) -> Vec<Piece> {
         let mut taken = Vec::new();
+        let mut early = self.pool.piece();
         for mut chunk in std::mem::take(&mut self.chunks) {
             if chunk.cut_max <= cut {
                 taken.push(chunk.rows);
                 continue;
             }
-            let mut early = self.pool.piece();
+            // Together, for a piece is large however few rows it holds.
             early.extend(chunk.rows.extract_if(.., |row| row.cut <= cut));
-            if !early.is_empty() {
-                taken.push(early);
+            if early.len() >= PIECE_ROWS {
+                taken.push(std::mem::replace(&mut early, self.pool.piece()));
             }
             self.chunks.push(chunk);
         }
+        taken.extend((!early.is_empty()).then_some(early));
         taken
     }
 }

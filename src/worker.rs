@@ -167,6 +167,7 @@ impl Running<'_> {
         let shared = self.shared;
         let cuts = &shared.cuts;
         if self.left_early {
+            cuts.leave();
             return Ok(());
         }
         let mut source = (shared.source)(self.index, self.worker.peers())?;
@@ -214,7 +215,8 @@ impl Running<'_> {
     fn drain(&mut self, mut closed: Tick, intake: &mut Intake<'_>, source: &dyn Source, parts: &Sender<Closed>) {
         let cuts = &self.shared.cuts;
         let mut last = None;
-        while !cuts.has_failed() {
+        // Where another worker has left early, what this one has read is read again by the next run.
+        while !cuts.has_failed() && !cuts.left() {
             if last.is_none() {
                 last = cuts.stopped(self.index, intake.tick);
                 if let Some(last) = last {

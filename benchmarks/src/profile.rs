@@ -35,7 +35,8 @@ impl Log {
         match event {
             TimelyEvent::Operates(operator) => {
                 let path: Vec<String> = operator.addr.iter().map(usize::to_string).collect();
-                self.operators.entry(operator.id).or_default().operator = format!("{} {}", path.join("."), operator.name);
+                self.operators.entry(operator.id).or_default().operator =
+                    format!("{} {}", path.join("."), operator.name);
             }
             TimelyEvent::Schedule(schedule) if matches!(schedule.start_stop, StartStop::Start) => {
                 self.running.push((schedule.id, at, Duration::ZERO));

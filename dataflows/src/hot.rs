@@ -149,8 +149,7 @@ pub fn marks<'scope>(
     let as_they_come = capped.clone().map(|(_, copy)| copy.mark);
     let capped = arrange_forgetting(capped, "capped touches", ByVal);
     let disturbed = |half: &u64, copy: &CappedCopy| Disturbed { half: *half, until: copy.mark.span.until };
-    let stored =
-        join(capped.clone(), copies.clone(), |half, capped, copy| [(copy.row, (*half, *capped))]);
+    let stored = join(capped.clone(), copies.clone(), |half, capped, copy| [(copy.row, (*half, *capped))]);
     let by_copies = look_up(stored, heap, "rows like capped", move |(half, copy): (u64, CappedCopy), row| {
         copy.is_disturbed_by(row).then(|| disturbed(&half, &copy))
     });
@@ -292,9 +291,8 @@ pub fn hot<'scope, A: ExchangeData + Hashable + Copy + Expires<Tick>>(
     let below = hours.clone().flat_map(|(part, ask)| part.map(|key| (key, ask)));
     let windows = eligibility.clone();
     let below = arrange_forgetting(below, "hot asks of an hour", ByVal);
-    let minutes = join(below, marks.minutes.clone(), move |(half, _), ask, hot| {
-        look(*half, ask, hot, MINUTE_MS, &windows)
-    });
+    let minutes =
+        join(below, marks.minutes.clone(), move |(half, _), ask, hot| look(*half, ask, hot, MINUTE_MS, &windows));
     let below = minutes.clone().flat_map(|(part, ask)| part.map(|key| (key, ask)));
     let windows = eligibility.clone();
     let below = arrange_forgetting(below, "hot asks of a minute", ByVal);

@@ -10,7 +10,7 @@
 //! | `touch copies` | half of what tells events apart → [`Stored`] | copy |
 //! | `rivals` | half of what tells events apart → [`Rival`] | copy that is no touch; tombstone (as the zero hash) |
 //!
-//! The rows themselves ([`TouchRow`]) lie in a heap, where they never move; see `docs/decisions/0011-touch-heap.md`. Where
+//! The rows themselves ([`TouchRow`]) lie in a heap, where they never move; see `docs/decisions/0011-where-the-time-went.md`. Where
 //! fingerprints were hot is in [`crate::hot`].
 //!
 //! Keys of 128 bits are found by one half and confirmed by the rest: of a join key ([`Rest`]) as of what tells events

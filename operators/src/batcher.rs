@@ -42,7 +42,9 @@ impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> SortingBatcher<
     }
 }
 
-impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> PushInto<Updates<D, T, R>> for SortingBatcher<D, T, R> {
+impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> PushInto<Updates<D, T, R>>
+    for SortingBatcher<D, T, R>
+{
     fn push_into(&mut self, updates: Updates<D, T, R>) {
         self.wait(updates);
     }
@@ -74,7 +76,8 @@ impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> Batcher for Sor
             1 => ready.remove(0),
             _ => {
                 let mut all = Vec::with_capacity(ready.iter().map(Vec::len).sum());
-                ready.iter_mut().for_each(|updates| all.append(updates));
+                // Each is freed at once: a day that is loaded as one step is large.
+                ready.drain(..).for_each(|mut updates| all.append(&mut updates));
                 all
             }
         };

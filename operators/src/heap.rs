@@ -101,7 +101,8 @@ impl<R: Expires<T> + Clone, T: Timestamp + Ord> Heap<R, T> {
         let mut heap = self.0.borrow_mut();
         let heap = &mut *heap;
         let expiry = row.expiry();
-        if heap.segments.back().is_none_or(|last| last.rows.len() == SEGMENT_ROWS) {
+        // A segment that was forgotten is empty; its numbers are not given again.
+        if heap.segments.back().is_none_or(|last| last.rows.len() == SEGMENT_ROWS || last.rows.is_empty()) {
             let rows = Vec::with_capacity(SEGMENT_ROWS);
             heap.segments.push_back(Segment { rows, expiry: Some(T::minimum()) });
         }
@@ -269,6 +270,22 @@ mod tests {
         let answers = answers.lock().unwrap();
         assert!(answers.len() as u64 > TICKS * LIFE, "{}", answers.len());
         assert!(answers.iter().all(|(_, _, diff)| *diff == 1));
+    }
+
+    #[test]
+    fn no_number_is_given_twice() {
+        let heap = Heap::<Row, u64>::new(0);
+        let reader = heap.reader();
+        let mut numbers: Vec<u64> = Vec::new();
+        let mut push = |tick| numbers.push(heap.push(Row(tick, 0)).number());
+        // The first segment outlives the second.
+        push(1_000);
+        (1..2 * SEGMENT_ROWS).for_each(|_| push(0));
+        heap.advance(reader, &LIFE);
+        assert_eq!(heap.len(), SEGMENT_ROWS);
+        push(1_001);
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+        assert_eq!(heap.0.borrow().get(*numbers.last().unwrap()), Some(&Row(1_001, 0)));
     }
 
     #[test]

@@ -79,8 +79,11 @@ where
 struct BatchByBatch<L>(Rc<RefCell<L>>);
 
 impl<K, V1, V2, T, H1, H2, L, I, D>
-    JoinTactic<SharedForgettingBatch<K, V1, T, isize, H1>, SharedForgettingBatch<K, V2, T, isize, H2>, Vec<(D, T, isize)>>
-    for BatchByBatch<L>
+    JoinTactic<
+        SharedForgettingBatch<K, V1, T, isize, H1>,
+        SharedForgettingBatch<K, V2, T, isize, H2>,
+        Vec<(D, T, isize)>,
+    > for BatchByBatch<L>
 where
     K: ExchangeData + Spread,
     V1: ExchangeData,
@@ -100,7 +103,8 @@ where
         _: T,
     ) -> Box<dyn Iterator<Item = Vec<(D, T, isize)>>> {
         let pairs = (0..left.len()).flat_map(|at| (0..right.len()).map(move |other| (at, other)));
-        let mut pairs: VecDeque<_> = pairs.filter(|(at, other)| !left[*at].is_empty() && !right[*other].is_empty()).collect();
+        let mut pairs: VecDeque<_> =
+            pairs.filter(|(at, other)| !left[*at].is_empty() && !right[*other].is_empty()).collect();
         let logic = Rc::clone(&self.0);
         let mut next_key = 0;
         Box::new(std::iter::from_fn(move || {
@@ -254,9 +258,8 @@ mod tests {
         timely::execute_directly(move |worker| {
             let mut inputs = [InputSession::new(), InputSession::new()];
             let probe = worker.dataflow::<u64, _, _>(|scope| {
-                let [left, right] = inputs.each_mut().map(|input| {
-                    arrange_forgetting(input.to_collection(scope), "rows", ByVal)
-                });
+                let [left, right] =
+                    inputs.each_mut().map(|input| arrange_forgetting(input.to_collection(scope), "rows", ByVal));
                 let pair = |key: &u64, one: &Value, other: &Value| Some((*key, one.0, other.0));
                 let here = join(left.clone(), right.clone(), pair);
                 let there = left.join_core(right, pair);

@@ -41,14 +41,14 @@ pub(super) fn record(users: u64, dice: &mut Dice) -> Event {
     }
     if is_target {
         event.name = dice.of(&["purchase", "subscribe"]).to_owned();
-        event.revenue_micros = (event_type == EventType::Conversion).then(|| 10_000 * (100 + dice.below(20_000) as i64));
+        event.revenue_micros =
+            (event_type == EventType::Conversion).then(|| 10_000 * (100 + dice.below(20_000) as i64));
         event.currency = if event_type == EventType::Conversion { "USD" } else { "" }.to_owned();
     } else {
-        let (channel, campaign) = (dice.of(&["display", "video", "social", "affiliate", "search", "email"]), dice.below(500));
-        event.channel = channel.to_owned();
-        event.campaign = format!("{channel}-{campaign}");
-        event.ad_group = format!("{channel}-{campaign}-{}", dice.below(10));
-        event.creative = format!("{channel}-{}", dice.below(3_000));
+        event.channel = dice.of(&["display", "video", "social", "affiliate", "search", "email"]).to_owned();
+        event.campaign = format!("campaign-{}", dice.below(500));
+        event.ad_group = format!("group-{}", dice.below(5_000));
+        event.creative = format!("creative-{}", dice.below(20_000));
         event.source = format!("source-{}", dice.below(300));
     }
     event

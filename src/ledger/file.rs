@@ -53,7 +53,8 @@ pub(super) fn encode_runs<R: IntoIterator<Item = RecordBatch>>(
     runs: impl IntoIterator<Item = R>,
 ) -> Result<Option<Encoded>, DeltaTableError> {
     // Each batch with its run.
-    let batches = runs.into_iter().enumerate().flat_map(|(run, batches)| batches.into_iter().map(move |batch| (run, batch)));
+    let batches =
+        runs.into_iter().enumerate().flat_map(|(run, batches)| batches.into_iter().map(move |batch| (run, batch)));
     let mut batches = batches.filter(|(_, batch)| batch.num_rows() > 0);
     let (mut first, mut rows) = (Vec::new(), 0);
     while rows < COMPRESSED_ROWS_MIN {
