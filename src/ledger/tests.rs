@@ -215,7 +215,7 @@ async fn row_groups_hold_one_type() {
         })
     };
     let both: Vec<_> = rows(EventType::Click, 0..10_000).chain(rows(EventType::Impression, 10_000..30_000)).collect();
-    let files = super::encode_records(&both).unwrap();
+    let files = super::encode_records(&[both.into()]).unwrap();
     let file = bytes::Bytes::from(files[0].1.payload().clone());
     let reader = parquet::file::serialized_reader::SerializedFileReader::new(file).unwrap();
     let groups = parquet::file::reader::FileReader::metadata(&reader).row_groups().iter();

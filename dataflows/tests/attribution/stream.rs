@@ -139,11 +139,11 @@ fn live(
         let (mut feed, probe) = worker.dataflow::<Tick, _, _>(|scope| {
             let (feed, outputs) = build(scope, &params, retention_ms);
             let (probe, _) = outputs
-                .installs
+                .installs()
                 .inspect(move |change| installs.lock().expect("no panic").installs.push(change.clone()))
                 .probe();
             outputs
-                .credits
+                .credits()
                 .inspect(move |change| credits.lock().expect("no panic").credits.push(*change))
                 .probe_with(&probe);
             (feed, probe)
