@@ -111,3 +111,79 @@ impl Taken<CreditedBatch> {
         rows
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use differential_dataflow::input::InputSession;
+    use operators::arrange_shared;
+    use operators::shared::SharedValBatch;
+    use proptest::prelude::*;
+    use timely::dataflow::operators::{Inspect, Probe};
+
+    use super::*;
+    use crate::cuts::{CUT_MS, cut_of};
+
+    /// Updates of values at ticks, in batches of `batch_ms`, taken at every cut that is a multiple of `cuts`.
+    fn taken(lacking: Lacking, updates: Vec<(Tick, u8, i64)>, batch_ms: Tick, cuts: Tick) -> Vec<Vec<(u8, Tick, i64)>> {
+        const END: Tick = 10 * CUT_MS;
+        timely::execute_directly(move |worker| {
+            let waiting = Rc::new(RefCell::new(Waiting::<SharedValBatch<u8, u8, Tick, isize>>::new(lacking)));
+            let (mut input, pushed) = (InputSession::new(), Rc::clone(&waiting));
+            let probe = worker.dataflow::<Tick, _, _>(|scope| {
+                let values = arrange_shared(input.to_collection(scope), "values");
+                values.stream.inspect(move |batch| pushed.borrow_mut().push(batch)).probe().0
+            });
+            let mut parts = Vec::new();
+            for start in (0..END).step_by(batch_ms as usize) {
+                let of_batch = updates.iter().filter(|(tick, _, _)| (start..start + batch_ms).contains(tick));
+                of_batch.for_each(|(tick, value, diff)| input.update_at((*value, *value), *tick, *diff as isize));
+                let end = (start + batch_ms).min(END);
+                input.advance_to(end);
+                input.flush();
+                worker.step_while(|| probe.less_than(&end));
+                for cut in (start / CUT_MS + 1..=end / CUT_MS).filter(|cut| cut % cuts == 0 || end == END) {
+                    let part = waiting.borrow_mut().take_through(cut * CUT_MS);
+                    parts.push(
+                        part.values().into_iter().map(|(value, cut, diff): (&u8, _, _)| (*value, cut, diff)).collect(),
+                    );
+                }
+            }
+            assert!(waiting.borrow().batches.is_empty(), "all is taken");
+            parts
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn each_change_is_taken_once_by_its_cut(
+            updates in prop::collection::vec((0..10 * CUT_MS, 0..4u8, prop_oneof![Just(1i64), Just(-1)]), 0..60),
+            batch_ms in prop_oneof![Just(70), Just(1_000), Just(2_500), Just(10_000)],
+            cuts in 1..4u64,
+            load_to in prop_oneof![Just(0), Just(3_000)],
+            fresh in any::<bool>(),
+        ) {
+            let lacking = Lacking { load_to, fresh_at: fresh.then_some(5_000) };
+            let parts = taken(lacking, updates.clone(), batch_ms, cuts);
+            let mut expected: Vec<(u8, Tick, i64)> = updates
+                .into_iter()
+                .filter(|(tick, _, _)| fresh || *tick >= load_to)
+                .map(|(tick, value, diff)| (value, if fresh { cut_of(tick).max(5_000) } else { cut_of(tick) }, diff))
+                .collect();
+            consolidate_updates(&mut expected);
+            if !fresh {
+                // A part holds whole cuts, so each is consolidated by itself.
+                let mut last = 0;
+                for part in &parts {
+                    prop_assert!(part.iter().all(|(_, cut, _)| *cut > last));
+                    last = part.iter().map(|(_, cut, _)| *cut).max().unwrap_or(last);
+                }
+            }
+            let mut all = parts.concat();
+            consolidate_updates(&mut all);
+            prop_assert_eq!(all, expected);
+        }
+    }
+}

@@ -38,9 +38,10 @@ pub struct Recovered {
 /// Which changes of a view its table lacks.
 #[derive(Clone, Copy, Debug)]
 pub struct Lacking {
-    load_to: Tick,
+    /// *m*: everything before it is there.
+    pub load_to: Tick,
     /// *N*, where the table is fresh.
-    fresh_at: Option<Tick>,
+    pub fresh_at: Option<Tick>,
 }
 
 impl Lacking {
