@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use bidstream::telemetry::LogFormat;
 use clap::{Parser, Subcommand};
 
-/// Batches come and go at megabytes a second, and rows are freed on other threads than made them: it keeps their pages, where
-/// the system's allocator gives them back and has them cleared again.
+/// Large batches come and go, and rows are freed on other threads than made them: with it a run holds less and commits sooner than
+/// with the system's allocator (`docs/decisions/0011-where-the-time-went.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

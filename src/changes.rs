@@ -1,8 +1,8 @@
 //! Changes of the maintained views, on their way from a worker to the committer.
 //!
 //! A worker keeps the batches that its dataflow makes, which threads share, and hands over those of a cut: pointers. The
-//! committer makes rows of them. So what a commit takes of a worker's time does not depend on how much it commits, and
-//! no row is made twice that only the last change before a cut can tell.
+//! committer makes rows of them. So a worker's share of a commit is a pointer for each batch, however many rows, and what comes
+//! and goes between two cuts never becomes a row.
 
 use std::ops::Range;
 

@@ -65,6 +65,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_piece_is_some_two_megabytes() {
+        let bytes = PIECE_ROWS * size_of::<RecordRow>();
+        assert!((1_500_000..2_500_000).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
     fn memory_goes_round() {
         let pool = Pool::default();
         let first = pool.piece();

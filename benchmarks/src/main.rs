@@ -102,7 +102,7 @@ fn main() {
         Benchmark::Scale { tick_events, rounds } => scale(&mut report, traffic, tick_events, rounds),
         Benchmark::Memory { tick_events } => memory(&mut report, traffic, tick_events),
         Benchmark::Hot { touches, tick_events } => hot(&mut report, touches, tick_events),
-        Benchmark::Profile { tick_events } => return profile(traffic, tick_events),
+        Benchmark::Profile { tick_events } => return profile(traffic, tick_events, format),
         Benchmark::Read { keys, updates_per_s, seconds } => read(&mut report, keys, updates_per_s, seconds),
     }
     match format {
@@ -111,8 +111,11 @@ fn main() {
     }
 }
 
-fn profile(traffic: Traffic, tick_events: u64) {
+fn profile(traffic: Traffic, tick_events: u64, format: Format) {
     let spent = benchmarks::profile::profile(traffic, tick_events);
+    if let Format::Json = format {
+        return println!("{}", serde_json::to_string_pretty(&spent).expect("times are numbers"));
+    }
     let total: Duration = spent.iter().map(|spent| spent.time).sum();
     println!("{:>10}{:>8}{:>10}{:>10}  operator", "ms", "%", "calls", "ns/event");
     for Spent { operator, time, calls } in spent {

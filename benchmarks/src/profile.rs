@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use operators::Hub;
 use schemas::event::Accepted;
+use serde::Serialize;
 use timely::logging::{StartStop, TimelyEvent, TimelyEventBuilder};
 
 use crate::events::Traffic;
 use crate::lanes::attribution;
 
 /// What an operator took.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Spent {
     /// Its name, and its number in the dataflow.
     pub operator: String,

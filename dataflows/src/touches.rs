@@ -1,4 +1,4 @@
-//! Touches in memory: one store of the payload, small indexes beside it, all over *raw* copies.
+//! Touches in memory: their rows once, in a heap, and small indexes beside it, all over *raw* copies.
 //!
 //! Which copy of an event stands (the smallest payload hash, unless withdrawn) is decided where it is needed, for the
 //! few touches that meet a target, so no deduplicated copy of the stream is kept. See
@@ -10,8 +10,8 @@
 //! | `touch copies` | half of what tells events apart → [`Stored`] | copy |
 //! | `rivals` | half of what tells events apart → [`Rival`] | copy that is no touch; tombstone (as the zero hash) |
 //!
-//! The rows themselves ([`TouchRow`]) lie in a heap, where they never move; see `docs/decisions/0011-where-the-time-went.md`. Where
-//! fingerprints were hot is in [`crate::hot`].
+//! The rows themselves ([`TouchRow`]) never move (`docs/decisions/0011-where-the-time-went.md`). Where fingerprints were hot is in
+//! [`crate::hot`].
 //!
 //! Keys of 128 bits are found by one half and confirmed by the rest: of a join key ([`Rest`]) as of what tells events
 //! apart ([`halves`]). Two that share a half only meet; they are told apart before they count.

@@ -122,3 +122,37 @@ impl<C: timely::Container> ContainerBuilder for AsTheyCome<C> {
         self.extract()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_update_is_sealed_once_in_its_batch(
+            mut containers in prop::collection::vec(prop::collection::vec((0..5u8, 0..40u64, -1..2isize), 0..20), 0..10),
+            uppers in prop::collection::btree_set(1..45u64, 1..6),
+        ) {
+            let mut batcher = SortingBatcher::<u8, u64, isize>::new(None, 0);
+            let (mut lower, mut all) = (0, Vec::new());
+            for upper in uppers.into_iter().chain([50]) {
+                // What comes now is not before the last seal; some of it is for later.
+                let mut updates = containers.pop().unwrap_or_default();
+                updates.retain(|(_, time, _)| *time >= lower);
+                all.extend_from_slice(&updates);
+                batcher.push_into(updates);
+                let (sealed, description) = batcher.seal(Antichain::from_elem(upper));
+                prop_assert_eq!((description.lower().elements(), description.upper().elements()), (&[lower][..], &[upper][..]));
+                let mut expected = all.clone();
+                expected.retain(|(_, time, _)| (lower..upper).contains(time));
+                consolidate_updates(&mut expected);
+                prop_assert_eq!(sealed.concat(), expected);
+                let first = all.iter().map(|(_, time, _)| *time).filter(|time| *time >= upper).min();
+                prop_assert_eq!(batcher.frontier().as_option().copied(), first);
+                lower = upper;
+            }
+        }
+    }
+}

@@ -1,13 +1,13 @@
 //! Joins of arrangements whose keys are spread evenly, as hashes are, and seldom meet.
 //!
 //! Differential's join walks a cursor over all batches of a trace from key to key, in steps that double. In a large trace each
-//! such search waits for memory a dozen times, one wait after the other; and for most keys of a sparse join all of them
+//! step of such a search waits for memory, one wait after the other; and for most keys of a sparse join all of them
 //! are in vain. Where keys are spread evenly, where one would stand follows from the key itself. [`join`] guesses the place
 //! of many keys at once and corrects each guess by what it finds there, so that it waits a few times for all of them together.
 //!
 //! **Semantics.** Those of differential's `join_core`: each pair of rows with equal keys, at the later of their times, with the
-//! product of their differences. Updates that cancel are passed on. Where keys are not spread evenly the result is the same
-//! and the search takes about twice the steps of differential's.
+//! product of their differences. Updates that cancel are passed on. Where keys are not spread evenly the result is the same;
+//! the guesses are then of no use, and a search goes on from them in steps that double.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

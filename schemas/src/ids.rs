@@ -227,6 +227,17 @@ mod tests {
     }
 
     #[test]
+    fn an_id_hashes_its_parts_in_order_however_long() {
+        let hasher = IdHasher::new(b"a");
+        for length in [0, 1, 200, 246, 247, 248, 249, 1_000] {
+            let raw = vec![b'x'; length];
+            let mut parts = blake3::Hasher::new_keyed(&hasher.key);
+            parts.update(&[IdKind::User as u8]).update(&4u32.to_be_bytes()).update(b"shop").update(&raw);
+            assert_eq!(hasher.hash(IdKind::User, "shop", &raw), truncated(&parts.finalize()), "{length}");
+        }
+    }
+
+    #[test]
     fn tenants_kinds_and_keys_never_meet() {
         let hasher = IdHasher::new(b"a");
         let user = hasher.hash(IdKind::User, "shop", b"u1");

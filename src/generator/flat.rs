@@ -53,3 +53,43 @@ pub(super) fn record(users: u64, dice: &mut Dice) -> Event {
     }
     event
 }
+
+#[cfg(test)]
+mod tests {
+    use schemas::decode::Decoder;
+    use schemas::ids::IdHasher;
+    use schemas::symbols::Symbols;
+    use schemas::wire::Encoding;
+    use schemas::{Event, EventType};
+
+    use crate::generator::{Generator, Traffic};
+
+    #[test]
+    fn shares_are_as_documented_and_every_event_decodes() {
+        const RECORDS: usize = 40_000;
+        let mut decoder = Decoder::new(IdHasher::new(b"test"), Symbols::new().into());
+        let mut generator = Generator::new(1, 0, 1_000).with(Traffic::Flat);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for index in 0..RECORDS {
+            let record = generator.record(index as u64, 1_700_000_000_000).encode(Encoding::Protobuf);
+            bytes += record.len();
+            events.push(decoder.decode(&record, Encoding::Protobuf).unwrap().event);
+        }
+        let share = |which: &dyn Fn(&Event) -> bool| {
+            events.iter().filter(|event| which(event)).count() as f64 * 1_000.0 / RECORDS as f64
+        };
+        let near =
+            |share: f64, expected: f64, by: f64| assert!((share - expected).abs() < by, "{share} for {expected}");
+        near(share(&|event| event.event_type.is_touch()), 980.0, 5.0);
+        near(share(&|event| event.event_type == EventType::Click), 196.0, 10.0);
+        near(share(&|event| event.event_type == EventType::Install), 2.0, 1.0);
+        near(share(&|event| !event.device.is_none()), 700.0, 50.0);
+        near(share(&|event| !event.click.is_none()), 200.0, 10.0);
+        near(share(&|event| !event.fingerprint.is_none()), 1_000.0, 0.5);
+        near((bytes / RECORDS) as f64, 250.0, 30.0);
+        let mut fingerprints: Vec<_> = events.iter().map(|event| event.fingerprint).collect();
+        fingerprints.sort_unstable();
+        fingerprints.dedup();
+        near(fingerprints.len() as f64, 500.0, 5.0);
+    }
+}

@@ -336,6 +336,7 @@ where
         let (start, end) = rows.upds.bounds(index);
         let val = rows.vals.get_abs(index);
         if self.expired(key, val) {
+            // It goes.
         } else if end - start == 1 {
             let (time, diff) = rows.upds.get_abs(start);
             self.kept.only(self.advanced(time), diff.clone());

@@ -341,6 +341,23 @@ prop_compose! {
     }
 }
 
+#[test]
+fn short_and_long_names_are_told_apart() {
+    let names: Vec<String> = (1..30).map(|length| "n".repeat(length)).chain(["n\0".into(), "n\0\0".into()]).collect();
+    let mut decoder = decoder();
+    // The second time they are remembered.
+    for _ in 0..2 {
+        for name in &names {
+            assert_eq!(
+                decoder.checker.names.symbols([("campaign", name.as_str())]),
+                Ok([Symbol::of(name)]),
+                "{name:?}"
+            );
+        }
+    }
+    assert_eq!(decoder.checker.names.short.len() + decoder.checker.names.long.len(), names.len());
+}
+
 proptest! {
     #[test]
     fn json_protobuf_and_wire_form_mean_the_same(wire in events()) {
