@@ -13,11 +13,10 @@ use std::process::ExitCode;
 
 use bidstream::telemetry::LogFormat;
 use clap::{Parser, Subcommand};
+use operators::allocator::{Allocator, keep_memory};
 
-/// Large batches come and go, and rows are freed on other threads than made them: with it a run holds less and commits sooner than
-/// with the system's allocator (`docs/decisions/0011-where-the-time-went.md`).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 /// The ad event stream in, decisions out: exact attribution from Kafka to Delta tables and SQL.
 #[derive(Parser)]
@@ -72,6 +71,7 @@ struct IdKey {
 }
 
 fn main() -> ExitCode {
+    keep_memory();
     let cli = Cli::parse();
     if let Err(error) = bidstream::telemetry::init_logs(cli.log_format) {
         eprintln!("error: {error}");

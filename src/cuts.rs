@@ -174,12 +174,26 @@ impl Cuts {
         self.committing() && bytes > 0 && (bytes >= WAITING_BYTES_MAX || self.since().elapsed() > millis(COMMIT_MS_MAX))
     }
 
+    /// Whether what is committed now is to be written as fast as it can: more waits than one commit should hold, or the
+    /// run is about to end.
+    pub fn hurried(&self) -> bool {
+        self.waiting_bytes() >= 2 * WAITING_BYTES_HINT || self.stopping()
+    }
+
     /// Worker 0 calls this often, with the frontier of all workers: announces the next cut when one is due.
     pub fn announce_if_due(&self, frontier: Tick) {
         let cut = frontier / CUT_MS * CUT_MS;
         let due = self.since().elapsed() >= self.commit_every || self.waiting_bytes() >= WAITING_BYTES_HINT;
         if self.has_work() && due && !self.committing() && cut > self.announced() {
             self.announce(cut);
+        }
+    }
+
+    /// Hands a part of an announced cut to the committer.
+    pub fn hand(&self, parts: &Sender<Closed>, closed: Closed) {
+        if parts.send(closed).is_err() {
+            // It leaves only after a failure, which is kept if it was told, or when it panics.
+            self.fail(RunError::Panicked);
         }
     }
 
@@ -225,29 +239,48 @@ impl Cuts {
     }
 }
 
-/// A worker's part of a commit, as it leaves the worker. What becomes of each field is in [`Part`].
+/// Half of a worker's part of a commit. What becomes of each field is in [`Part`].
 pub struct Closed {
     /// The worker's number.
     pub worker: usize,
-    /// Its records.
-    pub rows: Rows,
-    /// Where its partitions stand.
-    pub positions: Vec<(PartitionId, i64)>,
-    /// Topics and their ids at the broker.
-    pub topic_ids: BTreeMap<String, String>,
-    /// What makes the changes of `installs`.
-    pub installs: Taken<InstallBatch>,
-    /// What makes the changes of `credits`.
-    pub credits: Taken<CreditedBatch>,
+    /// Which half.
+    pub half: Half,
 }
 
-impl Closed {
-    /// Makes the rows, and tells the bytes that were counted for those of `records`.
-    fn made(self, weights: &Weights) -> (Part, usize) {
-        let (installs, credits) = (self.installs.rows(), self.credits.rows(weights));
-        let (rows, bytes) = self.rows.named();
-        let Closed { worker, positions, topic_ids, .. } = self;
-        (Part { worker, rows, positions, topic_ids, installs, credits }, bytes)
+/// What a worker and its reader hand over of a cut.
+pub enum Half {
+    /// The reader's.
+    Records {
+        /// Its records.
+        rows: Rows,
+        /// Where its partitions stand.
+        positions: Vec<(PartitionId, i64)>,
+        /// Topics and their ids at the broker.
+        topic_ids: BTreeMap<String, String>,
+    },
+    /// The worker's.
+    Changes {
+        /// What makes the changes of `installs`.
+        installs: Taken<InstallBatch>,
+        /// What makes the changes of `credits`.
+        credits: Taken<CreditedBatch>,
+    },
+}
+
+impl Half {
+    /// Adds it to its part, makes the rows of changes, and tells the bytes that were counted for those of `records`.
+    fn add_to(self, part: &mut Part, weights: &Weights) -> usize {
+        match self {
+            Half::Records { rows, positions, topic_ids } => {
+                let (rows, bytes) = rows.named();
+                (part.rows, part.positions, part.topic_ids) = (rows, positions, topic_ids);
+                bytes
+            }
+            Half::Changes { installs, credits } => {
+                (part.installs, part.credits) = (installs.rows(), credits.rows(weights));
+                0
+            }
+        }
     }
 }
 
@@ -264,9 +297,9 @@ pub async fn commit_parts(
     status: Arc<Status>,
 ) {
     loop {
-        let mut parts = Vec::with_capacity(cuts.workers);
-        let mut bytes = 0;
-        while parts.len() < cuts.workers {
+        let mut parts: Vec<Part> = (0..cuts.workers).map(|worker| Part { worker, ..Part::default() }).collect();
+        let (mut bytes, mut halves) = (0, 0);
+        while halves < 2 * cuts.workers {
             // Blocking is right: this thread has nothing else to do.
             let closed = match closed.recv_timeout(LOOK_EVERY) {
                 Ok(closed) => closed,
@@ -277,9 +310,8 @@ pub async fn commit_parts(
                     _ => continue,
                 },
             };
-            let (part, part_bytes) = closed.made(&weights);
-            bytes += part_bytes;
-            parts.push(part);
+            bytes += closed.half.add_to(&mut parts[closed.worker], &weights);
+            halves += 1;
         }
         let cut = cuts.announced();
         let started = Instant::now();

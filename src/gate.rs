@@ -1,7 +1,6 @@
 //! The gate: one verdict per record at the entrance, from the record and its arrival alone, so that the gate, too, is
 //! SQL. And the rule that bounds hot keys, which is a function of the partition alone, so that replay agrees with it.
 
-use hashbrown::HashTable;
 use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::{Capped, Event, EventTime, JoinKey};
 
@@ -54,14 +53,13 @@ impl Gate {
 #[derive(Default)]
 pub struct HotKeys {
     arrival_hour: i64,
-    /// A counter in one word: what tells its key and hour apart, and below it the count. A table of millions of them is
-    /// looked up three times a record, so what counts is how much memory that touches.
-    touches: HashTable<u64>,
+    /// By the highest bits of a slot: a table of millions takes long to grow, and meanwhile nothing is read.
+    touches: Vec<Counters>,
 }
 
-/// The bits of a counter that count.
-const COUNT: u64 = 0x7f;
-const _: () = assert!((HOT_KEY_TOUCHES as u64) < COUNT);
+/// Tables of counters of a partition.
+const TABLES: usize = 1 << TABLE_BITS;
+const TABLE_BITS: u32 = 7;
 
 impl HotKeys {
     /// Counts an accepted event and says by which keys it is capped. Only touches count.
@@ -72,19 +70,25 @@ impl HotKeys {
         let arrival_hour = arrival_ms.div_euclid(HOUR_MS);
         if arrival_hour != self.arrival_hour {
             self.arrival_hour = arrival_hour;
-            self.touches = HashTable::default();
+            self.touches.clear();
         }
+        self.touches.resize_with(TABLES, Counters::default);
         let event_hour = event.event_time.0.div_euclid(HOUR_MS);
-        let mut capped = Capped::default();
-        for (key, bit) in [
+        let keys = [
             (event.person_key(), Capped::PERSON),
             (event.click_key(), Capped::CLICK),
             (event.fingerprint_key(), Capped::FINGERPRINT),
-        ] {
-            let Some(key) = key else { continue };
-            let slot = slot(key, event_hour);
-            let found = self.touches.entry(hash(slot), |word| word & !COUNT == slot, |word| hash(word & !COUNT));
-            let counter = found.or_insert(slot).into_mut();
+        ];
+        let sought = keys.map(|(key, bit)| {
+            let slot = slot(key?, event_hour);
+            let table = (slot >> (u64::BITS - TABLE_BITS)) as usize;
+            self.touches[table].make_room(keys.len());
+            Some((table, slot, bit))
+        });
+        let sought = sought.map(|sought| sought.map(|(table, slot, bit)| (table, self.touches[table].seek(slot), bit)));
+        let mut capped = Capped::default();
+        for (table, sought, bit) in sought.into_iter().flatten() {
+            let counter = self.touches[table].counter(sought);
             if *counter & COUNT >= u64::from(HOT_KEY_TOUCHES) {
                 capped.0 |= bit.0;
             } else {
@@ -95,9 +99,70 @@ impl HotKeys {
     }
 }
 
-/// The table takes its place from the low bits, which are all zero in a slot, and a mark from the high ones.
-fn hash(slot: u64) -> u64 {
-    slot ^ slot >> 7
+/// Counters by slot, each in one word: the slot, which tells its key and hour apart, and below it the count. A table of
+/// millions of them is looked up three times a record, so what counts is how much memory that touches, and that the
+/// processor waits for all three together. A counter stands at the next free place after where its slot says; at least
+/// half of the places are free, that is zero, for what is counted was counted once.
+#[derive(Default)]
+struct Counters {
+    words: Vec<u64>,
+    len: usize,
+}
+
+/// The bits of a counter that count.
+const COUNT: u64 = 0x7f;
+const _: () = assert!((HOT_KEY_TOUCHES as u64) < COUNT);
+/// Places of the smallest table; a table has a power of two.
+const PLACES_MIN: usize = 64;
+
+/// A slot, where it is looked for first, and what was there.
+#[derive(Clone, Copy)]
+struct Sought {
+    slot: u64,
+    place: usize,
+    word: u64,
+}
+
+impl Counters {
+    /// Makes room for so many more.
+    fn make_room(&mut self, more: usize) {
+        if 2 * (self.len + more) <= self.words.len() {
+            return;
+        }
+        let words = vec![0; (2 * self.words.len()).max(PLACES_MIN)];
+        for word in std::mem::replace(&mut self.words, words).into_iter().filter(|word| *word != 0) {
+            let place = self.find(word & !COUNT, self.place(word & !COUNT));
+            self.words[place] = word;
+        }
+    }
+
+    /// A slot's lowest bits are all zero.
+    fn place(&self, slot: u64) -> usize {
+        (slot >> COUNT.count_ones()) as usize & (self.words.len() - 1)
+    }
+
+    fn seek(&self, slot: u64) -> Sought {
+        let place = self.place(slot);
+        Sought { slot, place, word: self.words[place] }
+    }
+
+    /// The counter of a slot, new where there was none. The caller counts.
+    fn counter(&mut self, Sought { slot, place, word }: Sought) -> &mut u64 {
+        let place = if word != 0 && word & !COUNT == slot { place } else { self.find(slot, place) };
+        if self.words[place] == 0 {
+            self.words[place] = slot;
+            self.len += 1;
+        }
+        &mut self.words[place]
+    }
+
+    /// Where a slot is, or is to be.
+    fn find(&self, slot: u64, mut place: usize) -> usize {
+        while self.words[place] != 0 && self.words[place] & !COUNT != slot {
+            place = (place + 1) & (self.words.len() - 1);
+        }
+        place
+    }
 }
 
 /// 57 bits of a join key and hour: keys are uniform hashes already. Two keys that meet here (1 in 2^57) share a count.
@@ -150,5 +215,23 @@ mod tests {
         for _ in 0..200 {
             assert_eq!(keys.count(&conversion, HOUR_MS), Capped::default(), "only touches count");
         }
+    }
+
+    #[test]
+    fn counters_are_those_of_a_map_however_many_there_are() {
+        let (mut counters, mut map) = (Counters::default(), std::collections::HashMap::<u64, u64>::new());
+        let mut word = 1u64;
+        for turn in 0..20_000u64 {
+            word = word.wrapping_mul(0xd129_0f0d_9d2a_4c35).wrapping_add(turn);
+            // Few enough that many come again, all of which are looked for in one place first; one is zero.
+            let slot = (word % 5_000) << 50 & !COUNT;
+            counters.make_room(1);
+            let counter = counters.counter(counters.seek(slot));
+            *counter += u64::from(*counter & COUNT < COUNT);
+            let expected = map.entry(slot).or_default();
+            *expected = (*expected + 1).min(COUNT);
+            assert_eq!(*counter, slot | *expected);
+        }
+        assert_eq!(counters.len, map.len());
     }
 }

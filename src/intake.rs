@@ -1,4 +1,4 @@
-//! The intake of a worker: what turns an arrived record into a row of `records` and, if accepted, into an input of the
+//! The intake of a worker: what turns an arrived record into a row of `records` and, if accepted, into facts for the
 //! dataflow. Rows wait here for their cut.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -8,7 +8,7 @@ use schemas::decode::{Decoded, Decoder};
 use schemas::table::{RecordRow, Verdict};
 use schemas::{Accepted, Capped, PayloadHash, Tick};
 
-use dataflows::catalogue::Feed;
+use dataflows::feed::Facts;
 
 use crate::clock::Clock;
 use crate::cuts::{Cuts, GRID_MS, cut_of};
@@ -40,14 +40,13 @@ pub struct Intake<'a> {
     closed_at: Vec<i64>,
     waiting: Waiting,
     nameless: Arc<str>,
-    /// Where the worker's input stands: nothing enters before it.
-    pub tick: Tick,
+    /// Nothing enters before it any more.
+    tick: Tick,
     /// Records that entered and that the frontier has not passed.
-    pub in_flight: usize,
+    in_flight: usize,
     entered: VecDeque<(Tick, usize)>,
-    /// Records whose results are not yet published, by tick: the oldest arrival, and how many. Bounded by how far ahead
-    /// of the frontier a source may read.
-    unpublished: BTreeMap<Tick, (i64, usize)>,
+    /// Of the records that entered since they were last taken.
+    arrivals: Arrivals,
     /// Verdicts of the poll under way, by partition.
     tally: Vec<(usize, Verdict)>,
 }
@@ -70,7 +69,7 @@ impl<'a> Intake<'a> {
             tick: shared.recovered.committed,
             in_flight: 0,
             entered: VecDeque::new(),
-            unpublished: BTreeMap::new(),
+            arrivals: Arrivals::default(),
             tally: Vec::new(),
         };
         intake.hot_keys = intake.partitions.iter().map(|id| shared.recovered.hot_keys(id)).collect();
@@ -78,11 +77,26 @@ impl<'a> Intake<'a> {
         intake
     }
 
-    /// Polls the source; accepted records enter the dataflow.
-    pub fn poll(&mut self, source: &mut dyn Source, frontier: Tick, feed: &mut Feed) -> Result<Progress, SourceError> {
+    /// Nothing enters before this tick any more.
+    pub fn tick(&self) -> Tick {
+        self.tick
+    }
+
+    /// The arrivals of what entered since the last call.
+    pub fn take_arrivals(&mut self) -> Arrivals {
+        std::mem::take(&mut self.arrivals)
+    }
+
+    /// Polls the source; what accepted records say is added to `facts`.
+    pub fn poll(
+        &mut self,
+        source: &mut dyn Source,
+        frontier: Tick,
+        facts: &mut Facts,
+    ) -> Result<Progress, SourceError> {
         let bytes_before = self.waiting.bytes;
         let now_ms = self.clock.now_ms();
-        let progress = source.poll(frontier, POLL_RECORDS_MAX, &mut |arrived| self.take(arrived, now_ms, feed))?;
+        let progress = source.poll(frontier, POLL_RECORDS_MAX, &mut |arrived| self.take(arrived, now_ms, facts))?;
         // A source may find a partition during a poll.
         self.partitions.extend_from_slice(&source.partitions()[self.partitions.len()..]);
         self.counters.extend(self.partitions[self.counters.len()..].iter().map(RecordCounters::new));
@@ -99,8 +113,8 @@ impl<'a> Intake<'a> {
         Ok(progress)
     }
 
-    /// Takes in one record: decides on it, feeds it when accepted, and keeps its row.
-    fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, feed: &mut Feed) {
+    /// Takes in one record: decides on it, notes what it says when accepted, and keeps its row.
+    fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, facts: &mut Facts) {
         let Arrived { partition, offset, arrival_ms, payload } = arrived;
         let (hash, decoded, raw) = match payload {
             Payload::Bytes { bytes, encoding } => {
@@ -124,11 +138,9 @@ impl<'a> Intake<'a> {
         let entry = u64::try_from(arrival_ms.min(now_ms)).unwrap_or(0) / GRID_MS * GRID_MS;
         let tick = entry.max(self.tick);
         if let (Some(decoded), Verdict::Ok) = (&decoded, verdict) {
-            feed.push(&Accepted { event: decoded.event, payload_hash: hash, capped }, tick);
+            facts.push(&Accepted { event: decoded.event, payload_hash: hash, capped }, tick);
             self.enter(tick);
-            let (oldest_ms, records) = self.unpublished.entry(tick).or_insert((arrival_ms, 0));
-            *oldest_ms = arrival_ms.min(*oldest_ms);
-            *records += 1;
+            self.arrivals.note(tick, arrival_ms);
         }
         let (event, items) = decoded.map_or((None, None), |decoded| (Some(decoded.event), decoded.items));
         let row = RecordRow {
@@ -206,15 +218,6 @@ impl<'a> Intake<'a> {
         self.in_flight >= IN_FLIGHT_RECORDS_MAX && self.entered.front().is_some_and(|(tick, _)| *tick < self.tick)
     }
 
-    /// Records the freshness of what has been published up to a tick.
-    pub fn published(&mut self, readable: Option<Tick>) {
-        let Some(readable) = readable else { return };
-        while let Some(first) = self.unpublished.first_entry().filter(|entry| *entry.key() <= readable) {
-            let (oldest_ms, records) = first.remove();
-            self.status.freshness(self.clock.now_ms() - oldest_ms, records);
-        }
-    }
-
     /// The rows of all cuts up to this one.
     pub fn take_through(&mut self, cut: Tick) -> Rows {
         let chunks = self.waiting.take_through(cut);
@@ -236,6 +239,36 @@ impl<'a> Intake<'a> {
 
     fn has_moved(&self, source: &dyn Source) -> bool {
         (0..self.partitions.len()).any(|index| self.closed_at.get(index) != Some(&source.position(index)))
+    }
+}
+
+/// The arrivals of records whose results are not yet published: by tick the oldest, and how many. Bounded by how far ahead of
+/// the frontier a source may read.
+#[derive(Default)]
+pub struct Arrivals(BTreeMap<Tick, (i64, usize)>);
+
+impl Arrivals {
+    fn note(&mut self, tick: Tick, arrival_ms: i64) {
+        self.add(tick, (arrival_ms, 1));
+    }
+
+    fn add(&mut self, tick: Tick, (arrival_ms, count): (i64, usize)) {
+        let (oldest_ms, records) = self.0.entry(tick).or_insert((arrival_ms, 0));
+        *oldest_ms = arrival_ms.min(*oldest_ms);
+        *records += count;
+    }
+
+    /// Adds others.
+    pub fn append(&mut self, others: Arrivals) {
+        others.0.into_iter().for_each(|(tick, arrivals)| self.add(tick, arrivals));
+    }
+
+    /// Takes out those up to a tick: of each the oldest arrival, and how many.
+    pub fn take_through(&mut self, tick: Tick, mut each: impl FnMut(i64, usize)) {
+        while let Some(first) = self.0.first_entry().filter(|entry| *entry.key() <= tick) {
+            let (oldest_ms, records) = first.remove();
+            each(oldest_ms, records);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod live;
 pub mod mapping;
 pub mod pieces;
 pub mod pipeline;
+pub mod reader;
 pub mod recovery;
 pub mod source;
 pub mod sql;

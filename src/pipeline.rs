@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::cuts::{self, CUT_MS, Cuts, RunError};
 use crate::gate::{Gate, HOT_KEY_TOUCHES};
 use crate::ledger::lake::id_key_check;
-use crate::ledger::{LakeSettings, Ledger, Patience, State};
+use crate::ledger::{LakeSettings, Ledger, Pace, Patience, State};
 use crate::live::Live;
 use crate::recovery;
 use crate::status::Status;
@@ -108,6 +108,10 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
     let committed = state.committed.unwrap_or(0);
     let cuts = Arc::new(Cuts::new(plan.workers, plan.commit_every, committed));
+    ledger.go_at(&Pace::gentle({
+        let cuts = Arc::clone(&cuts);
+        move || cuts.hurried()
+    }));
     let live = Arc::new(Live::new(plan.workers));
     let status = Arc::new(Status::default());
     let health = Health::new();

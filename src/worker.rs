@@ -1,5 +1,5 @@
-//! A worker: one thread that reads its partitions, gates and records what it reads, feeds the dataflow and closes its
-//! part of every cut. All workers run the same loop; worker 0 also announces the cuts.
+//! A worker: one thread that feeds its part of the dataflow with what its reader read, publishes what it knows and hands
+//! over the changes of every cut. All workers run the same loop; worker 0 also announces the cuts.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use dataflows::catalogue::{self, CreditedBatch, Feed, InstallBatch};
+use dataflows::catalogue::{self, CreditedBatch, InstallBatch};
+use dataflows::feed::Feed;
 use dataflows::params::Params;
 use operators::publish::Publisher;
 use schemas::decode::Decoder;
@@ -18,18 +19,19 @@ use timely::dataflow::operators::{Inspect, Probe};
 
 use crate::changes::Waiting;
 use crate::clock::Clock;
-use crate::cuts::{Closed, Cuts, RunError};
+use crate::cuts::{Closed, Cuts, Half, RunError};
 use crate::gate::Gate;
-use crate::intake::Intake;
+use crate::intake::Arrivals;
 use crate::live::Live;
+use crate::reader::{Read, Reader};
 use crate::recovery::Recovered;
 use crate::source::{Source, SourceError};
 use crate::status::Status;
 use crate::telemetry::{Health, name};
 
-/// Sources read up to a minute of stamps ahead of the frontier; when memory is short they are told of a frontier so much
-/// earlier. More than a grid step must be left, or the slowest partition would wait for itself.
-const LEAD_MS_LESS: Tick = 59_000;
+/// A worker takes at most about so many records in before a step of the dataflow: a larger step costs less for each record,
+/// but what waits behind it waits longer.
+const STEP_RECORDS_MAX: usize = 32_768;
 /// How often metrics and readiness are told what is asked for, not counted.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a worker sleeps when nothing comes.
@@ -57,7 +59,7 @@ pub struct Shared {
     pub recovered: Recovered,
     /// Makes a worker's decoder.
     pub decoder: Box<dyn Fn() -> Decoder + Send + Sync>,
-    /// Makes a worker's source: called on the worker's thread, after recovery.
+    /// Makes a worker's source: called on its reader's thread, after recovery.
     pub source: SourceMaker,
 }
 
@@ -66,7 +68,7 @@ pub type SourceMaker = Box<dyn Fn(usize, usize) -> Result<Box<dyn Source>, Sourc
 
 /// Runs one worker to the end of the run.
 pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<Closed>) {
-    let guard = PanicGuard(&shared.cuts);
+    let guard = PanicGuard::new(&shared.cuts);
     let changes = Rc::new(RefCell::new(Changes {
         installs: Waiting::new(shared.recovered.installs),
         credits: Waiting::new(shared.recovered.credits),
@@ -92,9 +94,7 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let mut running =
         Running { worker: &mut *worker, shared, feed, publisher, probe, changes, index, left_early: false };
     running.recover();
-    if let Err(error) = running.read(parts) {
-        shared.cuts.fail(error);
-    }
+    running.read(&parts);
     drop(running);
     // Everything up to the last cut is durable, or the run has failed: what is still inside is nobody's. Timely would
     // compute it to the end, and wait for ever for a worker that panicked.
@@ -112,7 +112,7 @@ struct Changes {
 
 struct Running<'a> {
     worker: &'a mut timely::worker::Worker,
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     feed: Feed,
     publisher: Publisher,
     probe: ProbeHandle<Tick>,
@@ -128,6 +128,7 @@ impl Running<'_> {
     /// a sink lacks them.
     fn recover(&mut self) {
         let load_to = self.shared.recovered.load_to;
+        let mut facts = self.feed.facts();
         while let Some(rows) = self.shared.recovered.next() {
             if self.shared.cuts.stopping() || self.shared.cuts.has_failed() {
                 // All of it is durable already: leaving loses nothing.
@@ -141,9 +142,10 @@ impl Running<'_> {
             for row in rows {
                 if let Some(event) = row.event {
                     let accepted = Accepted { event, payload_hash: row.payload_hash, capped: row.capped };
-                    self.feed.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
+                    facts.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
                 }
             }
+            self.feed.take(&mut facts);
             self.worker.step();
         }
         self.feed.advance_to(self.shared.recovered.committed);
@@ -162,63 +164,60 @@ impl Running<'_> {
         }
     }
 
-    /// Reads until told to stop, then commits what is left.
-    fn read(&mut self, parts: Sender<Closed>) -> Result<(), RunError> {
+    /// Takes in what its reader reads until that has read all there is, then commits what is left.
+    fn read(&mut self, parts: &Sender<Closed>) {
         let shared = self.shared;
         let cuts = &shared.cuts;
         if self.left_early {
-            cuts.leave();
-            return Ok(());
+            return cuts.leave();
         }
-        let mut source = (shared.source)(self.index, self.worker.peers())?;
-        let mut intake = Intake::new(shared, &*source);
+        let reader = Reader::start(shared, self.index, self.worker.peers(), self.feed.facts(), parts.clone());
+        let mut unpublished = Arrivals::default();
         let mut closed = cuts.announced();
-        let mut last_tick = intake.tick;
         let mut told: Option<Instant> = None;
-        while !cuts.stopping() && !cuts.has_failed() {
-            let frontier = self.frontier(intake.tick);
-            intake.passed(frontier);
-            let mut idle = true;
-            if !cuts.full() && !intake.full() {
-                let lead = if cuts.crowded() { frontier.saturating_sub(LEAD_MS_LESS) } else { frontier };
-                let progress = intake.poll(&mut *source, lead, &mut self.feed)?;
-                idle = progress.records == 0;
-                if progress.finished {
-                    cuts.finish(self.index);
+        let mut ended = false;
+        while !ended && !cuts.has_failed() {
+            let mut records = 0;
+            while records < STEP_RECORDS_MAX
+                && let Some(Read { mut facts, arrivals, tick, last }) = reader.next()
+            {
+                records += facts.records();
+                self.feed.take(&mut facts);
+                reader.give_back(facts);
+                unpublished.append(arrivals);
+                self.feed.advance_to(tick);
+                ended = last;
+            }
+            self.feed.flush();
+            self.step(records == 0 && !ended);
+            reader.passed(self.frontier());
+            if let Some(readable) = self.publisher.publish() {
+                let now_ms = shared.clock.now_ms();
+                unpublished.take_through(readable, |oldest_ms, records| {
+                    shared.status.freshness(now_ms - oldest_ms, records);
+                });
+            }
+            if self.index == 0 {
+                cuts.announce_if_due(self.frontier());
+                if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                    told = Some(Instant::now());
+                    self.tell();
                 }
             }
-            if intake.tick > last_tick {
-                last_tick = intake.tick;
-                self.feed.advance_to(last_tick);
-                self.feed.flush();
-            }
-            self.step(idle);
-            intake.published(self.publisher.publish());
-            if self.index == 0 {
-                cuts.announce_if_due(self.frontier(intake.tick));
-            }
-            if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-                told = Some(Instant::now());
-                intake.tell(&*source, &shared.health, self.index);
-                self.tell();
-            }
-            if cuts.announced() > closed {
-                closed = cuts.announced();
-                self.close(closed, &mut intake, &*source, &parts);
-            }
+            self.close_if_announced(&mut closed, parts);
         }
-        self.drain(closed, &mut intake, &*source, &parts);
-        Ok(())
+        self.drain(closed, parts);
     }
 
     /// Brings all workers to one last cut and commits it.
-    fn drain(&mut self, mut closed: Tick, intake: &mut Intake<'_>, source: &dyn Source, parts: &Sender<Closed>) {
+    fn drain(&mut self, mut closed: Tick, parts: &Sender<Closed>) {
         let cuts = &self.shared.cuts;
+        let read_to = self.feed.tick();
         let mut last = None;
         // Where another worker has left early, what this one has read is read again by the next run.
         while !cuts.has_failed() && !cuts.left() {
             if last.is_none() {
-                last = cuts.stopped(self.index, intake.tick);
+                last = cuts.stopped(self.index, read_to);
                 if let Some(last) = last {
                     // This worker may be further already.
                     self.feed.advance_to(last.max(self.feed.tick()));
@@ -236,10 +235,7 @@ impl Running<'_> {
                     return;
                 }
             }
-            if cuts.announced() > closed {
-                closed = cuts.announced();
-                self.close(closed, intake, source, parts);
-            }
+            self.close_if_announced(&mut closed, parts);
         }
     }
 
@@ -252,43 +248,46 @@ impl Running<'_> {
     }
 
     /// The tick up to which all workers are done, at most this worker's own.
-    fn frontier(&self, tick: Tick) -> Tick {
-        self.probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(tick))
+    fn frontier(&self) -> Tick {
+        self.probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(self.feed.tick()))
     }
 
     /// Tells the metrics what cheap questions answer.
     fn tell(&self) {
-        if self.index == 0 {
-            metrics::gauge!(name::FRONTIER).set(self.frontier(0) as f64);
-            metrics::gauge!(name::WAITING_BYTES).set(self.shared.cuts.waiting_bytes() as f64);
-            for (arrangement, updates) in self.shared.live.sizes() {
-                metrics::gauge!(name::ARRANGEMENT, "arrangement" => arrangement).set(updates as f64);
-            }
+        metrics::gauge!(name::FRONTIER).set(self.frontier() as f64);
+        metrics::gauge!(name::WAITING_BYTES).set(self.shared.cuts.waiting_bytes() as f64);
+        for (arrangement, updates) in self.shared.live.sizes() {
+            metrics::gauge!(name::ARRANGEMENT, "arrangement" => arrangement).set(updates as f64);
         }
     }
 
-    /// Hands over everything up to a cut.
-    fn close(&mut self, cut: Tick, intake: &mut Intake<'_>, source: &dyn Source, parts: &Sender<Closed>) {
+    /// Hands over the changes up to an announced cut.
+    fn close_if_announced(&mut self, closed: &mut Tick, parts: &Sender<Closed>) {
+        let announced = self.shared.cuts.announced();
+        if announced <= *closed {
+            return;
+        }
+        *closed = announced;
         let started = Instant::now();
         let mut changes = self.changes.borrow_mut();
-        let (installs, credits) = (changes.installs.take_through(cut), changes.credits.take_through(cut));
-        let rows = intake.take_through(cut);
-        let positions = intake.positions(source);
-        let topic_ids = source.topic_ids();
-        let closed = Closed { worker: self.index, rows, positions, topic_ids, installs, credits };
-        if parts.send(closed).is_err() {
-            // It leaves only after a failure, which is kept if it was told, or when it panics.
-            self.shared.cuts.fail(RunError::Panicked);
-        }
+        let (installs, credits) = (changes.installs.take_through(announced), changes.credits.take_through(announced));
+        let half = Half::Changes { installs, credits };
+        self.shared.cuts.hand(parts, Closed { worker: self.index, half });
         metrics::histogram!(name::CLOSE_SECONDS, "worker" => self.index.to_string()).record(started.elapsed());
     }
 }
 
-/// Ends the run when a worker unwinds, so that the others do not wait for it for ever.
-struct PanicGuard<'a>(&'a Cuts);
+/// Ends the run when a worker or its reader unwinds, so that the others do not wait for it for ever.
+pub struct PanicGuard<'a>(&'a Cuts);
 
-impl PanicGuard<'_> {
-    fn disarm(self) {
+impl<'a> PanicGuard<'a> {
+    /// Ends the run when it is dropped.
+    pub fn new(cuts: &'a Cuts) -> PanicGuard<'a> {
+        PanicGuard(cuts)
+    }
+
+    /// All went well.
+    pub fn disarm(self) {
         std::mem::forget(self);
     }
 }

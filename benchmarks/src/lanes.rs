@@ -94,10 +94,10 @@ pub fn attribution(worker: &mut Worker, hub: &Hub) -> Lane {
         publisher.register("credits", outputs.credited_by_key.trace);
         input
     });
+    let mut facts = input.facts();
     let feed = move |events: &[Accepted], tick| {
-        for event in events {
-            input.push(event, tick);
-        }
+        events.iter().for_each(|event| facts.push(event, tick));
+        input.take(&mut facts);
         input.advance_to(tick + 1);
         input.flush();
     };

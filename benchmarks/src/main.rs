@@ -8,10 +8,11 @@ use benchmarks::profile::Spent;
 use benchmarks::report::{Measurement, Report, Verdict, ms};
 use benchmarks::runs::{self, Measured};
 use clap::{Parser, Subcommand, ValueEnum};
+use operators::allocator::{Allocator, keep_memory};
 
 /// As in `bidstream`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 /// Candidates per join key, event hour and arrival hour that the gate lets through.
 const HOT_KEY_TOUCHES: u64 = 64;
@@ -94,6 +95,7 @@ enum Format {
 }
 
 fn main() {
+    keep_memory();
     let Arguments { benchmark, events, users, targets_per_mille, format } = Arguments::parse();
     let traffic = Traffic { events, users, targets_per_mille };
     let mut report = Report { setting: Setting::now(), measurements: Vec::new(), verdicts: Vec::new() };

@@ -1,23 +1,22 @@
 //! All views: what defines each, and how the dataflow that maintains some of them is fed and read.
 
 use differential_dataflow::VecCollection;
-use differential_dataflow::input::{Input, InputSession};
+use differential_dataflow::input::Input;
 use operators::forget::SharedForgettingBatch;
 use operators::{ByKey, Heap};
-use schemas::event::Accepted;
+use schemas::Tick;
 use schemas::view::{CreditRow, InstallRow, Model};
-use schemas::{EventType, Tick};
 use timely::dataflow::Scope;
 
 use crate::credits::{self, Credited, credited, governed_matches, governors};
 use crate::events;
+use crate::feed::Feed;
 use crate::horizon::{Horizons, TargetKey};
-use crate::hot::CappedCopy;
 use crate::installs::{self, install_rows, reinstalls};
 use crate::params::Params;
 use crate::paths::{Eligibility, matches};
-use crate::targets::{TargetRow, standing};
-use crate::touches::{Entry, Forgetting, Rival, Stored, TouchRow, entries, halves, touch_indexes};
+use crate::targets::standing;
+use crate::touches::{Forgetting, touch_indexes};
 use crate::weights::Weights;
 
 /// What a view is.
@@ -129,72 +128,6 @@ impl Definition {
             part(read.hash(params).as_bytes());
         }
         hasher.finalize().to_hex()[..16].to_owned()
-    }
-}
-
-/// Where accepted records enter the dataflow. Each worker has one; a record enters at one worker, whichever.
-///
-/// Records only come; none is ever taken back: copies, late events and withdrawals are records too.
-pub struct Feed {
-    entries: InputSession<Tick, (u64, Entry), isize>,
-    copies: InputSession<Tick, (u64, Stored), isize>,
-    capped: InputSession<Tick, (u64, CappedCopy), isize>,
-    targets: InputSession<Tick, (TargetKey, TargetRow), isize>,
-    rivals: InputSession<Tick, (u64, Rival), isize>,
-    heap: Heap<TouchRow, Tick>,
-    horizons: Horizons,
-}
-
-impl Feed {
-    /// Takes in an accepted record at a tick.
-    ///
-    /// # Panics
-    /// When the feed was already advanced past `tick`.
-    pub fn push(&mut self, record: &Accepted, tick: Tick) {
-        let horizons = &self.horizons;
-        match record.event.event_type {
-            EventType::Impression | EventType::Click => {
-                let row = TouchRow::of(record, horizons);
-                let stored = Stored { until: row.until, row: self.heap.push(row) };
-                self.copies.update_at((halves(row.identity()).0, stored), tick, 1);
-                entries(record, horizons).for_each(|entry| self.entries.update_at(entry, tick, 1));
-                CappedCopy::of(record, horizons).into_iter().for_each(|copy| self.capped.update_at(copy, tick, 1));
-            }
-            // What shares its identity with a touch or target is a copy of it, whatever its type.
-            EventType::Install | EventType::Conversion => {
-                self.targets.update_at((TargetKey::of(record, horizons), TargetRow::of(record)), tick, 1);
-                self.rivals.update_at(Rival::of(record, horizons), tick, 1);
-            }
-            EventType::Open | EventType::Event | EventType::Identify | EventType::Cost | EventType::Tombstone => {
-                self.rivals.update_at(Rival::of(record, horizons), tick, 1);
-            }
-        }
-    }
-
-    /// Promises that no record will come before `tick`.
-    ///
-    /// # Panics
-    /// When `tick` lies before an earlier promise.
-    pub fn advance_to(&mut self, tick: Tick) {
-        self.entries.advance_to(tick);
-        self.copies.advance_to(tick);
-        self.capped.advance_to(tick);
-        self.targets.advance_to(tick);
-        self.rivals.advance_to(tick);
-    }
-
-    /// Hands what came, and the promise, to the dataflow.
-    pub fn flush(&mut self) {
-        self.entries.flush();
-        self.copies.flush();
-        self.capped.flush();
-        self.targets.flush();
-        self.rivals.flush();
-    }
-
-    /// The tick up to which nothing more will come.
-    pub fn tick(&self) -> Tick {
-        *self.copies.time()
     }
 }
 

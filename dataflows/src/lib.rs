@@ -5,6 +5,7 @@
 pub mod catalogue;
 pub mod credits;
 pub mod events;
+pub mod feed;
 pub mod horizon;
 pub mod hot;
 pub mod installs;

@@ -1,9 +1,11 @@
 //! Generic operators over keys, values, times and differences: what differential dataflow does not bring.
 //!
 //! No words of advertising and no I/O. [`shared`] makes arrangements that other threads may read, [`publish`] hands
-//! them out, all views at one tick, [`forget`] makes arrangements that drop the rows which nothing can find, and
-//! [`heap`] keeps rows that are too large to move, and [`join`](mod@join) is for keys that seldom meet.
+//! them out, all views at one tick, [`forget`] makes arrangements that drop the rows which nothing can find,
+//! [`heap`] keeps rows that are too large to move, and [`join`](mod@join) is for keys that seldom meet. [`allocator`] is
+//! what all of them are allocated by.
 
+pub mod allocator;
 mod batcher;
 pub mod forget;
 pub mod heap;

@@ -4,20 +4,21 @@
 //! name already is refused ([`Symbols`] decides who came first). A record is checked whole before any of its names is
 //! interned, so that dead ones leave no symbols behind. What needs the arrival (lateness, future dates) is the gate's.
 
+mod names;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use prost::Message;
 use serde::Deserialize;
 
+use self::names::Names;
 use crate::event::{Event, EventType};
 use crate::ids::{IdHasher, IpHash};
 use crate::raw_ids::write_ip_net;
-use crate::symbols::{Clash, Symbol, Symbols};
+use crate::symbols::{Clash, Symbols};
 use crate::units::{AMOUNT_MICROS_MAX, EventTime, Micros, TIME_MS_MAX};
 use crate::user_agent::Agents;
 use crate::wire::{self, Encoding, UNKNOWN_TYPE};
@@ -26,8 +27,6 @@ use crate::wire::{self, Encoding, UNKNOWN_TYPE};
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 /// The longest name that becomes a symbol. All names are kept in memory.
 pub const NAME_BYTES_MAX: usize = 1024;
-/// The names that a worker remembers beside the shared table; when there are more, it starts anew.
-const REMEMBERED_MAX: usize = 65_536;
 /// As much of a text of the record as a reason quotes.
 const QUOTED_BYTES_MAX: usize = 200;
 
@@ -109,7 +108,7 @@ impl Decoder {
     pub fn new(hasher: IdHasher, symbols: Arc<Symbols>) -> Decoder {
         let checker = Checker {
             hasher,
-            names: Names { shared: symbols, short: HashMap::default(), long: HashMap::default() },
+            names: Names::new(symbols),
             agents: Agents::default(),
             os: String::new(),
             ip_net: String::new(),
@@ -326,61 +325,5 @@ fn quoted(text: &str) -> String {
     match text.floor_char_boundary(QUOTED_BYTES_MAX) {
         end if end < text.len() => format!("{}…", &text[..end]),
         _ => text.to_owned(),
-    }
-}
-
-/// The names that this worker has seen, in front of the table that all share: no lock for a name seen before.
-struct Names {
-    shared: Arc<Symbols>,
-    /// Those that fit in a [`Short`]: a look-up finds name and symbol in one place.
-    short: HashMap<Short, Symbol, foldhash::fast::RandomState>,
-    long: HashMap<Box<str>, Symbol, foldhash::fast::RandomState>,
-}
-
-/// A name of at most 23 bytes, in words: its bytes, then zeros, then its length.
-type Short = [u64; 3];
-
-fn short(name: &str) -> Option<Short> {
-    let mut bytes = [0u8; 24];
-    bytes[..23].get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-    bytes[23] = name.len() as u8;
-    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    Some([word(0), word(8), word(16)])
-}
-
-impl Names {
-    /// The symbols of (field, name) pairs. When one is refused, none is interned.
-    fn symbols<const N: usize>(&mut self, names: [(&'static str, &str); N]) -> Result<[Symbol; N], Reason> {
-        let mut symbols = [Symbol::NONE; N];
-        let mut new = Vec::new();
-        for (at, (field, name)) in names.into_iter().enumerate().filter(|(_, (_, name))| !name.is_empty()) {
-            match self.get(name) {
-                Some(symbol) => symbols[at] = symbol,
-                None if name.len() > NAME_BYTES_MAX => return Err(Reason::TooLong { field, bytes: name.len() }),
-                None => new.push((at, name)),
-            }
-        }
-        if !new.is_empty() {
-            let interned = self.shared.intern_all(new.iter().map(|(_, name)| *name))?;
-            if self.short.len() + self.long.len() + new.len() > REMEMBERED_MAX {
-                self.short.clear();
-                self.long.clear();
-            }
-            for ((at, name), symbol) in new.into_iter().zip(interned) {
-                symbols[at] = symbol;
-                match short(name) {
-                    Some(short) => self.short.insert(short, symbol),
-                    None => self.long.insert(name.into(), symbol),
-                };
-            }
-        }
-        Ok(symbols)
-    }
-
-    fn get(&self, name: &str) -> Option<Symbol> {
-        match short(name) {
-            Some(short) => self.short.get(&short).copied(),
-            None => self.long.get(name).copied(),
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! Data files: rows as Parquet, and the statistics by which readers of the log pass a file over.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::Write;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute;
@@ -9,7 +10,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use deltalake_core::kernel::Add;
 use deltalake_core::{DeltaTableError, ObjectStore};
 use object_store::path::Path as StorePath;
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::{ObjectStoreExt, PutPayload, PutPayloadMut};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -17,6 +18,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use super::pace::Pace;
 
 /// Rows of one batch, if they are to be made: a column is made of all of them before the next, so they should stay in a
 /// processor's cache meanwhile.
@@ -29,6 +32,9 @@ const ROW_GROUP_ROWS_MIN: usize = 1 << 13;
 
 /// Files with fewer rows are not compressed: a context for each of 50 columns costs more time than it saves bytes.
 const COMPRESSED_ROWS_MIN: usize = 64;
+
+/// Bytes of a block of a file in memory.
+const BLOCK_BYTES: usize = 1 << 20;
 
 /// Columns that queries and recovery select by.
 const STATS_COLUMNS: [&str; 6] = ["_cut", "arrival", "event_time", "offset", "type", "verdict"];
@@ -45,12 +51,13 @@ pub(super) struct Encoded {
 
 /// Encodes batches of one schema as a Parquet file; none where there are no rows. Each is a run of its own.
 pub(super) fn encode(batches: impl IntoIterator<Item = RecordBatch>) -> Result<Option<Encoded>, DeltaTableError> {
-    encode_runs(batches.into_iter().map(|batch| [batch]))
+    encode_runs(batches.into_iter().map(|batch| [batch]), &Pace::default())
 }
 
 /// Encodes runs of batches of one schema as a Parquet file; none where there are no rows. Row groups end between runs.
 pub(super) fn encode_runs<R: IntoIterator<Item = RecordBatch>>(
     runs: impl IntoIterator<Item = R>,
+    pace: &Pace,
 ) -> Result<Option<Encoded>, DeltaTableError> {
     // Each batch with its run.
     let batches =
@@ -63,9 +70,11 @@ pub(super) fn encode_runs<R: IntoIterator<Item = RecordBatch>>(
         first.push((run, batch));
     }
     let Some(schema) = first.first().map(|(_, batch)| batch.schema()) else { return Ok(None) };
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties(rows >= COMPRESSED_ROWS_MIN)?))?;
+    let file = Growing(PutPayloadMut::new().with_block_size(BLOCK_BYTES));
+    let mut writer = ArrowWriter::try_new(file, schema, Some(properties(rows >= COMPRESSED_ROWS_MIN)?))?;
     let mut stats = Stats::default();
     let mut last_run = None;
+    let mut started = Instant::now();
     for (run, batch) in first.into_iter().chain(batches) {
         if last_run != Some(run) && writer.in_progress_rows() >= ROW_GROUP_ROWS_MIN {
             writer.flush()?;
@@ -73,9 +82,26 @@ pub(super) fn encode_runs<R: IntoIterator<Item = RecordBatch>>(
         last_run = Some(run);
         stats.add(&batch);
         writer.write(&batch)?;
+        pace.rest(started.elapsed());
+        started = Instant::now();
     }
     let rows = stats.rows;
-    Ok(Some(Encoded { payload: writer.into_inner()?.into(), rows, stats: stats.json() }))
+    let Growing(payload) = writer.into_inner()?;
+    Ok(Some(Encoded { payload: payload.freeze(), rows, stats: stats.json() }))
+}
+
+/// A file in blocks: one piece of memory would be moved whenever it is full, and be new each time.
+struct Growing(PutPayloadMut);
+
+impl Write for Growing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn properties(compressed: bool) -> Result<WriterProperties, ParquetError> {

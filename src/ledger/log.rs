@@ -31,6 +31,7 @@ use super::error::LedgerError;
 use super::file::Encoded;
 use super::finished;
 use super::lake::Lake;
+use super::pace::Pace;
 use super::patience::{Patience, pause};
 #[cfg(test)]
 use super::simulation;
@@ -78,6 +79,7 @@ pub(super) struct TableLog {
     store: LogStoreRef,
     retry_after: Duration,
     patience: Patience,
+    pace: Pace,
     /// The version of the next commit.
     next: u64,
     txns: BTreeMap<String, i64>,
@@ -198,6 +200,7 @@ impl TableLog {
             store,
             retry_after: lake.storage.retry_after,
             patience: Patience::default(),
+            pace: Pace::default(),
             next: 0,
             txns: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -212,6 +215,16 @@ impl TableLog {
     /// Has the log bear a failing store in another way.
     pub(super) fn bear(&mut self, patience: &Patience) {
         self.patience = patience.clone();
+    }
+
+    /// Has the table's files be written at another pace.
+    pub(super) fn go_at(&mut self, pace: &Pace) {
+        self.pace = pace.clone();
+    }
+
+    /// The pace at which its files are written.
+    pub(super) fn pace(&self) -> Pace {
+        self.pace.clone()
     }
 
     /// The table's name, for messages.

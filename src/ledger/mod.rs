@@ -35,6 +35,7 @@ pub mod lake;
 mod load;
 pub(crate) mod log;
 pub mod maintain;
+mod pace;
 mod patience;
 pub mod repair;
 #[cfg(test)]
@@ -57,6 +58,7 @@ use schemas::{Symbol, Tick};
 pub use error::LedgerError;
 pub use lake::{Lake, LakeSettings};
 pub use log::Writer;
+pub use pace::Pace;
 pub use patience::Patience;
 pub use sink::Change;
 
@@ -249,6 +251,13 @@ impl Ledger {
         }
     }
 
+    /// Has the ledger write its files at another pace.
+    pub fn go_at(&mut self, pace: &Pace) {
+        for log in [&mut self.records, &mut self.installs.log, &mut self.credits.log] {
+            log.go_at(pace);
+        }
+    }
+
     /// Checks that no other run has claimed the lake since: one without work would not notice otherwise.
     pub async fn check_ours(&mut self) -> Result<(), LedgerError> {
         if let Some(lock) = &mut self.lock {
@@ -311,7 +320,10 @@ impl Ledger {
             parts.iter().flat_map(|part| &part.rows).flat_map(|piece| piece.iter()).all(|row| cuts.contains(&row.cut)),
             "a record outside {cuts:?}"
         );
-        let encode = |part: Part| tokio::task::spawn_blocking(move || encode_records(&part.rows));
+        let encode = |part: Part| {
+            let pace = self.records.pace();
+            tokio::task::spawn_blocking(move || encode_records(&part.rows, &pace))
+        };
         let encoding: Vec<_> = parts.into_iter().map(encode).collect();
         let mut adds = Vec::new();
         let mut stats = CommitStats::default();
@@ -429,7 +441,7 @@ async fn follow(log: &mut TableLog, writer: &Writer, epoch: i64) -> Result<(), L
 
 /// The files of a worker's records, by arrival date: sorted by type and event time, and in batches of one type, so
 /// that row groups prune.
-fn encode_records(pieces: &[Piece]) -> Result<Vec<(String, Encoded)>, DeltaTableError> {
+fn encode_records(pieces: &[Piece], pace: &Pace) -> Result<Vec<(String, Encoded)>, DeltaTableError> {
     let day = |row: &RecordRow| row.arrival_ms.div_euclid(DAY_MS);
     let kind = |row: &RecordRow| row.event.as_ref().map(|event| event.event_type);
     // References, for a row is large to move.
@@ -438,7 +450,7 @@ fn encode_records(pieces: &[Piece]) -> Result<Vec<(String, Encoded)>, DeltaTable
     let files = rows.chunk_by(|a, b| day(a) == day(b)).map(|rows| {
         let runs = rows.chunk_by(|a, b| kind(a) == kind(b));
         let batch = |rows: &[&RecordRow]| table::records_batch(rows.iter().copied());
-        let file = encode_runs(runs.map(|run| run.chunks(BATCH_ROWS).map(batch)))?;
+        let file = encode_runs(runs.map(|run| run.chunks(BATCH_ROWS).map(batch)), pace)?;
         Ok(file.map(|file| (load::date(day(rows[0])), file)))
     });
     files.filter_map(Result::transpose).collect()

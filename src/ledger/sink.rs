@@ -104,9 +104,10 @@ impl Sink {
             #[cfg(test)]
             let done = if simulation::planted(simulation::Bug::MissingFilter) { 0 } else { done };
             changes.retain(|(_, at, _)| *at > done);
+            let pace = self.log.pace();
             let encoding = tokio::task::spawn_blocking(move || {
                 consolidate_updates(&mut changes);
-                let encoded = encode_runs([changes.chunks(BATCH_ROWS).map(to_batch)]);
+                let encoded = encode_runs([changes.chunks(BATCH_ROWS).map(to_batch)], &pace);
                 (changes, encoded)
             });
             let encoded;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::log::{EPOCH, TableLog};
-use super::{Change, CommitStats, Lake, LakeSettings, Ledger, LedgerError, Part, State};
+use super::{Change, CommitStats, Lake, LakeSettings, Ledger, LedgerError, Pace, Part, State};
 use crate::source::{PartitionId, Resume};
 
 /// 2026-11-21, 00:00 UTC.
@@ -215,7 +215,7 @@ async fn row_groups_hold_one_type() {
         })
     };
     let both: Vec<_> = rows(EventType::Click, 0..10_000).chain(rows(EventType::Impression, 10_000..30_000)).collect();
-    let files = super::encode_records(&[both.into()]).unwrap();
+    let files = super::encode_records(&[both.into()], &Pace::default()).unwrap();
     let file = bytes::Bytes::from(files[0].1.payload().clone());
     let reader = parquet::file::serialized_reader::SerializedFileReader::new(file).unwrap();
     let groups = parquet::file::reader::FileReader::metadata(&reader).row_groups().iter();

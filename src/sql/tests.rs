@@ -133,11 +133,13 @@ fn changes(rows: &[RecordRow]) -> (Vec<Change<InstallRow>>, Vec<Change<CreditRow
             });
             feed
         });
+        let mut facts = feed.facts();
         for row in rows.iter().filter(|row| row.verdict == Verdict::Ok) {
             let event = row.event.expect("an accepted record is an event");
             let tick = row.cut - 1;
             feed.advance_to(tick);
-            feed.push(&Accepted { event, payload_hash: row.payload_hash, capped: row.capped }, tick);
+            facts.push(&Accepted { event, payload_hash: row.payload_hash, capped: row.capped }, tick);
+            feed.take(&mut facts);
         }
     });
     Arc::into_inner(found).unwrap().into_inner().unwrap()

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use dataflows::catalogue::{Feed, build};
+use dataflows::catalogue::build;
+use dataflows::feed::Feed;
 use dataflows::params::Params;
 use schemas::Tick;
 use schemas::event::Accepted;
@@ -155,12 +156,14 @@ fn live(
                 worker.step();
             }
         };
+        let mut facts = feed.facts();
         for (turn, tick) in ticks.iter().enumerate() {
             feed.advance_to(*tick);
             let ours = records.iter().skip(worker.index()).step_by(worker.peers());
             for (record, _) in ours.filter(|(_, at)| at == tick) {
-                feed.push(record, *tick);
+                facts.push(record, *tick);
             }
+            feed.take(&mut facts);
             feed.flush();
             worker.step();
             if pauses[turn % pauses.len()] {

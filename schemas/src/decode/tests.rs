@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::{ClickId, DeviceId, EventKey, Fingerprint, Subject, UserId};
+use crate::symbols::Symbol;
 use crate::wire::{ItemLine, to_json, to_protobuf};
 
 const TIME_MS: i64 = 1_767_225_600_000;
@@ -355,7 +356,7 @@ fn short_and_long_names_are_told_apart() {
             );
         }
     }
-    assert_eq!(decoder.checker.names.short.len() + decoder.checker.names.long.len(), names.len());
+    assert_eq!(decoder.checker.names.remembered(), names.len());
 }
 
 proptest! {

@@ -1,0 +1,125 @@
+//! How accepted records enter the dataflow: as [`Facts`], which any thread makes, through the [`Feed`] of a worker.
+//!
+//! What a record says is a function of the record, so the thread that reads it can say it, and a worker is left to its dataflow.
+
+use differential_dataflow::input::InputSession;
+use operators::Heap;
+use schemas::event::Accepted;
+use schemas::{EventType, Tick};
+
+use crate::horizon::{Horizons, TargetKey};
+use crate::hot::CappedCopy;
+use crate::targets::TargetRow;
+use crate::touches::{Entry, Rival, Stored, TouchRow, entries, halves};
+
+/// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
+pub struct Facts {
+    horizons: Horizons,
+    records: usize,
+    touches: Vec<(TouchRow, Tick)>,
+    entries: Vec<((u64, Entry), Tick)>,
+    capped: Vec<((u64, CappedCopy), Tick)>,
+    targets: Vec<((TargetKey, TargetRow), Tick)>,
+    rivals: Vec<((u64, Rival), Tick)>,
+}
+
+impl Facts {
+    fn new(horizons: Horizons) -> Facts {
+        let (touches, entries, capped, targets, rivals) = Default::default();
+        Facts { horizons, records: 0, touches, entries, capped, targets, rivals }
+    }
+
+    /// None, for the same feed.
+    pub fn like(&self) -> Facts {
+        Facts::new(self.horizons)
+    }
+
+    /// The records that say them.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Adds what an accepted record says at a tick.
+    pub fn push(&mut self, record: &Accepted, tick: Tick) {
+        let horizons = &self.horizons;
+        self.records += 1;
+        match record.event.event_type {
+            EventType::Impression | EventType::Click => {
+                self.touches.push((TouchRow::of(record, horizons), tick));
+                self.entries.extend(entries(record, horizons).map(|entry| (entry, tick)));
+                self.capped.extend(CappedCopy::of(record, horizons).map(|copy| (copy, tick)));
+            }
+            // What shares its identity with a touch or target is a copy of it, whatever its type.
+            EventType::Install | EventType::Conversion => {
+                self.targets.push(((TargetKey::of(record, horizons), TargetRow::of(record)), tick));
+                self.rivals.push((Rival::of(record, horizons), tick));
+            }
+            EventType::Open | EventType::Event | EventType::Identify | EventType::Cost | EventType::Tombstone => {
+                self.rivals.push((Rival::of(record, horizons), tick));
+            }
+        }
+    }
+}
+
+/// Where accepted records enter the dataflow. Each worker has one; a record enters at one worker, whichever.
+///
+/// Records only come; none is ever taken back: copies, late events and withdrawals are records too.
+pub struct Feed {
+    pub(crate) entries: InputSession<Tick, (u64, Entry), isize>,
+    pub(crate) copies: InputSession<Tick, (u64, Stored), isize>,
+    pub(crate) capped: InputSession<Tick, (u64, CappedCopy), isize>,
+    pub(crate) targets: InputSession<Tick, (TargetKey, TargetRow), isize>,
+    pub(crate) rivals: InputSession<Tick, (u64, Rival), isize>,
+    pub(crate) heap: Heap<TouchRow, Tick>,
+    pub(crate) horizons: Horizons,
+}
+
+impl Feed {
+    /// No facts yet, to be filled on any thread.
+    pub fn facts(&self) -> Facts {
+        Facts::new(self.horizons)
+    }
+
+    /// Takes all facts in and leaves none.
+    ///
+    /// # Panics
+    /// When the feed was already advanced past the tick of one.
+    pub fn take(&mut self, facts: &mut Facts) {
+        for (row, tick) in facts.touches.drain(..) {
+            let (half, until) = (halves(row.identity()).0, row.until);
+            let stored = Stored { until, row: self.heap.push(row) };
+            self.copies.update_at((half, stored), tick, 1);
+        }
+        facts.entries.drain(..).for_each(|(entry, tick)| self.entries.update_at(entry, tick, 1));
+        facts.capped.drain(..).for_each(|(copy, tick)| self.capped.update_at(copy, tick, 1));
+        facts.targets.drain(..).for_each(|(target, tick)| self.targets.update_at(target, tick, 1));
+        facts.rivals.drain(..).for_each(|(rival, tick)| self.rivals.update_at(rival, tick, 1));
+        facts.records = 0;
+    }
+
+    /// Promises that no record will come before `tick`.
+    ///
+    /// # Panics
+    /// When `tick` lies before an earlier promise.
+    pub fn advance_to(&mut self, tick: Tick) {
+        self.entries.advance_to(tick);
+        self.copies.advance_to(tick);
+        self.capped.advance_to(tick);
+        self.targets.advance_to(tick);
+        self.rivals.advance_to(tick);
+    }
+
+    /// Hands what came, and the promise, to the dataflow.
+    pub fn flush(&mut self) {
+        self.entries.flush();
+        self.copies.flush();
+        self.capped.flush();
+        self.targets.flush();
+        self.rivals.flush();
+    }
+
+    /// The tick up to which nothing more will come.
+    pub fn tick(&self) -> Tick {
+        *self.copies.time()
+    }
+}
