@@ -188,11 +188,11 @@ impl KafkaSource {
         self.partitions.push(Partition { topic, number, follow, queue: None, refused: None, resumed });
     }
 
-    /// The clock; where it is behind the committed cut, the pace of the monotonic clock from there.
+    /// The clock; where it is behind the committed cut, the pace of the monotonic clock from there. The greater of both: a
+    /// clock that comes as far as the cut is still behind what was told since.
     fn now_ms(&self) -> i64 {
         let (start, start_ms) = self.origin;
-        let now_ms = self.shared.clock().now_ms();
-        if now_ms >= start_ms { now_ms } else { start_ms + start.elapsed().as_millis() as i64 }
+        self.shared.clock().now_ms().max(start_ms + start.elapsed().as_millis() as i64)
     }
 
     /// Serves the client's events; records come by the partitions' own queues.
