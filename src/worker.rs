@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::cuts::{Closed, Cuts, RunError};
 use crate::gate::Gate;
 use crate::intake::Intake;
+use crate::ledger::reached;
 use crate::live::Live;
 use crate::recovery::Recovered;
 use crate::source::{Source, SourceError};
@@ -91,8 +92,7 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let index = worker.index();
     let mut running =
         Running { worker: &mut *worker, shared, feed, publisher, probe, changes, index, left_early: false };
-    running.recover();
-    if let Err(error) = running.read(parts) {
+    if let Err(error) = running.recover().and_then(|()| running.read(parts)) {
         shared.cuts.fail(error);
     }
     drop(running);
@@ -126,7 +126,7 @@ impl Running<'_> {
     /// Loads what earlier runs recorded: up to *m* each day of arrivals as one step, so that what a day leaves behind can
     /// be forgotten before the next, then cut by cut. Its changes up to *m* go nowhere; those after it are written where
     /// a sink lacks them.
-    fn recover(&mut self) {
+    fn recover(&mut self) -> Result<(), RunError> {
         let load_to = self.shared.recovered.load_to;
         while let Some(rows) = self.shared.recovered.next() {
             if self.shared.cuts.stopping() || self.shared.cuts.has_failed() {
@@ -152,6 +152,7 @@ impl Running<'_> {
         while !leaving() && self.probe.less_than(&self.shared.recovered.committed) {
             self.worker.step_or_park(Some(IDLE));
         }
+        reached("recovery", "worker")?;
         self.left_early = leaving();
         if self.shared.recovered.behind {
             self.shared.cuts.moved();
@@ -160,6 +161,7 @@ impl Running<'_> {
         if self.shared.recovered.is_done(self.worker.peers()) {
             self.shared.health.ready("recovery");
         }
+        Ok(())
     }
 
     /// Reads until told to stop, then commits what is left.
