@@ -81,6 +81,10 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::from(run::EXIT_USAGE);
     }
+    if let Err(error) = bidstream::clock::shift() {
+        eprintln!("error: {error}");
+        return ExitCode::from(run::EXIT_USAGE);
+    }
     let done = match cli.command {
         Command::Demo(demo) => demo.run(),
         Command::Run(run) => return run.run(),

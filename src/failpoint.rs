@@ -7,7 +7,8 @@
 //!   claims of a start included; `upload` is that of a data file.
 //! * *ACTION* is `kill` (the process ends at once, by `SIGABRT`: nothing is run or flushed any more, as with
 //!   `SIGKILL`), `error` (the step fails as if the store had; after a put that is a lost response), or `sleep=MS`.
-//! * *HIT* is when: `3` is the third time that the place is reached, `3-9` the third to the ninth; default `1`.
+//! * *HIT* is when: `3` is the third time that the place is reached, `3-9` the third to the ninth, `3-` the third and all
+//!   after it; default `1`.
 //!
 //! `BIDSTREAM_FAILPOINT=records.put.after:kill:2` ends the process after the second commit to `records` (the first is
 //! the claim) and before anyone is told of it.
@@ -23,7 +24,7 @@ use std::time::Duration;
 pub const VARIABLE: &str = "BIDSTREAM_FAILPOINT";
 
 /// The names of all failpoints, in the order of a run: claim, recovery, commit, and what goes on beside.
-pub const ALL: [&str; 40] = [
+pub const ALL: [&str; 41] = [
     "open.locked",
     "open.claimed",
     "open.followed",
@@ -31,6 +32,7 @@ pub const ALL: [&str; 40] = [
     "recovery.begin",
     "recovery.file",
     "recovery.end",
+    "recovery.worker",
     "commit.begin",
     "symbols.upload.before",
     "symbols.upload.after",
@@ -105,7 +107,8 @@ impl FromStr for Armed {
         let (name, action) = parts.next().zip(parts.next()).ok_or_else(form)?;
         let hit = parts.next().unwrap_or("1");
         let (from, to) = hit.split_once('-').unwrap_or((hit, hit));
-        let (from, to) = from.parse().ok().zip(to.parse().ok()).filter(|(from, _)| *from > 0).ok_or_else(form)?;
+        let to = if to.is_empty() { Some(u64::MAX) } else { to.parse().ok() };
+        let (from, to) = from.parse().ok().zip(to).filter(|(from, _)| *from > 0).ok_or_else(form)?;
         let action = match action.split_once('=') {
             None if action == "kill" => Action::Kill,
             None if action == "error" => Action::Error,
@@ -168,18 +171,26 @@ mod tests {
 
     #[test]
     fn a_failpoint_acts_at_its_hits() {
-        let armed = parse("records.put.after:kill:2, open.claimed:sleep=250 ,commit.end:error:2-3").unwrap();
+        let text = "records.put.after:kill:2, open.claimed:sleep=250 ,commit.end:error:2-3,clean.before:error:3-";
+        let armed = parse(text).unwrap();
         let hits = |armed: &Armed| [(); 4].map(|()| armed.hit());
         assert_eq!(hits(&armed[0]), [None, Some(Action::Kill), None, None]);
         let sleep = Action::Sleep(Duration::from_millis(250));
         assert_eq!(hits(&armed[1]), [Some(sleep), None, None, None]);
         assert_eq!(hits(&armed[2]), [None, Some(Action::Error), Some(Action::Error), None]);
+        assert_eq!(hits(&armed[3]), [None, None, Some(Action::Error), Some(Action::Error)]);
         assert!(parse("").unwrap().is_empty());
     }
 
     #[test]
     fn what_would_arm_nothing_is_refused() {
-        for wrong in ["records.put.after", "open.claimed:kill:0", "open.claimed:die", "open.claimed:kill:1:2"] {
+        for wrong in [
+            "records.put.after",
+            "open.claimed:kill:0",
+            "open.claimed:die",
+            "open.claimed:kill:1:2",
+            "clean.after:kill:-2",
+        ] {
             assert_eq!(parse(wrong).unwrap_err(), BadFailpoint::Form(wrong.to_owned()));
         }
         assert_eq!(parse("records.pat.after:kill").unwrap_err(), BadFailpoint::Name("records.pat.after".to_owned()));

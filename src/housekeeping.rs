@@ -12,8 +12,8 @@ use crate::ledger::maintain::{Report, maintain};
 
 /// The longest time between two passes.
 const EVERY_MAX: Duration = Duration::from_secs(600);
-/// The shortest.
-const EVERY_MIN: Duration = Duration::from_secs(10);
+/// The shortest. No job comes to it: its retention is at least a minute.
+const EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Keeps house until it is dropped. A pass that is under way then goes on until the process ends: it may break off
 /// anywhere.
@@ -122,5 +122,6 @@ mod tests {
     fn there_are_several_passes_in_a_retention() {
         let secs = Duration::from_secs;
         assert_eq!((every(secs(60)), every(secs(600)), every(secs(604_800))), (secs(10), secs(100), secs(600)));
+        assert_eq!(every(secs(0)), secs(1));
     }
 }

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::cuts::{Closed, Cuts, Half, RunError};
 use crate::gate::Gate;
 use crate::intake::Arrivals;
+use crate::ledger::reached;
 use crate::live::Live;
 use crate::reader::{Read, Reader};
 use crate::recovery::Recovered;
@@ -93,8 +94,10 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let index = worker.index();
     let mut running =
         Running { worker: &mut *worker, shared, feed, publisher, probe, changes, index, left_early: false };
-    running.recover();
-    running.read(&parts);
+    match running.recover() {
+        Ok(()) => running.read(&parts),
+        Err(error) => shared.cuts.fail(error),
+    }
     drop(running);
     // Everything up to the last cut is durable, or the run has failed: what is still inside is nobody's. Timely would
     // compute it to the end, and wait for ever for a worker that panicked.
@@ -126,7 +129,7 @@ impl Running<'_> {
     /// Loads what earlier runs recorded: up to *m* each day of arrivals as one step, so that what a day leaves behind can
     /// be forgotten before the next, then cut by cut. Its changes up to *m* go nowhere; those after it are written where
     /// a sink lacks them.
-    fn recover(&mut self) {
+    fn recover(&mut self) -> Result<(), RunError> {
         let load_to = self.shared.recovered.load_to;
         let mut facts = self.feed.facts();
         while let Some(rows) = self.shared.recovered.next() {
@@ -154,6 +157,7 @@ impl Running<'_> {
         while !leaving() && self.probe.less_than(&self.shared.recovered.committed) {
             self.worker.step_or_park(Some(IDLE));
         }
+        reached("recovery", "worker")?;
         self.left_early = leaving();
         if self.shared.recovered.behind {
             self.shared.cuts.moved();
@@ -162,6 +166,7 @@ impl Running<'_> {
         if self.shared.recovered.is_done(self.worker.peers()) {
             self.shared.health.ready("recovery");
         }
+        Ok(())
     }
 
     /// Takes in what its reader reads until that has read all there is, then commits what is left.

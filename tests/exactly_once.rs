@@ -1,7 +1,7 @@
 //! Killed at random moments, on a real Kafka: nothing is lost, nothing counted twice. What the producer knows of its
 //! records is compared with `records`, row for row, and every table with its SQL.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -107,6 +107,12 @@ impl Producing {
         Command::new("kill").arg(pid).status().unwrap();
         assert!(self.process.wait().unwrap().success(), "SIGTERM lets the producer finish");
         std::fs::read_to_string(&self.delivered).unwrap().lines().count()
+    }
+
+    /// Adds what others sent to the list of a producer that has ended.
+    pub(crate) fn add(&self, lines: &[String]) {
+        let mut list = std::fs::OpenOptions::new().append(true).open(&self.delivered).unwrap();
+        lines.iter().for_each(|line| writeln!(list, "{line}").unwrap());
     }
 
     /// The producer's list of where its records went.

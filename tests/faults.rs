@@ -2,13 +2,17 @@
 //! lost, zombies, brokers and stores that go away, outages, clocks. After each, `records` is compared with the
 //! producer's list and every table with its SQL.
 
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use bidstream::clock::{self, Clock};
 use bidstream::failpoint;
+use schemas::PayloadHash;
+use schemas::units::HOUR_MS;
+use schemas::wire;
 
+use crate::endpoints::Endpoints;
 use crate::exactly_once::{
     CATCH_UP_MAX, Producing, assert_every_table_equals_its_sql, assert_reconciled, bidstream, catch_up, job, sql,
     terminate, wait_within,
@@ -19,7 +23,7 @@ use crate::kafka::fixture::{self, Kafka};
 const REACHED_MAX: Duration = Duration::from_secs(90);
 
 /// A run with a failpoint armed.
-fn armed(job: &Path, failpoint: &str) -> Child {
+pub(crate) fn armed(job: &Path, failpoint: &str) -> Child {
     let mut command = bidstream();
     command.env(failpoint::VARIABLE, failpoint).arg("run").arg(job).stderr(Stdio::null());
     command.spawn().unwrap()
@@ -40,32 +44,46 @@ fn dies(child: &mut Child, limit: Duration) -> bool {
 }
 
 /// A lake, a job on it, and a producer that goes on until it is told to end.
-struct Faulty {
+pub(crate) struct Faulty {
     dir: tempfile::TempDir,
-    topic: String,
+    pub(crate) topic: String,
     brokers: String,
     producing: Producing,
 }
 
 impl Faulty {
-    fn start(kafka: &Kafka, name: &str, rate: u64) -> Faulty {
+    pub(crate) fn start(kafka: &Kafka, name: &str, rate: u64) -> Faulty {
         let dir = tempfile::tempdir().unwrap();
         let (topic, brokers) = (kafka.topic(name, 4), kafka.brokers());
         let producing = Producing::start(dir.path(), &brokers, &topic, rate);
         Faulty { dir, topic, brokers, producing }
     }
 
-    fn lake(&self) -> PathBuf {
+    pub(crate) fn lake(&self) -> PathBuf {
         self.dir.path().join("lake")
     }
 
-    fn job(&self, workers: usize) -> PathBuf {
+    pub(crate) fn job(&self, workers: usize) -> PathBuf {
         job(self.dir.path(), &self.brokers, &self.topic, workers)
     }
 
+    /// The job with further lines.
+    pub(crate) fn job_with(&self, workers: usize, lines: &str) -> PathBuf {
+        let job = self.job(workers);
+        let text = std::fs::read_to_string(&job).unwrap();
+        std::fs::write(&job, format!("{text}{lines}\n")).unwrap();
+        job
+    }
+
     /// Ends the producer, lets a run catch up, and compares all there is.
-    fn settle(mut self, workers: usize) {
-        let sent = self.producing.end();
+    pub(crate) fn settle(self, workers: usize) {
+        self.settle_with(workers, Vec::new());
+    }
+
+    /// The same where others sent records, too: where they went, as lines of the list.
+    pub(crate) fn settle_with(mut self, workers: usize, others: Vec<String>) {
+        let sent = self.producing.end() + others.len();
+        self.producing.add(&others);
         catch_up(&self.job(workers), &self.lake(), sent);
         assert_reconciled(self.producing.delivered(), &self.lake());
         assert_every_table_equals_its_sql(&self.lake());
@@ -178,28 +196,12 @@ fn a_run_goes_on_over_a_restart_of_its_kafka() {
 #[test]
 fn a_store_that_is_away_on_kafka_stops_nothing_and_is_told() {
     let faulty = Faulty::start(fixture::shared(), "store-away", 800);
-    let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let job = faulty.job(1);
-    let text = std::fs::read_to_string(&job).unwrap();
-    std::fs::write(&job, format!("{text}http: {http}\n")).unwrap();
-    let ready = || {
-        let mut stream = std::net::TcpStream::connect(http).ok()?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    };
-    let until = |what: &str, holds: &dyn Fn(&str) -> bool| {
-        let started = Instant::now();
-        while !ready().is_some_and(|answer| holds(&answer)) {
-            assert!(started.elapsed() < CATCH_UP_MAX, "never {what}: {:?}", ready());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    };
+    let http = Endpoints::free();
+    let job = faulty.job_with(1, &http.line());
     // Twelve attempts in a row: about 20 s.
     let run = armed(&job, "records.upload.before:error:3-14");
-    until("told of the store", &|answer| answer.contains("503") && answer.contains("upload of records failed"));
-    until("ready again", &|answer| answer.starts_with("HTTP/1.1 200"));
+    http.until("/readyz", |answer| answer.contains("503") && answer.contains("upload of records failed"));
+    http.until("/readyz", |answer| answer.starts_with("HTTP/1.1 200"));
     assert_eq!(terminate(run), Some(0));
     faulty.settle(1);
 }
@@ -264,5 +266,205 @@ fn housekeeping_on_kafka_may_be_killed_at_each_step_beside_a_run() {
     let records = &report["tables"][0];
     assert!(records["files_after"].as_u64() < Some(20), "{report}");
     assert_eq!(terminate(run), Some(0));
+    faulty.settle(1);
+}
+
+#[test]
+fn a_clock_an_hour_ahead_and_corrected_on_kafka_changes_no_verdict() {
+    assert_a_wrong_clock_changes_no_verdict("clock-ahead", HOUR_MS);
+}
+
+#[test]
+fn a_clock_an_hour_behind_and_corrected_on_kafka_changes_no_verdict() {
+    assert_a_wrong_clock_changes_no_verdict("clock-behind", -HOUR_MS);
+}
+
+/// How far an arrival may be from the broker's stamp: what is more than an hour behind the tick is raised to that, which
+/// with a clock an hour ahead is as much as a record is on its way.
+const ON_ITS_WAY_MS_MAX: i64 = 10_000;
+
+/// Runs with a wrong clock and with the right one take turns, each killed but the last.
+fn assert_a_wrong_clock_changes_no_verdict(name: &str, offset_ms: i64) {
+    let mut faulty = Faulty::start(fixture::shared(), name, 300);
+    let lake = faulty.lake();
+    // Less than the clock is wrong by, so that a verdict by the clock would be another.
+    let job = |workers| faulty.job_with(workers, "allowed_lateness: 30m");
+    for (offset_ms, workers) in [(offset_ms, 1), (0, 2), (offset_ms, 2), (0, 1)] {
+        let mut command = bidstream();
+        command.env(clock::OFFSET_VARIABLE, offset_ms.to_string()).arg("run").arg(job(workers));
+        let mut run = command.stderr(Stdio::null()).spawn().unwrap();
+        let before = last_cut(&lake);
+        let started = Instant::now();
+        while last_cut(&lake) < before.max(1) + 2_000 {
+            assert!(started.elapsed() < CATCH_UP_MAX, "no cut comes after {before}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        run.kill().unwrap();
+        assert_eq!(run.wait().unwrap().code(), None, "the run ended by itself");
+        if before == 0 {
+            let ahead_ms = last_cut(&lake) - Clock::system().now_ms();
+            assert!((ahead_ms - offset_ms).abs() < 60_000, "the last cut is {ahead_ms} ms ahead: a wrong clock shows");
+        }
+    }
+    let job = job(2);
+    let sent = faulty.producing.end();
+    catch_up(&job, &lake, sent);
+    assert_reconciled(faulty.producing.delivered(), &lake);
+    assert_every_table_equals_its_sql(&lake);
+
+    // The same topic read by the right clock alone.
+    let other = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(&job).unwrap();
+    let (right, right_job) = (other.path().join("lake"), other.path().join("job.yaml"));
+    std::fs::write(&right_job, text.replace(&*lake.to_string_lossy(), &right.to_string_lossy())).unwrap();
+    catch_up(&right_job, &right, sent);
+    let (mut late, mut near) = (0, 0);
+    for (wrong, right) in verdicts(&lake).into_iter().zip(verdicts(&right)) {
+        assert_eq!((wrong.partition, wrong.offset), (right.partition, right.offset));
+        assert!((wrong.arrival_ms - right.arrival_ms).abs() < ON_ITS_WAY_MS_MAX, "{wrong:?}, by the broker {right:?}");
+        // Only there does the time on its way decide.
+        let spare_ms = right.event_time_ms.map(|event_time_ms| right.arrival_ms - event_time_ms - HOUR_MS / 2);
+        if spare_ms.is_some_and(|spare_ms| spare_ms.abs() < ON_ITS_WAY_MS_MAX) {
+            near += 1;
+        } else {
+            assert_eq!(wrong.verdict, right.verdict, "{wrong:?}, by the broker {right:?}");
+        }
+        late += usize::from(wrong.verdict == "late");
+    }
+    assert!(late > 0 && late < sent / 10 && near < sent / 100, "{late} late and {near} nearly so of {sent}");
+}
+
+/// What became of a record.
+#[derive(Debug)]
+struct Judged {
+    partition: i64,
+    offset: i64,
+    verdict: String,
+    arrival_ms: i64,
+    event_time_ms: Option<i64>,
+}
+
+fn verdicts(lake: &Path) -> Vec<Judged> {
+    let query = "SELECT partition, \"offset\", verdict, arrival, event_time FROM raw.records ORDER BY 1, 2";
+    let judged = |line: String| {
+        let fields: Vec<&str> = line.split(',').collect();
+        let [partition, offset, verdict, arrival_ms, event_time_ms] = fields[..] else { panic!("{line}") };
+        Judged {
+            partition: partition.parse().unwrap(),
+            offset: offset.parse().unwrap(),
+            verdict: verdict.to_owned(),
+            arrival_ms: arrival_ms.parse().unwrap(),
+            event_time_ms: event_time_ms.parse().ok(),
+        }
+    };
+    sql(lake, query).into_iter().map(judged).collect()
+}
+
+/// The one number that a query answers.
+fn number(lake: &Path, query: &str) -> i64 {
+    sql(lake, query)[0].parse().unwrap()
+}
+
+/// The last cut that a lake holds, zero where it holds none.
+fn last_cut(lake: &Path) -> i64 {
+    match lake.join("lake.json").exists() {
+        true => number(lake, "SELECT coalesce(max(_cut), 0) FROM raw.records"),
+        false => 0,
+    }
+}
+
+#[test]
+fn an_open_transaction_on_kafka_holds_its_partition_alone_and_its_records_come_once() {
+    const RECORDS: i64 = 20;
+    let kafka = fixture::shared();
+    let mut faulty = Faulty::start(kafka, "open-transactions", 800);
+    let lake = faulty.lake();
+    let run = |workers| {
+        let mut command = bidstream();
+        command.arg("run").arg(faulty.job(workers)).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut first = run(1);
+    std::thread::sleep(Duration::from_secs(3));
+    let clicks = |of: &str| -> Vec<Vec<u8>> {
+        let click = |number| wire::Event {
+            r#type: wire::EventType::Click as i32,
+            event_id: format!("{of} {number}"),
+            event_time: Some(Clock::system().now_ms()),
+            tenant: of.to_owned(),
+            user: "u".to_owned(),
+            ..wire::Event::default()
+        };
+        (0..RECORDS).map(|number| wire::to_protobuf(&click(number))).collect()
+    };
+    let kept = clicks("kept");
+    let to_keep = kafka.open_transaction("keeps", &faulty.topic, 1, &kept);
+    let to_abort = kafka.open_transaction("takes-back", &faulty.topic, 2, &clicks("taken back"));
+    let opened_ms = Clock::system().now_ms();
+    // The tick stands at the last records of the two partitions, and no cut comes, until they have been silent for ten
+    // seconds though there is more in them. Then the others' records become durable, cut by cut.
+    let came_since = |partitions: &str| {
+        number(
+            &lake,
+            &format!("SELECT count(*) FROM raw.records WHERE partition IN ({partitions}) AND arrival > {opened_ms}"),
+        )
+    };
+    let started = Instant::now();
+    while came_since("0, 3") == 0 {
+        assert!(started.elapsed() < CATCH_UP_MAX, "an open transaction holds the other partitions up");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(came_since("1, 2"), 0, "read behind an open transaction");
+    first.kill().unwrap();
+    assert_eq!(first.wait().unwrap().code(), None, "the run ended by itself");
+
+    let second = run(2);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(came_since("1, 2"), 0, "read behind an open transaction after a restart");
+    to_keep.commit();
+    to_abort.abort();
+    let sent = faulty.producing.end();
+    let started = Instant::now();
+    while number(&lake, "SELECT count(*) FROM raw.records") < sent as i64 + RECORDS {
+        assert!(started.elapsed() < CATCH_UP_MAX, "what was committed never came");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(terminate(second), Some(0));
+
+    // The list lacks them: their producer does not tell where they went. They lie together.
+    let hashes: Vec<String> = kept.iter().map(|record| hex(PayloadHash::of(record))).collect();
+    let query = "SELECT partition, \"offset\", encode(payload_hash, 'hex') FROM raw.records
+                 WHERE tenant = symbol('kept') ORDER BY \"offset\"";
+    let came = sql(&lake, query);
+    let first_offset: i64 = came[0].split(',').nth(1).unwrap().parse().unwrap();
+    let expected: Vec<String> =
+        hashes.iter().zip(first_offset..).map(|(hash, offset)| format!("1,{offset},{hash}")).collect();
+    assert_eq!(came, expected);
+    faulty.producing.add(&came);
+    assert_reconciled(faulty.producing.delivered(), &lake);
+    assert_every_table_equals_its_sql(&lake);
+}
+
+/// A hash as the list has it.
+pub(crate) fn hex(hash: PayloadHash) -> String {
+    hash.0.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_stop_on_kafka_while_one_worker_still_recovers_ends_the_run_in_order() {
+    let faulty = Faulty::start(fixture::shared(), "leaves", 800);
+    let run = bidstream().arg("run").arg(faulty.job(2)).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(terminate(run), Some(0));
+
+    let http = Endpoints::free();
+    let mut run = armed(&faulty.job_with(2, &http.line()), "recovery.worker:sleep=5000:2");
+    // One worker reads, the other has not recovered.
+    http.until("/metrics", |answer| answer.contains("bidstream_records_total{"));
+    http.until("/readyz", |answer| answer.contains("records of earlier runs are being loaded"));
+    let before = last_cut(&faulty.lake());
+    let pid = run.id().to_string();
+    std::process::Command::new("kill").arg(pid).status().unwrap();
+    assert_eq!(wait_within(&mut run, CATCH_UP_MAX), Some(0), "nobody waits for who has left");
+    assert_eq!(last_cut(&faulty.lake()), before, "there is no last cut");
     faulty.settle(1);
 }

@@ -3,9 +3,10 @@
 //!
 //! For each table: [compaction](super::compact), a checkpoint of the log, removal of log entries that are older than
 //! the retention and lie before a checkpoint, and removal of files that the table does not name and that are older than
-//! the retention. So, with commits every *c*, passes every *p*, *W* workers and retention *R*, there are at most
-//! `2 × rows / 131072 + 1` files per table and date, and the uncompacted and the replaced ones of *p* and *R*:
-//! `W × (p + R) / c`; log entries: `R / c`, and about 100 more.
+//! the retention. So, with commits every *c* (no less than the grid of cuts, live), passes every *p*, *W* workers and
+//! retention *R*, there are at most `2 × rows / 131072 + 1` files per table and date, and those that are not merged yet or
+//! already replaced, which wait for the next pass, then for the retention, then for a pass: `(W / c + 1 / p) × (2 p + R)`.
+//! Files of a log: `(1 / c + 2 / p) × (p + R)`, as a pass commits and writes a checkpoint, and about 20 more.
 
 use std::fmt::Write as _;
 use std::path::Path;

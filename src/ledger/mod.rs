@@ -478,8 +478,8 @@ fn topic_ids(records: &TableLog) -> BTreeMap<String, String> {
     known.map(|(topic, id)| (topic.to_owned(), id.to_owned())).collect()
 }
 
-/// A failpoint between the steps of the ledger.
-fn reached(what: &str, step: &str) -> Result<(), LedgerError> {
+/// A failpoint between the steps of the ledger, or of what follows it.
+pub(crate) fn reached(what: &str, step: &str) -> Result<(), LedgerError> {
     failpoint::hit(what, step).map_err(LedgerError::delta(what))
 }
 

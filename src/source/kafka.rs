@@ -43,6 +43,10 @@ pub const AHEAD_MS_MAX: i64 = 60_000;
 /// So many records of a partition are taken at a time, so that partitions move together.
 const TURN_RECORDS: usize = 256;
 
+/// A poll ends once it has handed over so many bytes: what waits for a commit is counted and bounded between polls, and
+/// records may be large.
+pub const POLL_BYTES_MAX: usize = 16 << 20;
+
 /// The client's position is asked for at most so often. It tells of offsets without records.
 const POSITION_EVERY: Duration = Duration::from_millis(10);
 
@@ -93,6 +97,15 @@ struct Partition {
     refused: Option<Instant>,
     /// Whether there is a recorded position; else it starts at its beginning, wherever that is by then.
     resumed: bool,
+}
+
+/// What a poll has handed over so far.
+#[derive(Default)]
+struct Handed {
+    records: usize,
+    bytes: usize,
+    /// Whether the position of some partition may have moved without a record.
+    moved: bool,
 }
 
 impl KafkaSource {
@@ -170,8 +183,9 @@ impl KafkaSource {
             partitions: self
                 .partitions
                 .iter()
-                .map(|Partition { follow, .. }| {
-                    let high = follow.answer.map(|answer| answer.high);
+                .map(|Partition { topic, number, follow, .. }| {
+                    // As last told, not as last taken in: the log grows also while nobody reads.
+                    let high = findings.answers.get(&(*topic, *number)).map(|answer| answer.high);
                     let lag = high.map(|high| (high - follow.position).max(0));
                     PartitionStatus { position: follow.position, high, lag }
                 })
@@ -188,11 +202,11 @@ impl KafkaSource {
         self.partitions.push(Partition { topic, number, follow, queue: None, refused: None, resumed });
     }
 
-    /// The clock; where it is behind the committed cut, the pace of the monotonic clock from there.
+    /// The clock; where it is behind the committed cut, the pace of the monotonic clock from there. The greater of both: a
+    /// clock that comes as far as the cut is still behind what was told since.
     fn now_ms(&self) -> i64 {
         let (start, start_ms) = self.origin;
-        let now_ms = self.shared.clock().now_ms();
-        if now_ms >= start_ms { now_ms } else { start_ms + start.elapsed().as_millis() as i64 }
+        self.shared.clock().now_ms().max(start_ms + start.elapsed().as_millis() as i64)
     }
 
     /// Serves the client's events; records come by the partitions' own queues.
@@ -339,30 +353,28 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Hands records over, in turns, until there are `records_max` or none waits. How many, and whether the position of
-    /// some partition may have moved without a record.
+    /// Hands records over, in turns, until there are `records_max` or [`POLL_BYTES_MAX`], or none waits.
     fn read(
         &mut self,
         ahead_ms: i64,
         now_ms: i64,
         records_max: usize,
         each: &mut dyn FnMut(Arrived<'_>),
-    ) -> Result<(usize, bool), SourceError> {
+    ) -> Result<Handed, SourceError> {
         let count = self.partitions.len();
-        let mut records = 0;
-        let mut moved = false;
+        let mut handed = Handed::default();
         let mut idle_turns = 0;
         for partition in &mut self.partitions {
             partition.follow.drained = partition.queue.is_none();
         }
-        while records < records_max && idle_turns < count {
+        while handed.records < records_max && handed.bytes < POLL_BYTES_MAX && idle_turns < count {
             let index = self.turn % count;
             self.turn = (index + 1) % count;
-            let took = self.read_turn(index, ahead_ms, now_ms, records_max - records, &mut moved, each)?;
-            records += took;
-            idle_turns = if took == 0 { idle_turns + 1 } else { 0 };
+            let before = handed.records;
+            self.read_turn(index, ahead_ms, now_ms, records_max, &mut handed, each)?;
+            idle_turns = if handed.records == before { idle_turns + 1 } else { 0 };
         }
-        Ok((records, moved))
+        Ok(handed)
     }
 
     /// Hands over some records of one partition.
@@ -372,19 +384,19 @@ impl KafkaSource {
         ahead_ms: i64,
         now_ms: i64,
         records_max: usize,
-        moved: &mut bool,
+        handed: &mut Handed,
         each: &mut dyn FnMut(Arrived<'_>),
-    ) -> Result<usize, SourceError> {
+    ) -> Result<(), SourceError> {
         let Partition { topic, number, follow, queue: Some(queue), refused, .. } = &mut self.partitions[index] else {
-            return Ok(0);
+            return Ok(());
         };
         let topic = &mut self.topics[*topic];
-        let mut records = 0;
-        while records < records_max.min(TURN_RECORDS) && follow.last_ms(now_ms) <= ahead_ms {
+        let turn_end = records_max.min(handed.records + TURN_RECORDS);
+        while handed.records < turn_end && handed.bytes < POLL_BYTES_MAX && follow.last_ms(now_ms) <= ahead_ms {
             match queue.poll(Duration::ZERO) {
                 None => {
                     follow.drained = true;
-                    *moved |= follow.answer.is_some_and(|answer| follow.position < answer.high);
+                    handed.moved |= follow.answer.is_some_and(|answer| follow.position < answer.high);
                     break;
                 }
                 Some(Ok(record)) => {
@@ -410,20 +422,19 @@ impl KafkaSource {
                                  hanging transaction or a broker with a wrong clock");
                         }
                     }
+                    let bytes = record.payload().unwrap_or_default();
                     each(Arrived {
                         partition: index,
                         offset: record.offset(),
                         arrival_ms: arrival.ms,
-                        payload: Payload::Bytes {
-                            bytes: record.payload().unwrap_or_default(),
-                            encoding: topic.encoding,
-                        },
+                        payload: Payload::Bytes { bytes, encoding: topic.encoding },
                     });
-                    records += 1;
+                    handed.records += 1;
+                    handed.bytes += bytes.len();
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     follow.ended = true;
-                    *moved = true;
+                    handed.moved = true;
                 }
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                     return Err(SourceError::Setup(format!("topic {} partition {number}: {code}", topic.name)));
@@ -447,7 +458,7 @@ impl KafkaSource {
                 }
             }
         }
-        Ok(records)
+        Ok(())
     }
 
     /// Asks the client for its positions: they move past control records and aborted transactions, too.
@@ -507,7 +518,7 @@ impl Source for KafkaSource {
         self.take_findings()?;
         let now_ms = self.now_ms();
         let ahead_ms = i64::try_from(frontier).unwrap_or(i64::MAX).saturating_add(AHEAD_MS_MAX);
-        let (records, moved) = self.read(ahead_ms, now_ms, records_max, each)?;
+        let Handed { records, moved, .. } = self.read(ahead_ms, now_ms, records_max, each)?;
         if moved {
             self.ask_positions();
         }

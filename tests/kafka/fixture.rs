@@ -144,12 +144,21 @@ impl Kafka {
     }
 
     /// A transaction that is begun and whose records are in the log, neither committed nor aborted.
-    pub(crate) fn open_transaction(&self, id: &str, topic: &str, partition: i32, payloads: &[&str]) -> Transaction {
-        let producer: BaseProducer = self.client().set("transactional.id", id).create().expect("a producer");
+    pub(crate) fn open_transaction(
+        &self,
+        id: &str,
+        topic: &str,
+        partition: i32,
+        payloads: &[impl AsRef<[u8]>],
+    ) -> Transaction {
+        let mut client = self.client();
+        // Longer than any test leaves it open: the broker aborts what is.
+        client.set("transactional.id", id).set("transaction.timeout.ms", "300000");
+        let producer: BaseProducer = client.create().expect("a producer");
         producer.init_transactions(TIMEOUT).expect("a transactional producer");
         producer.begin_transaction().expect("a transaction");
         for payload in payloads {
-            queue(&producer, topic, partition, payload.as_bytes());
+            queue(&producer, topic, partition, payload.as_ref());
         }
         producer.flush(TIMEOUT).expect("records delivered");
         Transaction(producer)

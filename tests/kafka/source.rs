@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
 use bidstream::source::kafka::produce::Delivered;
-use bidstream::source::kafka::{BEHIND_MS_MAX, KafkaConfig, KafkaSource, SharedTicks, Timing};
-use bidstream::source::{PartitionId, Payload, Progress, Resume, Source, SourceError};
+use bidstream::source::kafka::{BEHIND_MS_MAX, KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Timing};
+use bidstream::source::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
 use schemas::Tick;
 use schemas::units::HOUR_MS;
 use schemas::wire::Encoding;
@@ -464,6 +464,32 @@ fn oversized_records_come_whole() {
 }
 
 #[test]
+fn a_poll_hands_over_a_bounded_number_of_bytes() {
+    const LARGE: usize = 1 << 20;
+    let kafka = shared();
+    let topic = kafka.topic("bytes", 4);
+    let (large, sent) = ("x".repeat(LARGE), 60);
+    (0..4).for_each(|partition| kafka.send(&topic, partition, &[&*large; 15]));
+    let mut reading = Reading::new(&config(kafka, &[&topic]), &From::default(), Clock::system());
+    let (mut bytes, mut count) = (0, 0);
+    let start = Instant::now();
+    while count < sent {
+        assert!(start.elapsed() < TIMEOUT, "{count} of {sent} records");
+        // What is fetched meanwhile is more than a poll hands over.
+        std::thread::sleep(Duration::from_millis(500));
+        let mut polled = 0;
+        let each = &mut |arrived: Arrived<'_>| {
+            let Payload::Bytes { bytes, .. } = arrived.payload else { panic!("not as configured") };
+            polled += bytes.len();
+            count += 1;
+        };
+        reading.source.poll(now_ms() as Tick, 1_000, each).expect("no error");
+        bytes = polled.max(bytes);
+    }
+    assert!((POLL_BYTES_MAX..POLL_BYTES_MAX + LARGE).contains(&bytes), "{bytes} bytes in a poll");
+}
+
+#[test]
 fn a_clock_behind_the_committed_cut_goes_on_from_there() {
     let kafka = shared();
     let topic = kafka.topic("slow-clock", 1);
@@ -472,6 +498,35 @@ fn a_clock_behind_the_committed_cut_goes_on_from_there() {
     let mut reading = Reading::new(&config(kafka, &[&topic]), &from, Clock::manual(1));
     reading.until("half a second after the cut", |reading, _| reading.tick >= cut + 500);
     assert!(reading.tick < cut + 60_000);
+}
+
+#[test]
+fn a_clock_that_comes_as_far_as_the_committed_cut_does_not_stop_the_tick() {
+    let kafka = shared();
+    let topic = kafka.topic("caught-up-clock", 1);
+    let cut = now_ms() as Tick + 5_000_000;
+    let (from, clock) = (From { cut, ..From::default() }, Clock::manual(1));
+    let mut reading = Reading::new(&config(kafka, &[&topic]), &from, clock.clone());
+    reading.until("half a second after the cut", |reading, _| reading.tick >= cut + 500);
+    clock.set(cut as i64);
+    reading.until("a second after the cut", |reading, _| reading.tick >= cut + 1_000);
+}
+
+#[test]
+fn the_lag_grows_while_nobody_polls() {
+    let kafka = shared();
+    let topic = kafka.topic("lag", 1);
+    let mut reading = Reading::new(&config(kafka, &[&topic]), &From::default(), Clock::system());
+    reading.until_end();
+    assert_eq!(reading.source.standing().lag_records, [Some(0)]);
+    kafka.send(&topic, 0, &["a", "b", "c"]);
+    let start = Instant::now();
+    while reading.source.standing().lag_records != [Some(3)] {
+        assert!(start.elapsed() < TIMEOUT, "{:?}", reading.source.standing());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    reading.until_end();
+    assert_eq!(reading.source.standing().lag_records, [Some(0)]);
 }
 
 #[test]
