@@ -76,7 +76,7 @@ pub struct Job {
     /// Address that serves `/metrics`, `/healthz` and `/readyz`, as `127.0.0.1:9464`; default: none is served.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
     pub http: Option<SocketAddr>,
-    /// Number of worker threads: 1 to 64, default 1.
+    /// Number of worker threads, each with another that reads for it: 1 to 64, default 1.
     #[serde(default = "workers_default")]
     pub workers: usize,
     /// File that holds the secret of the id hashes, at least 16 bytes; default: the variable `BIDSTREAM_ID_KEY`, else

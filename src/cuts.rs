@@ -1,7 +1,8 @@
 //! Cuts: the ticks at which results become durable, and how the workers of a process agree on them.
 //!
-//! Worker 0 announces a cut once the frontier of all workers has reached it; every worker then closes its part (its
-//! records and its changes up to the cut, and where its partitions stood); the committer writes the parts as one commit.
+//! Worker 0 announces a cut once the frontier of all workers has reached it; every worker and its reader then close
+//! their part (its changes and its records up to the cut, and where its partitions stood); the committer writes the parts as
+//! one commit.
 //! One commit is under way at a time. Workers never wait for it: they go on reading until [`WAITING_BYTES_MAX`] or
 //! [`COMMIT_MS_MAX`] says that the store has fallen behind.
 

@@ -137,7 +137,7 @@ impl Reading {
         let mut source = (shared.source)(self.worker, self.workers)?;
         let mut intake = Intake::new(&shared, &*source);
         let mut asked: Option<Instant> = None;
-        while !cuts.stopping() && !cuts.has_failed() {
+        while !cuts.stopping() && !cuts.has_failed() && !self.left() {
             let frontier = self.told.frontier.load(Ordering::Acquire);
             intake.passed(frontier);
             let mut idle = true;
@@ -160,11 +160,16 @@ impl Reading {
             }
         }
         self.hand_over(&mut intake, true);
-        while !self.told.done.load(Ordering::Acquire) {
+        while !self.left() {
             self.close_if_announced(&mut intake, &*source);
             std::thread::park_timeout(IDLE);
         }
         Ok(())
+    }
+
+    /// Whether the worker has left, as it may in the midst of all when it panics.
+    fn left(&self) -> bool {
+        self.told.done.load(Ordering::Acquire)
     }
 
     /// Hands over what was read, if anything was or the tick has moved.

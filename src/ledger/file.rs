@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute;
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::pace::Pace;
+use crate::clock::Clock;
 
 /// Rows of one batch, if they are to be made: a column is made of all of them before the next, so they should stay in a
 /// processor's cache meanwhile.
@@ -149,14 +150,13 @@ impl Encoded {
             None => StorePath::from(name),
         };
         objects.put(&path, self.payload.clone()).await?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         Ok(Add {
             path: path.to_string(),
             partition_values: HashMap::from_iter(
                 partition.map(|(column, value)| (column.to_owned(), Some(value.to_owned()))),
             ),
             size: self.payload.content_length() as i64,
-            modification_time: now,
+            modification_time: Clock::system().now_ms(),
             data_change: true,
             stats: Some(self.stats.clone()),
             tags: None,
