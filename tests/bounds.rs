@@ -161,7 +161,8 @@ fn a_slow_store_on_kafka_stops_reading_at_the_bound_of_memory_and_is_told() {
     assert!(held.iter().any(stopped), "{held:?}");
     let mut lags: Vec<u64> = held.iter().map(|sample| sample.lag).collect();
     lags.dedup();
-    assert!(lags.len() > 3 && lags.is_sorted(), "{lags:?}");
+    // The first may have been told before reading stopped.
+    assert!(lags.len() > 4 && lags[1..].is_sorted(), "{lags:?}");
 
     let topic = faulty.topic.clone();
     let line = |sent: Delivered| format!("{},{},{}", sent.partition, sent.offset, hex(sent.hash));

@@ -2,6 +2,7 @@
 //! records is compared with `records`, row for row, and every table with its SQL.
 
 use std::io::{Read, Write};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,8 +33,39 @@ pub(crate) fn job(dir: &Path, brokers: &str, topic: &str, workers: usize) -> Pat
     path
 }
 
-fn run(job: &Path) -> Child {
-    bidstream().arg("run").arg(job).spawn().unwrap()
+/// A process of the program, which does not outlive the test that started it.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Running {
+        Running(command.spawn().unwrap())
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already unless a test failed.
+        let _gone = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+fn run(job: &Path) -> Running {
+    Running::start(bidstream().arg("run").arg(job))
 }
 
 /// The rows of a query, each as one line of CSV.
@@ -55,7 +87,7 @@ fn lifetime(kill: u64) -> Duration {
     Duration::from_millis(300 + word % 1_000)
 }
 
-pub(crate) fn terminate(mut child: Child) -> Option<i32> {
+pub(crate) fn terminate(mut child: Running) -> Option<i32> {
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     child.wait().unwrap().code()
 }
@@ -86,7 +118,7 @@ pub(crate) fn assert_reconciled(delivered: &Path, lake: &Path) {
 
 /// A producer of generated records that goes on until it is told to end.
 pub(crate) struct Producing {
-    process: Child,
+    process: Running,
     delivered: PathBuf,
 }
 
@@ -98,7 +130,7 @@ impl Producing {
         // More than it will come to.
         command.args(["generate", "--events", "100000000", "--rate", &rate.to_string(), "--users", "300"]);
         command.args(["--brokers", brokers, "--topic", topic, "--delivered"]).arg(&delivered);
-        Producing { process: command.stderr(Stdio::null()).spawn().unwrap(), delivered }
+        Producing { process: Running::start(command.stderr(Stdio::null())), delivered }
     }
 
     /// Ends it; how many records it has sent.
@@ -118,14 +150,6 @@ impl Producing {
     /// The producer's list of where its records went.
     pub(crate) fn delivered(&self) -> &Path {
         &self.delivered
-    }
-}
-
-impl Drop for Producing {
-    fn drop(&mut self) {
-        // Gone already unless a test failed.
-        let _gone = self.process.kill();
-        let _waited = self.process.wait();
     }
 }
 
@@ -159,7 +183,7 @@ fn a_second_run_on_kafka_is_refused_and_a_take_over_fences_the_first() {
     let topic = kafka.topic("fence", 1);
     kafka.send(&topic, 0, &["not an event"]);
     let job = job(dir.path(), &kafka.brokers(), &topic, 1);
-    let mut first = bidstream().arg("run").arg(&job).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = Running::start(bidstream().arg("run").arg(&job).stderr(Stdio::piped()));
     let lake = dir.path().join("lake");
     let started = Instant::now();
     while !lake.join("lake.json").exists() || sql(&lake, "SELECT count(*) FROM raw.dead_letters")[0] != "1" {
@@ -171,7 +195,7 @@ fn a_second_run_on_kafka_is_refused_and_a_take_over_fences_the_first() {
     let message = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(message.contains(&first.id().to_string()) && message.contains("--take-over"), "{message}");
 
-    let third = bidstream().arg("run").arg(&job).arg("--take-over").spawn().unwrap();
+    let third = Running::start(bidstream().arg("run").arg(&job).arg("--take-over"));
     // Also one that has nothing to commit looks now and then.
     let code = wait_within(&mut first, CATCH_UP_MAX);
     let mut message = String::new();
@@ -189,7 +213,7 @@ fn a_second_run_on_kafka_is_refused_and_a_take_over_fences_the_first() {
 }
 
 /// The exit code of a process that is to end by itself.
-pub(crate) fn wait_within(child: &mut Child, limit: Duration) -> Option<i32> {
+pub(crate) fn wait_within(child: &mut Running, limit: Duration) -> Option<i32> {
     let started = Instant::now();
     while child.try_wait().unwrap().is_none() {
         assert!(started.elapsed() < limit, "still running after {limit:?}");

@@ -3,7 +3,7 @@
 //! producer's list and every table with its SQL.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::{self, Clock};
@@ -14,8 +14,8 @@ use schemas::wire;
 
 use crate::endpoints::Endpoints;
 use crate::exactly_once::{
-    CATCH_UP_MAX, Producing, assert_every_table_equals_its_sql, assert_reconciled, bidstream, catch_up, job, sql,
-    terminate, wait_within,
+    CATCH_UP_MAX, Producing, Running, assert_every_table_equals_its_sql, assert_reconciled, bidstream, catch_up, job,
+    sql, terminate, wait_within,
 };
 use crate::kafka::fixture::{self, Kafka};
 
@@ -23,14 +23,14 @@ use crate::kafka::fixture::{self, Kafka};
 const REACHED_MAX: Duration = Duration::from_secs(90);
 
 /// A run with a failpoint armed.
-pub(crate) fn armed(job: &Path, failpoint: &str) -> Child {
+pub(crate) fn armed(job: &Path, failpoint: &str) -> Running {
     let mut command = bidstream();
     command.env(failpoint::VARIABLE, failpoint).arg("run").arg(job).stderr(Stdio::null());
-    command.spawn().unwrap()
+    Running::start(&mut command)
 }
 
 /// Waits for a process to be ended by a signal; whether that came within the limit.
-fn dies(child: &mut Child, limit: Duration) -> bool {
+fn dies(child: &mut Running, limit: Duration) -> bool {
     use std::os::unix::process::ExitStatusExt;
     let started = Instant::now();
     while started.elapsed() < limit {
@@ -138,7 +138,7 @@ fn a_zombie_on_kafka_changes_nothing_when_it_wakes() {
         let mut zombie = armed(&faulty.job(1), &format!("{point}:sleep=4000:3"));
         std::thread::sleep(Duration::from_millis(2_500));
         assert!(zombie.try_wait().unwrap().is_none(), "{point}: ended before its successor came");
-        let successor = bidstream().arg("run").arg(faulty.job(2)).arg("--take-over").spawn().unwrap();
+        let successor = Running::start(bidstream().arg("run").arg(faulty.job(2)).arg("--take-over"));
         assert_eq!(wait_within(&mut zombie, CATCH_UP_MAX), Some(5), "{point}: a zombie is fenced");
         std::thread::sleep(Duration::from_millis(500));
         assert_eq!(terminate(successor), Some(0), "{point}");
@@ -183,7 +183,7 @@ fn a_run_goes_on_over_a_restart_of_its_kafka() {
     let kafka = Kafka::absent();
     kafka.start();
     let faulty = Faulty::start(&kafka, "restart", 800);
-    let run = bidstream().arg("run").arg(faulty.job(2)).stderr(Stdio::null()).spawn().unwrap();
+    let run = Running::start(bidstream().arg("run").arg(faulty.job(2)).stderr(Stdio::null()));
     std::thread::sleep(Duration::from_secs(3));
     kafka.kill();
     std::thread::sleep(Duration::from_secs(2));
@@ -210,7 +210,7 @@ fn a_store_that_is_away_on_kafka_stops_nothing_and_is_told() {
 fn a_changed_parameter_on_kafka_builds_a_table_beside_the_old_and_moves_the_name() {
     let mut faulty = Faulty::start(fixture::shared(), "redefined", 800);
     let lake = faulty.lake();
-    let run = bidstream().arg("run").arg(faulty.job(1)).spawn().unwrap();
+    let run = Running::start(bidstream().arg("run").arg(faulty.job(1)));
     std::thread::sleep(Duration::from_secs(4));
     assert_eq!(terminate(run), Some(0));
     let tables = || std::fs::read_dir(lake.join("credits")).unwrap().count();
@@ -227,7 +227,7 @@ fn a_changed_parameter_on_kafka_builds_a_table_beside_the_old_and_moves_the_name
         assert!(dies(&mut armed(&job, point), CATCH_UP_MAX), "{point}");
         assert_every_table_equals_its_sql(&lake);
     }
-    let run = bidstream().arg("run").arg(&job).spawn().unwrap();
+    let run = Running::start(bidstream().arg("run").arg(&job));
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(terminate(run), Some(0));
     catch_up(&job, &lake, sent);
@@ -244,7 +244,7 @@ fn a_changed_parameter_on_kafka_builds_a_table_beside_the_old_and_moves_the_name
 fn housekeeping_on_kafka_may_be_killed_at_each_step_beside_a_run() {
     let faulty = Faulty::start(fixture::shared(), "housekeeping", 800);
     let lake = faulty.lake();
-    let mut run = bidstream().arg("run").arg(faulty.job(2)).spawn().unwrap();
+    let mut run = Running::start(bidstream().arg("run").arg(faulty.job(2)));
     std::thread::sleep(Duration::from_secs(6));
     let housekeeping = |name: &&str| ["compact", "clean", "vacuum"].iter().any(|part| name.contains(part));
     let (mut reached, mut missed) = (Vec::new(), Vec::new());
@@ -292,7 +292,7 @@ fn assert_a_wrong_clock_changes_no_verdict(name: &str, offset_ms: i64) {
     for (offset_ms, workers) in [(offset_ms, 1), (0, 2), (offset_ms, 2), (0, 1)] {
         let mut command = bidstream();
         command.env(clock::OFFSET_VARIABLE, offset_ms.to_string()).arg("run").arg(job(workers));
-        let mut run = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut run = Running::start(command.stderr(Stdio::null()));
         let before = last_cut(&lake);
         let started = Instant::now();
         while last_cut(&lake) < before.max(1) + 2_000 {
@@ -381,7 +381,7 @@ fn an_open_transaction_on_kafka_holds_its_partition_alone_and_its_records_come_o
     let lake = faulty.lake();
     let run = |workers| {
         let mut command = bidstream();
-        command.arg("run").arg(faulty.job(workers)).stderr(Stdio::null()).spawn().unwrap()
+        Running::start(command.arg("run").arg(faulty.job(workers)).stderr(Stdio::null()))
     };
     let mut first = run(1);
     std::thread::sleep(Duration::from_secs(3));
@@ -452,7 +452,7 @@ pub(crate) fn hex(hash: PayloadHash) -> String {
 #[test]
 fn a_stop_on_kafka_while_one_worker_still_recovers_ends_the_run_in_order() {
     let faulty = Faulty::start(fixture::shared(), "leaves", 800);
-    let run = bidstream().arg("run").arg(faulty.job(2)).spawn().unwrap();
+    let run = Running::start(bidstream().arg("run").arg(faulty.job(2)));
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(terminate(run), Some(0));
 
