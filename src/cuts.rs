@@ -175,10 +175,10 @@ impl Cuts {
         self.committing() && bytes > 0 && (bytes >= WAITING_BYTES_MAX || self.since().elapsed() > millis(COMMIT_MS_MAX))
     }
 
-    /// Whether what is committed now is to be written as fast as it can: more waits than one commit should hold, or the
+    /// Whether what is committed now is to be written as fast as it can: twice as much waits as one commit should hold, or the
     /// run is about to end.
     pub fn hurried(&self) -> bool {
-        self.waiting_bytes() >= 2 * WAITING_BYTES_HINT || self.stopping()
+        self.waiting_bytes() >= 2 * WAITING_BYTES_HINT || self.stopping() || self.has_failed()
     }
 
     /// Worker 0 calls this often, with the frontier of all workers: announces the next cut when one is due.
@@ -327,7 +327,8 @@ pub async fn commit_parts(
     }
 }
 
-/// A channel from the workers to [`commit_parts`]: at most one part a worker is under way, so it is bounded by use.
+/// A channel from the workers and their readers to [`commit_parts`]: at most one half of each is under way, so it is
+/// bounded by use.
 pub fn parts() -> (Sender<Closed>, Receiver<Closed>) {
     std::sync::mpsc::channel()
 }

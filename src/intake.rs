@@ -17,13 +17,13 @@ use crate::pieces::{PIECE_ROWS, Piece, Pool};
 use crate::source::{Arrived, PartitionId, Payload, Progress, Source, SourceError};
 use crate::status::{RecordCounters, Status};
 use crate::telemetry::{Health, name};
-use crate::worker::Shared;
+use crate::worker::{STEP_RECORDS_MAX, Shared};
 
-/// Records that a poll may hand over: enough to amortise a step of the dataflow, few enough to keep it short.
+/// Records that a poll may hand over: what a reader does between two looks at what was announced.
 const POLL_RECORDS_MAX: usize = 4_096;
 /// Records that may be inside the dataflow (entered, but not yet passed by the frontier) before reading waits for it.
-/// A multiple of a poll, so that the dataflow always has work.
-const IN_FLIGHT_RECORDS_MAX: usize = 65_536;
+/// Twice what a worker takes in at a time, so that the next is there when it is done.
+const IN_FLIGHT_RECORDS_MAX: usize = 2 * STEP_RECORDS_MAX;
 
 /// One worker's intake.
 pub struct Intake<'a> {
@@ -229,9 +229,18 @@ impl<'a> Intake<'a> {
     pub fn positions(&mut self, source: &dyn Source) -> Vec<(PartitionId, i64)> {
         let sources = 0..self.partitions.len();
         let mut positions: Vec<i64> = sources.map(|partition| source.position(partition)).collect();
-        for row in self.waiting.chunks.iter().flat_map(|chunk| chunk.rows.iter()) {
-            let position = &mut positions[row.partition as usize];
-            *position = row.offset.min(*position);
+        // Rows wait in the order in which they came, so the first of a partition tells. Many may wait.
+        let mut seen = vec![false; positions.len()];
+        let mut unseen = positions.len();
+        let mut rows = self.waiting.chunks.iter().flat_map(|chunk| chunk.rows.iter());
+        while unseen > 0
+            && let Some(row) = rows.next()
+        {
+            let partition = row.partition as usize;
+            if !std::mem::replace(&mut seen[partition], true) {
+                positions[partition] = row.offset.min(positions[partition]);
+                unseen -= 1;
+            }
         }
         self.closed_at.clone_from(&positions);
         self.partitions.iter().cloned().zip(positions).collect()
@@ -333,7 +342,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The rows with the names of their partitions, and the bytes that were counted for them. Off the worker's thread,
+    /// The rows with the names of their partitions, and the bytes that were counted for them. Off the reader's thread,
     /// as it touches every row.
     pub fn named(mut self) -> (Vec<Piece>, usize) {
         let mut bytes = 0;

@@ -2,8 +2,9 @@
 //! is committed, and hands what it says to the worker. So a worker is left to its dataflow, and takes in all that came
 //! meanwhile at once: the more it is behind, the larger its steps, and the less each record costs.
 //!
-//! What waits between them is bounded by the records that may be inside the dataflow ([`Intake::full`]): a record counts from
-//! when it was read until the frontier has passed it.
+//! What waits between them is bounded by the records that may be inside the dataflow ([`Intake::full`]), where a record counts
+//! from when it was read until the frontier has passed it; of those ahead of the tick, by how far ahead a source may read and
+//! by what may wait for a commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,9 +15,10 @@ use std::time::{Duration, Instant};
 use dataflows::feed::Facts;
 use schemas::Tick;
 
-use crate::cuts::{Closed, Half, RunError};
+use crate::cuts::{CUT_MS, Closed, Half, RunError};
 use crate::intake::{Arrivals, Intake};
 use crate::source::Source;
+use crate::telemetry;
 use crate::worker::{PanicGuard, Shared};
 
 /// Sources read up to a minute of stamps ahead of the frontier; when memory is short they are told of a frontier so much
@@ -26,6 +28,8 @@ const LEAD_MS_LESS: Tick = 59_000;
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a reader sleeps when nothing comes.
 const IDLE: Duration = Duration::from_millis(1);
+/// Facts of which the memory is kept for later; those that were used last are used first.
+const SPARES_MAX: usize = 16;
 
 /// What was read since the last.
 pub struct Read {
@@ -65,6 +69,7 @@ impl Reader {
             workers,
             told: Arc::clone(&told),
             facts,
+            spares: Vec::new(),
             reused,
             reads,
             consumer: std::thread::current(),
@@ -118,7 +123,8 @@ struct Reading {
     told: Arc<Told>,
     /// Those of the records since the last hand-over.
     facts: Facts,
-    /// Memory that came back.
+    spares: Vec<Facts>,
+    /// Memory that comes back.
     reused: Receiver<Facts>,
     reads: Sender<Read>,
     consumer: Thread,
@@ -141,7 +147,9 @@ impl Reading {
             let frontier = self.told.frontier.load(Ordering::Acquire);
             intake.passed(frontier);
             let mut idle = true;
-            if !cuts.full() && !intake.full() {
+            // Where memory is short, nobody need read past what makes the next cut complete.
+            let past = cuts.crowded() && intake.tick() >= cuts.announced() + CUT_MS;
+            if !past && !cuts.full() && !intake.full() {
                 let lead = if cuts.crowded() { frontier.saturating_sub(LEAD_MS_LESS) } else { frontier };
                 let progress = intake.poll(&mut *source, lead, &mut self.facts)?;
                 idle = progress.records == 0;
@@ -179,7 +187,12 @@ impl Reading {
             return;
         }
         self.handed = tick;
-        let empty = self.reused.try_recv().unwrap_or_else(|_| self.facts.like());
+        for facts in self.reused.try_iter() {
+            if self.spares.len() < SPARES_MAX {
+                self.spares.push(facts);
+            }
+        }
+        let empty = self.spares.pop().unwrap_or_else(|| self.facts.like());
         let facts = std::mem::replace(&mut self.facts, empty);
         // A worker that has left wants nothing more.
         let _left = self.reads.send(Read { facts, arrivals: intake.take_arrivals(), tick, last });
@@ -192,9 +205,11 @@ impl Reading {
         let announced = self.shared.cuts.announced();
         if announced > self.closed {
             self.closed = announced;
+            let started = Instant::now();
             let rows = intake.take_through(announced);
             let half = Half::Records { rows, positions: intake.positions(source), topic_ids: source.topic_ids() };
             self.shared.cuts.hand(&self.parts, Closed { worker: self.worker, half });
+            telemetry::closed(self.worker, "reader", started.elapsed());
         }
     }
 }

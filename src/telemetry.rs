@@ -26,7 +26,7 @@ pub mod name {
     pub const LAG: &str = "bidstream_partition_lag_records";
     /// Records that came too far behind the tick and were raised, by `worker`: a hanging transaction or a wrong clock.
     pub const RAISED: &str = "bidstream_raised_records_total";
-    /// Time that a worker spent on one tick.
+    /// Time that a worker spent on one step, in which it takes in all that its reader has read.
     pub const TICK_SECONDS: &str = "bidstream_tick_seconds";
     /// The tick up to which all workers are done.
     pub const FRONTIER: &str = "bidstream_frontier_ms";
@@ -36,7 +36,8 @@ pub mod name {
     pub const ARRANGEMENT: &str = "bidstream_arrangement_updates";
     /// Time that a commit to all tables took.
     pub const COMMIT_SECONDS: &str = "bidstream_commit_seconds";
-    /// Time that a commit kept a worker from its dataflow, by `worker`: handing over what the commit holds.
+    /// Time that a commit kept a worker from its dataflow, or its reader from reading, by `worker` and `thread`: handing over
+    /// what the commit holds.
     pub const CLOSE_SECONDS: &str = "bidstream_close_seconds";
     /// Commits that failed and were tried again, by `table`.
     pub const COMMIT_RETRIES: &str = "bidstream_commit_retries_total";
@@ -66,12 +67,16 @@ pub const METRICS: [(&str, Kind, &str); 14] = [
     (name::RECORDS, Kind::Counter, "Records by topic and verdict (ok, late, dead)."),
     (name::LAG, Kind::Gauge, "Records between position and end, by topic and partition."),
     (name::RAISED, Kind::Counter, "Records that came far behind the tick and were raised, by worker."),
-    (name::TICK_SECONDS, Kind::Seconds, "Time that a worker spent on one tick."),
+    (name::TICK_SECONDS, Kind::Seconds, "Time that a worker spent on one step."),
     (name::FRONTIER, Kind::Gauge, "Tick up to which all workers are done, ms since the Unix epoch."),
     (name::FRESHNESS_SECONDS, Kind::Seconds, "Time from arrival until readers of the published arrangement see it."),
     (name::ARRANGEMENT, Kind::Gauge, "Updates held, by published arrangement."),
     (name::COMMIT_SECONDS, Kind::Seconds, "Time that a commit to all tables took."),
-    (name::CLOSE_SECONDS, Kind::Seconds, "Time that a commit kept a worker from its dataflow, by worker."),
+    (
+        name::CLOSE_SECONDS,
+        Kind::Seconds,
+        "Time that a commit kept a worker from its dataflow, or its reader from reading, by worker and thread.",
+    ),
     (name::COMMIT_RETRIES, Kind::Counter, "Commits that failed and were tried again, by table."),
     (name::CUT, Kind::Gauge, "Last durable cut, ms since the Unix epoch."),
     (name::FILES_WRITTEN, Kind::Counter, "Files written to records."),
@@ -146,6 +151,11 @@ pub fn install_metrics() -> Result<PrometheusHandle, TelemetryError> {
         }
     }
     Ok(handle)
+}
+
+/// Notes how long a thread of a worker (`worker`, `reader`) was busy with handing over what a commit holds.
+pub fn closed(worker: usize, thread: &'static str, took: Duration) {
+    metrics::histogram!(name::CLOSE_SECONDS, "worker" => worker.to_string(), "thread" => thread).record(took);
 }
 
 /// Whether a process is ready, and if not, why: each part (the source, the ledger, …) says so for itself. Cheap to
@@ -272,7 +282,7 @@ mod tests {
         let answer = get(server.address, "/metrics");
         assert!(answer.contains(r#"bidstream_records_total{topic="ads",verdict="ok"} 3"#), "{answer}");
         assert!(answer.contains(r#"bidstream_tick_seconds_bucket{worker="0",le="0.005"} 1"#), "{answer}");
-        assert!(answer.contains("# HELP bidstream_tick_seconds Time that a worker spent on one tick."), "{answer}");
+        assert!(answer.contains("# HELP bidstream_tick_seconds Time that a worker spent on one step."), "{answer}");
 
         assert!(get(server.address, "/healthz").starts_with("HTTP/1.1 200"));
         let answer = get(server.address, "/readyz");

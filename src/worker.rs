@@ -28,11 +28,11 @@ use crate::reader::{Read, Reader};
 use crate::recovery::Recovered;
 use crate::source::{Source, SourceError};
 use crate::status::Status;
-use crate::telemetry::{Health, name};
+use crate::telemetry::{self, Health, name};
 
 /// A worker takes at most about so many records in before a step of the dataflow: a larger step costs less for each record,
 /// but what waits behind it waits longer.
-const STEP_RECORDS_MAX: usize = 32_768;
+pub const STEP_RECORDS_MAX: usize = 32_768;
 /// How often metrics and readiness are told what is asked for, not counted.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a worker sleeps when nothing comes.
@@ -278,7 +278,7 @@ impl Running<'_> {
         let (installs, credits) = (changes.installs.take_through(announced), changes.credits.take_through(announced));
         let half = Half::Changes { installs, credits };
         self.shared.cuts.hand(parts, Closed { worker: self.index, half });
-        metrics::histogram!(name::CLOSE_SECONDS, "worker" => self.index.to_string()).record(started.elapsed());
+        telemetry::closed(self.index, "worker", started.elapsed());
     }
 }
 

@@ -20,9 +20,10 @@ const PURGE_DELAY: mi_option_t = 15;
 /// So long free memory is kept: longer than from one commit of a busy run to the next.
 const KEPT_MS: c_long = 3_000;
 
-/// Has the allocator keep free memory for a while. `MIMALLOC_PURGE_DELAY` (ms) in the environment has precedence.
+/// Has the allocator keep free memory for a while. `MIMALLOC_PURGE_DELAY` (ms) in the environment has precedence. To be called
+/// first in a program, while it has one thread.
 pub fn keep_memory() {
-    // SAFETY: sets a number that the allocator reads whenever memory becomes free; any thread may do so at any time.
+    // SAFETY: sets a number that the allocator reads when memory becomes free; no other thread is there to do so meanwhile.
     unsafe { mi_option_set_default(PURGE_DELAY, KEPT_MS) }
 }
 

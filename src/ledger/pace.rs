@@ -1,10 +1,13 @@
 //! How eagerly files are written. By itself a ledger writes as fast as it can. A run has time until the next commit is due,
 //! and what it writes takes the processors and their caches from its workers: so it rests after every batch for as long
-//! as that took, unless more waits than one commit should hold.
+//! as that took, unless it is hurried.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The longest rest: a batch may seem to take long because the process was stopped.
+const REST_MAX: Duration = Duration::from_millis(100);
 
 /// Whether to rest between batches. All clones are one.
 #[derive(Clone, Default)]
@@ -19,7 +22,7 @@ impl Pace {
     /// Rests from work that took so long.
     pub(super) fn rest(&self, worked: Duration) {
         if self.0.as_ref().is_some_and(|hurried| !hurried()) {
-            std::thread::sleep(worked);
+            std::thread::sleep(worked.min(REST_MAX));
         }
     }
 }
@@ -27,5 +30,26 @@ impl Pace {
 impl fmt::Debug for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pace").field(&self.0.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn only_a_gentle_pace_rests_and_only_while_nothing_hurries_it_and_never_long() {
+        let rests = |pace: &Pace, worked| {
+            let started = Instant::now();
+            pace.rest(worked);
+            started.elapsed()
+        };
+        let hour = Duration::from_secs(3_600);
+        assert!(rests(&Pace::gentle(|| false), hour) >= REST_MAX);
+        for pace in [Pace::default(), Pace::gentle(|| true)] {
+            assert!(rests(&pace, hour) < hour);
+        }
     }
 }
