@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, Thread};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dataflows::feed::Facts;
 use schemas::Tick;
@@ -19,15 +19,11 @@ use crate::cuts::{CUT_MS, Closed, Half, RunError};
 use crate::intake::{Arrivals, Intake};
 use crate::source::Source;
 use crate::telemetry;
-use crate::worker::{PanicGuard, Shared};
+use crate::worker::{IDLE, PanicGuard, Shared, TELL_EVERY};
 
 /// Sources read up to a minute of stamps ahead of the frontier; when memory is short they are told of a frontier so much
 /// earlier. More than a grid step must be left, or the slowest partition would wait for itself.
 const LEAD_MS_LESS: Tick = 59_000;
-/// How often metrics and readiness are told what is asked for, not counted.
-const TELL_EVERY: Duration = Duration::from_secs(1);
-/// How long a reader sleeps when nothing comes.
-const IDLE: Duration = Duration::from_millis(1);
 /// Facts of which the memory is kept for later; those that were used last are used first.
 const SPARES_MAX: usize = 16;
 

@@ -34,9 +34,9 @@ use crate::telemetry::{self, Health, name};
 /// but what waits behind it waits longer.
 pub const STEP_RECORDS_MAX: usize = 32_768;
 /// How often metrics and readiness are told what is asked for, not counted.
-const TELL_EVERY: Duration = Duration::from_secs(1);
-/// How long a worker sleeps when nothing comes.
-const IDLE: Duration = Duration::from_millis(1);
+pub const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long a worker or its reader sleeps when nothing comes.
+pub const IDLE: Duration = Duration::from_millis(1);
 
 /// What every worker of a run shares.
 pub struct Shared {
