@@ -1,7 +1,8 @@
 //! The names that a worker has seen, in front of the table that all share: no lock for a name seen before.
 //!
-//! A record has some fifteen names, of tens of thousands that are in use, so to look one up is to wait for memory. The places
-//! of all names of a record are read before any is compared, so that the processor waits for them together.
+//! A record has some fifteen names. Most are those of the record before (tenant, app, language), which is tried first. The
+//! others are of tens of thousands that are in use, so to look one up is to wait for memory: the places of all of them are
+//! read before any is compared, so that the processor waits for them together.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -20,6 +21,8 @@ const PLACES_MIN: usize = 1_024;
 /// The names of one worker.
 pub(super) struct Names {
     shared: Arc<Symbols>,
+    /// By field, the short name that was looked up last.
+    last: Vec<(Short, Symbol)>,
     short: ShortNames,
     long: HashMap<Box<str>, Symbol, RandomState>,
 }
@@ -27,7 +30,7 @@ pub(super) struct Names {
 impl Names {
     /// None yet, in front of this table.
     pub(super) fn new(shared: Arc<Symbols>) -> Names {
-        Names { shared, short: ShortNames::new(), long: HashMap::default() }
+        Names { shared, last: Vec::new(), short: ShortNames::new(), long: HashMap::default() }
     }
 
     /// How many there are.
@@ -36,14 +39,26 @@ impl Names {
         self.short.len + self.long.len()
     }
 
-    /// The symbols of (field, name) pairs. When one is refused, none is interned.
+    /// The symbols of (field, name) pairs, always of the same fields. When one is refused, none is interned.
     pub(super) fn symbols<const N: usize>(&mut self, names: [(&'static str, &str); N]) -> Result<[Symbol; N], Reason> {
-        let sought = names.map(|(_, name)| self.short.seek(name));
+        self.last.resize(N, ([0; 3], Symbol::NONE));
         let mut symbols = [Symbol::NONE; N];
+        let mut sought = [const { None }; N];
+        for (at, (_, name)) in names.iter().enumerate().filter(|(_, (_, name))| !name.is_empty()) {
+            let (last, symbol) = self.last[at];
+            match short(name) {
+                Some(short) if short == last => symbols[at] = symbol,
+                Some(short) => sought[at] = Some(self.short.seek(short)),
+                None => {}
+            }
+        }
         let mut new = Vec::new();
-        for (at, (field, name)) in names.into_iter().enumerate().filter(|(_, (_, name))| !name.is_empty()) {
+        for (at, (field, name)) in names.into_iter().enumerate() {
+            if name.is_empty() || !symbols[at].is_none() {
+                continue;
+            }
             let known = match &sought[at] {
-                Some(sought) => self.short.find(sought),
+                Some(sought) => self.short.find(sought).inspect(|symbol| self.last[at] = (sought.name, *symbol)),
                 None => self.long.get(name).copied(),
             };
             match known {
@@ -86,13 +101,25 @@ fn short(name: &str) -> Option<Short> {
     (0..whole).for_each(|at| words[at] = word(8 * at));
     if rest > 0 {
         words[whole] = match whole {
-            0 => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+            0 => head(bytes),
             // The last eight bytes, without those that stand in the word before.
             _ => word(bytes.len() - 8) >> (8 * (8 - rest)),
         };
     }
     words[2] |= (bytes.len() as u64) << 56;
     Some(words)
+}
+
+/// One to seven bytes as a word: what is read twice is the same.
+fn head(bytes: &[u8]) -> u64 {
+    let at = |place: usize| u64::from(bytes[place]) << (8 * place);
+    match bytes.len() {
+        length @ 1..4 => at(0) | at(length / 2) | at(length - 1),
+        length => {
+            let half = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+            u64::from(half(0)) | u64::from(half(length - 4)) << (8 * (length - 4))
+        }
+    }
 }
 
 /// A table of short names: name and symbol in one place, the next free one after where its hash says. At least half of the
@@ -115,14 +142,14 @@ impl ShortNames {
         ShortNames { hasher: RandomState::default(), places: vec![([0; 3], Symbol::NONE); PLACES_MIN], len: 0 }
     }
 
-    fn place(&self, name: &Short) -> usize {
-        self.hasher.hash_one(name) as usize & (self.places.len() - 1)
+    fn place(&self, [first, second, third]: Short) -> usize {
+        // Words are hashed faster one by one than as an array.
+        self.hasher.hash_one((first, second, third)) as usize & (self.places.len() - 1)
     }
 
-    fn seek(&self, name: &str) -> Option<Sought> {
-        let name = short(name)?;
-        let place = self.place(&name);
-        Some(Sought { name, place, found: self.places[place] })
+    fn seek(&self, name: Short) -> Sought {
+        let place = self.place(name);
+        Sought { name, place, found: self.places[place] }
     }
 
     fn find(&self, sought: &Sought) -> Option<Symbol> {
@@ -145,7 +172,7 @@ impl ShortNames {
             self.len = 0;
             before.into_iter().filter(|(name, _)| *name != [0; 3]).for_each(|(name, symbol)| self.insert(name, symbol));
         }
-        let mut place = self.place(&name);
+        let mut place = self.place(name);
         while self.places[place].0 != [0; 3] {
             if self.places[place].0 == name {
                 return;
@@ -164,6 +191,7 @@ mod tests {
     #[test]
     fn a_short_name_is_its_bytes_and_length() {
         let text = "abcdefghijklmnopqrstuvwxyz";
+        assert_eq!(short(""), Some([0; 3]));
         for length in 0..=23 {
             let mut bytes = [0u8; 24];
             bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
