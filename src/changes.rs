@@ -1,9 +1,11 @@
 //! Changes of the maintained views, on their way from a worker to the committer.
 //!
-//! A worker keeps the batches that its dataflow makes, which threads share, and hands over those of a cut: pointers. The
-//! committer makes rows of them. So a worker's share of a commit is a pointer for each batch, however many rows, and what comes
-//! and goes between two cuts never becomes a row.
+//! A worker keeps the batches that its dataflow makes, which threads share, and hands over those of a cut: pointers. They
+//! become rows piece by piece while the file is written ([`Changes`]). So a worker's share of a commit is a pointer for each
+//! batch, however many rows, what comes and goes between two cuts never becomes a row, and the rows of a conversion, which are
+//! many times as large as what they follow from, are never all in memory.
 
+use std::iter;
 use std::ops::Range;
 
 use dataflows::catalogue::{CreditedBatch, InstallBatch};
@@ -14,8 +16,12 @@ use differential_dataflow::trace::{BatchReader, Cursor, Navigable};
 use schemas::Tick;
 use schemas::view::{CreditRow, InstallRow};
 
-use crate::ledger::Change;
+use crate::ledger::{Change, Changes};
 use crate::recovery::Lacking;
+
+/// Rows of `credits` are made for so many conversions at a time that they are about as many: they should stay in a processor's
+/// cache until they are written.
+const CREDIT_ROWS: usize = 1_024;
 
 /// The changes of one view that wait for their cut.
 pub struct Waiting<B> {
@@ -62,8 +68,8 @@ impl<B> Taken<B>
 where
     B: BatchReader<Time = Tick> + Navigable<Cursor: Cursor<Storage = B, Time = Tick, Diff = isize>>,
 {
-    /// Each value that came or went, its cut and how often, consolidated.
-    fn values<'a, V: Ord>(&'a self) -> Vec<(&'a V, Tick, i64)>
+    /// Each value that came or went in a cut after `done`, its cut and how often, consolidated.
+    fn values<'a, V: Ord>(&'a self, done: Tick) -> Vec<(&'a V, Tick, i64)>
     where
         B::Cursor: Cursor<Val<'a> = &'a V>,
     {
@@ -74,9 +80,8 @@ where
                 while let Some(value) = cursor.get_val(batch) {
                     cursor.map_times(batch, |tick, diff| {
                         let (tick, diff) = (B::Cursor::owned_time(tick), B::Cursor::owned_diff(diff));
-                        if let Some(cut) = self.lacking.cut(tick).filter(|_| ticks.contains(&tick)) {
-                            values.push((value, cut, diff as i64));
-                        }
+                        let cut = self.lacking.cut(tick).filter(|cut| ticks.contains(&tick) && *cut > done);
+                        values.extend(cut.map(|cut| (value, cut, diff as i64)));
                     });
                     cursor.step_val(batch);
                 }
@@ -88,27 +93,45 @@ where
     }
 }
 
-impl Taken<InstallBatch> {
-    /// The changes of `installs`, in order.
-    pub fn rows(&self) -> Vec<Change<InstallRow>> {
-        self.values().into_iter().map(|(row, cut, diff): (&InstallRow, _, _)| (row.clone(), cut, diff)).collect()
+impl Changes<InstallRow> for Taken<InstallBatch> {
+    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<InstallRow>>> + '_> {
+        let values = self.values(done).into_iter();
+        Box::new(iter::once(values.map(|(row, cut, diff): (&InstallRow, _, _)| (row.clone(), cut, diff)).collect()))
     }
 }
 
+/// The changes of `credits` up to a cut.
+pub struct TakenCredits {
+    taken: Taken<CreditedBatch>,
+    weights: Weights,
+}
+
 impl Taken<CreditedBatch> {
-    /// The changes of `credits`, in order. Where what earned a conversion changes, only the rows that it changes do.
-    pub fn rows(&self, weights: &Weights) -> Vec<Change<CreditRow>> {
-        let mut values: Vec<(&Credited, Tick, i64)> = self.values();
+    /// What they are under these weights.
+    pub fn weighed(self, weights: Weights) -> TakenCredits {
+        TakenCredits { taken: self, weights }
+    }
+}
+
+impl Changes<CreditRow> for TakenCredits {
+    /// Where what earned a conversion changes, only the rows that it changes do.
+    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<CreditRow>>> + '_> {
+        let mut values: Vec<(&Credited, Tick, i64)> = self.taken.values(done);
         values.sort_by_key(|(credited, _, _)| credited.conversion());
-        let (mut rows, mut of_one) = (Vec::new(), Vec::new());
-        for conversion in values.chunk_by(|(one, _, _), (other, _, _)| one.conversion() == other.conversion()) {
-            for (credited, cut, diff) in conversion {
-                of_one.extend(credited.rows(weights).into_iter().map(|row| (row, *cut, *diff)));
+        let mut values = values.into_iter().peekable();
+        Box::new(iter::from_fn(move || {
+            let (mut rows, mut of_one) = (Vec::new(), Vec::new());
+            while rows.len() < CREDIT_ROWS
+                && let Some((credited, cut, diff)) = values.next()
+            {
+                of_one.extend(credited.rows(&self.weights).into_iter().map(|row| (row, cut, diff)));
+                if values.peek().is_none_or(|(next, _, _)| next.conversion() != credited.conversion()) {
+                    consolidate_updates(&mut of_one);
+                    rows.append(&mut of_one);
+                }
             }
-            consolidate_updates(&mut of_one);
-            rows.append(&mut of_one);
-        }
-        rows
+            (!rows.is_empty()).then_some(rows)
+        }))
     }
 }
 
@@ -147,7 +170,7 @@ mod tests {
                 for cut in (start / CUT_MS + 1..=end / CUT_MS).filter(|cut| cut % cuts == 0 || end == END) {
                     let part = waiting.borrow_mut().take_through(cut * CUT_MS);
                     parts.push(
-                        part.values().into_iter().map(|(value, cut, diff): (&u8, _, _)| (*value, cut, diff)).collect(),
+                        part.values(0).into_iter().map(|(value, cut, diff): (&u8, _, _)| (*value, cut, diff)).collect(),
                     );
                 }
             }

@@ -269,7 +269,7 @@ pub enum Half {
 }
 
 impl Half {
-    /// Adds it to its part, makes the rows of changes, and tells the bytes that were counted for those of `records`.
+    /// Adds it to its part, and tells the bytes that were counted for those of `records`.
     fn add_to(self, part: &mut Part, weights: &Weights) -> usize {
         match self {
             Half::Records { rows, positions, topic_ids } => {
@@ -278,7 +278,8 @@ impl Half {
                 bytes
             }
             Half::Changes { installs, credits } => {
-                (part.installs, part.credits) = (installs.rows(), credits.rows(weights));
+                part.installs.push(Arc::new(installs));
+                part.credits.push(Arc::new(credits.weighed(weights.clone())));
                 0
             }
         }

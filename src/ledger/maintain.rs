@@ -164,7 +164,7 @@ mod tests {
     use schemas::symbols::Symbols;
     use tempfile::TempDir;
 
-    use super::super::tests::{T0, commit, install, loaded, open as open_lake, part, settings, sql};
+    use super::super::tests::{T0, all, commit, install, loaded, open as open_lake, part, settings, sql};
     use super::super::{Ledger, Part};
     use super::*;
 
@@ -172,10 +172,8 @@ mod tests {
     fn busy(n: u64) -> (Tick, Part) {
         let cut = T0 + n * 1_000;
         let mut part = part(cut, n as i64..n as i64 + 1);
-        part.installs = vec![install(n as i64, cut, 1)];
-        if n > 1 {
-            part.installs.push(install(n as i64 - 1, cut, -1));
-        }
+        let before = (n > 1).then(|| install(n as i64 - 1, cut, -1));
+        part.installs = all(before.into_iter().chain([install(n as i64, cut, 1)]).collect());
         (cut, part)
     }
 

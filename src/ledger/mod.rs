@@ -60,7 +60,7 @@ pub use lake::{Lake, LakeSettings};
 pub use log::Writer;
 pub use pace::Pace;
 pub use patience::Patience;
-pub use sink::Change;
+pub use sink::{Change, Changes};
 
 use file::{BATCH_ROWS, Encoded, encode, encode_runs};
 use lake::Lock;
@@ -130,9 +130,9 @@ pub struct Part {
     /// Topics and their ids at the broker.
     pub topic_ids: BTreeMap<String, String>,
     /// Changes of `installs`.
-    pub installs: Vec<Change<InstallRow>>,
+    pub installs: Vec<Arc<dyn Changes<InstallRow>>>,
     /// Changes of `credits`.
-    pub credits: Vec<Change<CreditRow>>,
+    pub credits: Vec<Arc<dyn Changes<CreditRow>>>,
 }
 
 /// What a commit wrote.
@@ -363,8 +363,8 @@ impl Ledger {
     async fn commit_changes(
         &mut self,
         cut: Tick,
-        installs: Vec<Change<InstallRow>>,
-        credits: Vec<Change<CreditRow>>,
+        installs: Vec<Arc<dyn Changes<InstallRow>>>,
+        credits: Vec<Arc<dyn Changes<CreditRow>>>,
     ) -> Result<(u64, u64), LedgerError> {
         let (writer, epoch) = (&self.writer, self.epoch);
         let installs = self.installs.commit(writer, epoch, cut, installs, table::installs_batch).await?;

@@ -113,7 +113,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::super::tests::{T0, commit, install, open, open_error, part, settings, sql};
+    use super::super::tests::{T0, all, commit, install, open, open_error, part, settings, sql};
     use super::*;
 
     fn copy(from: &Path, to: &Path) {
@@ -136,7 +136,7 @@ mod tests {
         let at = |n: u64| T0 + n * 1_000;
         let with_install = |n: u64| {
             let mut part = part(at(n), n as i64..n as i64 + 1);
-            part.installs = vec![install(n as i64, at(n), 1)];
+            part.installs = all(vec![install(n as i64, at(n), 1)]);
             part
         };
         for n in 1..=2 {

@@ -6,6 +6,7 @@
 //! The next commit to `records` says so too (`bidstream/done/<view>/<sink>`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -23,6 +24,20 @@ use super::simulation;
 
 /// A change of a view: the row, the cut by which it came, and how often it was added.
 pub type Change<R> = (R, Tick, i64);
+
+/// Changes of a view that are made while they are written.
+pub trait Changes<R>: Send + Sync {
+    /// The consolidated changes of cuts after `done`, in pieces.
+    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<R>>> + '_>;
+}
+
+impl<R: Ord + Clone + Send + Sync> Changes<R> for Vec<Change<R>> {
+    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<R>>> + '_> {
+        let mut changes: Vec<_> = self.iter().filter(|(_, at, _)| *at > done).cloned().collect();
+        consolidate_updates(&mut changes);
+        Box::new(std::iter::once(changes))
+    }
+}
 
 /// A view's Delta table as a sink.
 pub(crate) struct Sink {
@@ -86,15 +101,14 @@ impl Sink {
     ///
     /// # Panics
     /// If a change is of a later cut: its records are not durable.
-    pub(super) async fn commit<R: Ord + Clone + Send + 'static>(
+    pub(super) async fn commit<R: 'static>(
         &mut self,
         writer: &Writer,
         epoch: i64,
         cut: Tick,
-        mut changes: Vec<Change<R>>,
+        changes: Vec<Arc<dyn Changes<R>>>,
         to_batch: fn(&[Change<R>]) -> RecordBatch,
     ) -> Result<u64, LedgerError> {
-        assert!(changes.iter().all(|(_, at, _)| *at <= cut), "{}: a change after cut {cut}", self.view);
         for _ in 0..OVERTAKEN_MAX {
             self.log.check_epoch(epoch)?;
             let done = self.done();
@@ -103,17 +117,17 @@ impl Sink {
             }
             #[cfg(test)]
             let done = if simulation::planted(simulation::Bug::MissingFilter) { 0 } else { done };
-            changes.retain(|(_, at, _)| *at > done);
-            let pace = self.log.pace();
+            let (view, pace, changes) = (self.view, self.log.pace(), changes.clone());
             let encoding = tokio::task::spawn_blocking(move || {
-                consolidate_updates(&mut changes);
-                let encoded = encode_runs([changes.chunks(BATCH_ROWS).map(to_batch)], &pace);
-                (changes, encoded)
+                let pieces = changes.iter().flat_map(|changes| changes.after(done));
+                let batches = pieces.flat_map(|piece| {
+                    assert!(piece.iter().all(|(_, at, _)| *at <= cut), "{view}: a change after cut {cut}");
+                    piece.chunks(BATCH_ROWS).map(to_batch).collect::<Vec<_>>()
+                });
+                encode_runs([batches], &pace)
             });
-            let encoded;
-            (changes, encoded) = finished(encoding.await);
             let (mut adds, mut rows) = (Vec::new(), 0);
-            if let Some(file) = encoded.map_err(LedgerError::delta(self.view))? {
+            if let Some(file) = finished(encoding.await).map_err(LedgerError::delta(self.view))? {
                 rows = file.rows();
                 adds.push(self.log.upload(&file, None).await?);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use dataflows::params::Params;
 use datafusion::prelude::SessionContext;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::log::{EPOCH, TableLog};
-use super::{Change, CommitStats, Lake, LakeSettings, Ledger, LedgerError, Pace, Part, State};
+use super::{Change, Changes, CommitStats, Lake, LakeSettings, Ledger, LedgerError, Pace, Part, State};
 use crate::source::{PartitionId, Resume};
 
 /// 2026-11-21, 00:00 UTC.
@@ -80,6 +81,11 @@ fn record(offset: i64, arrival_ms: i64, cut: Tick) -> RecordRow {
 pub(super) fn part(cut: Tick, offsets: std::ops::Range<i64>) -> Part {
     let rows: Vec<_> = offsets.clone().map(|offset| record(offset, cut as i64 - 500 + offset % 100, cut)).collect();
     Part { rows: vec![rows.into()], positions: vec![(partition(0), offsets.end)], ..Part::default() }
+}
+
+/// All changes of a part.
+pub(super) fn all(changes: Vec<Change<InstallRow>>) -> Vec<Arc<dyn Changes<InstallRow>>> {
+    vec![Arc::new(changes)]
 }
 
 pub(super) fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
@@ -247,7 +253,7 @@ async fn changes_that_a_crash_cut_off_are_replayed_once() {
     let (mut ledger, _) = open(dir.path()).await;
     let (first, second, third) = (T0 + 1_000, T0 + 2_000, T0 + 5_000);
     let mut with_change = part(first, 0..10);
-    with_change.installs = vec![install(1, first, 1), install(2, first, 1), install(2, first, -1)];
+    with_change.installs = all(vec![install(1, first, 1), install(2, first, 1), install(2, first, -1)]);
     let stats = commit(&mut ledger, first, with_change).await.unwrap();
     assert_eq!((stats.installs, stats.credits), (1, 0), "what cancels within a cut is not written");
 
@@ -263,14 +269,14 @@ async fn changes_that_a_crash_cut_off_are_replayed_once() {
     let epoch = ledger.epoch;
     let to_batch = schemas::table::installs_batch;
     let written =
-        ledger.installs.commit(&ledger.writer.clone(), epoch, third, replayed.clone(), to_batch).await.unwrap();
+        ledger.installs.commit(&ledger.writer.clone(), epoch, third, all(replayed.clone()), to_batch).await.unwrap();
     assert_eq!(written, 3);
     drop(ledger);
 
     let (mut ledger, state) = open(dir.path()).await;
     assert_eq!((state.committed, state.load_to), (Some(third), first), "credits say nothing after the first cut");
     let mut last = part(third + 1_000, 30..31);
-    last.installs = replayed;
+    last.installs = all(replayed);
     let stats = commit(&mut ledger, third + 1_000, last).await.unwrap();
     assert_eq!(stats.installs, 0);
     let query = "select event_time, _cut - 1795219200000, _diff from t order by _cut, event_time";
@@ -293,7 +299,7 @@ async fn a_sink_ahead_of_the_ledger_stops_the_start() {
     let (mut ledger, _) = open(dir.path()).await;
     let (writer, epoch, cut) = (ledger.writer.clone(), ledger.epoch, T0 + 7_000);
     let to_batch = schemas::table::installs_batch;
-    ledger.installs.commit(&writer, epoch, cut, vec![install(1, cut, 1)], to_batch).await.unwrap();
+    ledger.installs.commit(&writer, epoch, cut, all(vec![install(1, cut, 1)]), to_batch).await.unwrap();
     drop(ledger);
     let error = open_error(dir.path(), &settings()).await;
     assert!(
@@ -337,7 +343,7 @@ async fn a_fenced_writer_is_stopped_at_every_table() {
     // Its records are durable; its changes are not, and now the successor replays them.
     let (mut second, state) = take_over(dir.path()).await;
     assert_eq!((state.committed, state.load_to), (Some(cut), 0));
-    let changes = || vec![install(1, cut, 1)];
+    let changes = || all(vec![install(1, cut, 1)]);
     let fenced = first.commit_changes(cut, changes(), vec![]).await.unwrap_err();
     assert!(matches!(&fenced, LedgerError::Fenced { table, .. } if table == "installs"), "{fenced}");
     let fenced = first.commit_names(cut, vec![(Symbol::of("a"), "a".to_owned())]).await.unwrap_err();
@@ -442,7 +448,7 @@ async fn what_was_fixed_when_the_lake_was_made_stays() {
 async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_moves_at_one_cut() {
     let dir = TempDir::new().unwrap();
     let (mut ledger, _) = open(dir.path()).await;
-    let change = |number, cut| Part { installs: vec![install(number, cut, 1)], ..part(cut, number..number + 1) };
+    let change = |number, cut| Part { installs: all(vec![install(number, cut, 1)]), ..part(cut, number..number + 1) };
     commit(&mut ledger, T0 + 1_000, change(0, T0 + 1_000)).await.unwrap();
     commit(&mut ledger, T0 + 2_000, change(1, T0 + 2_000)).await.unwrap();
     drop(ledger);

@@ -155,8 +155,8 @@ async fn lake() -> TempDir {
     for cut in CUTS {
         let part = Part {
             rows: vec![records.rows.iter().filter(|row| row.cut == cut).cloned().collect::<Vec<_>>().into()],
-            installs: installs.iter().filter(|change| change.1 == cut).cloned().collect(),
-            credits: credits.iter().filter(|change| change.1 == cut).copied().collect(),
+            installs: vec![Arc::new(installs.iter().filter(|change| change.1 == cut).cloned().collect::<Vec<_>>())],
+            credits: vec![Arc::new(credits.iter().filter(|change| change.1 == cut).copied().collect::<Vec<_>>())],
             ..Part::default()
         };
         ledger.commit(cut, vec![part], std::mem::take(&mut names)).await.unwrap();

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use schemas::event::{Capped, Event, EventType};
 use schemas::ids::{EventId, Id, PayloadHash, Subject};
@@ -122,11 +123,12 @@ impl Job {
         for rows in rows.chunk_by(|a, b| a.cut == b.cut) {
             let cut = rows[0].cut;
             let [installs, credits] = self.view.step(rows);
-            for (key, value, diff) in installs {
-                parts[self.worker(key)].installs.push(install(key, value, cut, diff));
-            }
-            for (key, value, diff) in credits {
-                parts[self.worker(key)].credits.push(credit(key, value, cut, diff));
+            for (worker, part) in parts.iter_mut().enumerate() {
+                let of_worker = |(key, ..): &&(i64, i64, i64)| self.worker(*key) == worker;
+                let one = |(key, value, diff): &(i64, i64, i64)| install(*key, *value, cut, *diff);
+                part.installs.push(Arc::new(installs.iter().filter(of_worker).map(one).collect::<Vec<_>>()));
+                let one = |(key, value, diff): &(i64, i64, i64)| credit(*key, *value, cut, *diff);
+                part.credits.push(Arc::new(credits.iter().filter(of_worker).map(one).collect::<Vec<_>>()));
             }
         }
     }
