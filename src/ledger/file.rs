@@ -12,7 +12,7 @@ use deltalake_core::{DeltaTableError, ObjectStore};
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStoreExt, PutPayload, PutPayloadMut};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -39,9 +39,22 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 /// Columns that queries and recovery select by.
 const STATS_COLUMNS: [&str; 6] = ["_cut", "arrival", "event_time", "offset", "type", "verdict"];
-/// Columns of hashes that hardly repeat: a dictionary of them is built for nothing.
-const UNIQUE_COLUMNS: [&str; 8] =
-    ["event_id", "payload_hash", "offset", "subject", "user_id", "device_id", "click_id", "fingerprint"];
+/// Columns of hashes that hardly repeat, or not far apart: a dictionary of them is built for nothing. All have one length, so
+/// lengths apart from bytes take no room, and the bytes alone do not look as if they could be compressed.
+const HASH_COLUMNS: [&str; 10] = [
+    "event_id",
+    "payload_hash",
+    "subject",
+    "user_id",
+    "device_id",
+    "click_id",
+    "fingerprint",
+    "ip_hash",
+    "touch_event_id",
+    "touch_subject",
+];
+/// Columns of numbers that are near those before and after them.
+const RISING_COLUMNS: [&str; 4] = ["offset", "arrival", "event_time", "touch_event_time"];
 
 /// An encoded data file.
 pub(super) struct Encoded {
@@ -114,8 +127,13 @@ fn properties(compressed: bool) -> Result<WriterProperties, ParquetError> {
     for column in STATS_COLUMNS {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Page);
     }
-    for column in UNIQUE_COLUMNS {
-        properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+    let hashes = HASH_COLUMNS.map(|column| (column, Encoding::DELTA_LENGTH_BYTE_ARRAY));
+    for (column, encoding) in
+        hashes.into_iter().chain(RISING_COLUMNS.map(|column| (column, Encoding::DELTA_BINARY_PACKED)))
+    {
+        let column = ColumnPath::from(column);
+        properties =
+            properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, encoding);
     }
     Ok(properties.build())
 }
