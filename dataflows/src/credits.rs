@@ -1,7 +1,9 @@
 //! What did each touch earn of each conversion, under six models of credit at once?
 
+use std::sync::Arc;
+
 use differential_dataflow::VecCollection;
-use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce_forgetting};
+use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce};
 use schemas::symbols::NO_CHANNEL;
 use schemas::view::{CreditRow, InstallRef, InstallRow, Model, PathTouch};
 use schemas::{EventId, EventTime, Micros, Subject, Symbol, Tick};
@@ -215,7 +217,7 @@ pub fn governors<'scope>(
     });
     let facts = conversions.map(|(key, row)| (key, Fact::Conversion(row))).concat(candidates);
     let facts = arrange_forgetting(facts, "conversions and their installs", ByKey);
-    let decided = reduce_forgetting(facts, "governing installs", |_, facts, output| {
+    let decided = reduce(facts, "governing installs", |_, facts, output| {
         let mut conversion = None;
         let mut latest: Option<(InstallRef, TargetKey)> = None;
         for (fact, _) in facts {
@@ -245,7 +247,7 @@ pub fn governed_matches<'scope>(
         let Governed { key, row } = *conversion;
         let governor =
             InstallRef { event_time: install.event_time, event_id: install.event_id, subject: install.subject };
-        let head = [Match::Target(row), Match::Governor(governor, install.path_dropped)];
+        let head = [Match::Target(Arc::new(row)), Match::Governor(governor, install.path_dropped)];
         let found: Vec<_> = head.into_iter().chain(install.path.iter().copied().map(Match::Frozen)).collect();
         found.into_iter().map(move |found| (key, found))
     })
@@ -329,7 +331,7 @@ impl Credited {
         let mut touches = Vec::new();
         for (found, _) in found {
             match found {
-                Match::Target(row) => conversion = Some(*row),
+                Match::Target(row) => conversion = Some(**row),
                 Match::Frozen(touch) => touches.push(*touch),
                 _ => {}
             }
@@ -344,7 +346,7 @@ pub fn credited<'scope>(
     eligibility: Eligibility,
 ) -> Forgetting<'scope, TargetKey, Credited, ByKey> {
     let found = arrange_forgetting(found, "conversion matches", ByKey);
-    reduce_forgetting(found, "credited", move |_, found, output| {
+    reduce(found, "credited", move |_, found, output| {
         output.extend(Credited::of(found, &eligibility).map(|credited| (credited, 1)));
     })
 }

@@ -6,12 +6,12 @@
 //!
 //! Rows carry that time, in minutes and rounded up ([`Until`]), and traces drop them after it. Results do not
 //! depend on when that happens: of two rows that decide something together neither changes once the other has expired,
-//! by acceptance alone; where a join compares times in minutes, it may offer a pair that lies just outside the window
-//! or, if the row is gone, not offer it; the reduction after it compares in ms and refuses such a pair either way.
+//! by acceptance alone. A join may offer a touch that the channel's window excludes or, if its row is gone, not offer it; the
+//! reduction after it refuses such a pair either way.
 //!
 //! Without a retention every row is kept for two thousand years.
 
-use operators::Expires;
+use operators::{Expires, Spread};
 use schemas::event::Accepted;
 use schemas::units::MINUTE_MS;
 use schemas::view::Method;
@@ -81,14 +81,20 @@ impl Horizons {
         self.after(event_time, self.window_by(method))
     }
 
-    /// Whether a touch found by this method, of which only that horizon is known, may have happened within a window
-    /// before `event_time`. Exact to some minutes; never wrongly false.
-    pub fn may_precede(&self, touch: Until, event_time: EventTime, method: Method) -> bool {
-        let window_min = minutes(self.window_by(method));
-        // A time that does not fit says nothing.
-        let Some(minute_of_touch) = touch.0.checked_sub(self.beyond(window_min)) else { return true };
-        let age_min = minute(event_time).checked_sub(minute_of_touch);
-        touch.0 == u32::MAX || age_min.is_some_and(|age_min| age_min <= window_min)
+    /// Whether a touch happened within the longest window of a method before `event_time`, of which is known until when
+    /// it can be found by that method, and the millisecond of its minute. Never wrongly false.
+    pub fn may_precede(&self, touch: Until, ms_of_minute: i64, event_time: EventTime, method: Method) -> bool {
+        let window_ms = self.window_by(method);
+        let minute_of_touch = touch.0.checked_sub(self.beyond(minutes(window_ms)));
+        match minute_of_touch {
+            // A minute that did not fit says nothing.
+            None | Some(0) => true,
+            Some(_) if touch.0 == u32::MAX => true,
+            Some(minute) => {
+                let touched_ms = i64::from(minute) * MINUTE_MS + ms_of_minute;
+                (0..=window_ms).contains(&event_time.0.saturating_sub(touched_ms))
+            }
+        }
     }
 
     fn window_by(&self, method: Method) -> i64 {
@@ -132,6 +138,12 @@ impl TargetKey {
     }
 }
 
+impl Spread for TargetKey {
+    fn prefix(&self) -> u64 {
+        self.key.0.rest()
+    }
+}
+
 impl Expires<Tick> for TargetKey {
     fn expiry(&self) -> Option<Tick> {
         self.until.expiry()
@@ -155,10 +167,9 @@ mod tests {
                 let last = (time.0 + window_ms + retention_ms) as Tick;
                 assert!(!until.expired(&last), "{retention_ms} {method:?}");
                 assert!(until.expired(&(last + 5 * MINUTE_MS as Tick)), "{retention_ms} {method:?}");
-                assert!(horizons.may_precede(until, EventTime(time.0 + window_ms), method));
-                assert!(horizons.may_precede(until, time, method));
-                assert!(!horizons.may_precede(until, EventTime(time.0 + window_ms + 2 * MINUTE_MS), method));
-                assert!(!horizons.may_precede(until, EventTime(time.0 - MINUTE_MS), method));
+                let precedes = |target_ms| horizons.may_precede(until, 59_999, EventTime(target_ms), method);
+                let found = [time.0 - 1, time.0, time.0 + window_ms, time.0 + window_ms + 1].map(precedes);
+                assert_eq!(found, [false, true, true, false], "{retention_ms} {method:?}");
             }
         }
     }
@@ -169,7 +180,8 @@ mod tests {
         for time in [-1, 0, 1_793_491_200_000, 253_402_300_799_999] {
             let until = horizons.touch_by(EventTime(time), Method::Person);
             assert!(!until.expired(&(time.max(0) as Tick + 1_000 * 365 * DAY_MS as Tick)) || time > 1 << 47);
-            assert!(horizons.may_precede(until, EventTime(time + DAY_MS), Method::Person), "{time}");
+            let ms_of_minute = time.rem_euclid(MINUTE_MS);
+            assert!(horizons.may_precede(until, ms_of_minute, EventTime(time + DAY_MS), Method::Person), "{time}");
         }
     }
 }

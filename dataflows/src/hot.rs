@@ -18,7 +18,7 @@
 use differential_dataflow::hashable::Hashable;
 use differential_dataflow::operators::ThresholdTotal;
 use differential_dataflow::{ExchangeData, VecCollection};
-use operators::{ByKey, ByVal, Expires, Heap, arrange_forgetting, join, look_up, reduce_forgetting};
+use operators::{ByKey, ByVal, Expires, Heap, Spread, arrange_forgetting, join, look_up, reduce};
 use schemas::event::Accepted;
 use schemas::units::{HOUR_MS, MINUTE_MS};
 use schemas::view::Method;
@@ -61,6 +61,12 @@ struct Mark {
 struct Disturbed {
     half: u64,
     until: Until,
+}
+
+impl Spread for Disturbed {
+    fn prefix(&self) -> u64 {
+        self.half
+    }
 }
 
 impl Expires<Tick> for CappedCopy {
@@ -170,7 +176,7 @@ pub fn marks<'scope>(
     let copies = look_up(stored, heap, "rows of disturbed touches", |touch, row| Some((touch, Fact::Copy(*row))));
     let rivals = join(disturbed, rivals.clone(), |_, touch, rival| [(*touch, Fact::Rival(*rival))]);
     let facts = arrange_forgetting(facts.concatenate([copies, rivals]), "facts of disturbed touches", ByKey);
-    let decided = reduce_forgetting(facts, "disturbed marks", |_, facts, output| {
+    let decided = reduce(facts, "disturbed marks", |_, facts, output| {
         output.extend(standing(facts).map(|mark| (mark, 1)));
     });
     let marks = as_they_come.concat(undone.negate()).concat(decided.as_collection(|_, mark| *mark));

@@ -1,7 +1,7 @@
 //! Which touch led to each install, how surely, and which path did it freeze?
 
 use differential_dataflow::VecCollection;
-use operators::{ByKey, arrange_forgetting, reduce_forgetting, reduce_shared};
+use operators::{ByKey, arrange_forgetting, reduce, reduce_shared};
 use schemas::view::{InstallRow, Method};
 use schemas::{EventTime, JoinKey, Tick};
 
@@ -119,7 +119,7 @@ pub fn install_rows<'scope>(
     horizons: Horizons,
 ) -> Forgetting<'scope, TargetKey, InstallRow, ByKey> {
     let found = arrange_forgetting(found, "install matches", ByKey);
-    let rows = reduce_forgetting(found, "installs", move |_, found, output| {
+    let rows = reduce(found, "installs", move |_, found, output| {
         output.extend(Path::of(found, &eligibility).map(|(install, path)| (install_row(&install, path), 1)));
     });
     let lasting = rows.as_collection(move |install, row| (lasting(*install, row.event_time, &horizons), row.clone()));

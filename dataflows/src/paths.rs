@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use operators::{ByVal, Expires, arrange_forgetting, join, look_up};
@@ -153,10 +154,10 @@ impl Eligibility {
 }
 
 /// What the joins have to say to a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Match {
-    /// The target itself.
-    Target(TargetRow),
+    /// The target itself. There is one among many matches: their size is not to be its.
+    Target(Arc<TargetRow>),
     /// A touch with its fingerprint was hot within its window: it gets no match by fingerprint.
     FingerprintHot,
     /// A copy of a touch that may be eligible.
@@ -198,7 +199,7 @@ pub fn matches<'scope>(
     });
     let asks = arrange_forgetting(asks, "target keys", ByVal);
     let candidates = join(asks, touches.index.clone(), move |_, ask, entry| {
-        horizons.may_precede(entry.until, ask.event_time, ask.method).then_some((entry.touch(), ask.target))
+        entry.may_precede(ask.event_time, ask.method, &horizons).then_some((entry.touch(), ask.target))
     });
     let candidates = arrange_forgetting(candidates, "candidates", ByVal);
     let stored = join(candidates.clone(), touches.copies.clone(), |_, target, copy| [(copy.row, *target)]);
@@ -211,7 +212,7 @@ pub fn matches<'scope>(
     });
     let hot = hot::hot(hot_asks, &touches.marks, eligibility).map(|target| (target, Match::FingerprintHot));
 
-    let all = targets.map(|(target, row)| (target, Match::Target(row))).concatenate([copies, rivals, hot]);
+    let all = targets.map(|(target, row)| (target, Match::Target(Arc::new(row)))).concatenate([copies, rivals, hot]);
     [true, false].map(|installs| all.clone().filter(move |(target, _)| target.is_install == installs))
 }
 
@@ -244,7 +245,7 @@ impl Path {
         let mut rivals = Vec::new();
         for (found, _) in found {
             match found {
-                Match::Target(row) => target = Some(*row),
+                Match::Target(row) => target = Some(**row),
                 Match::FingerprintHot => hot = true,
                 Match::Copy(row) => standing.entry(row.identity()).or_default().copy(row),
                 Match::Rival(rival) => rivals.push(*rival),

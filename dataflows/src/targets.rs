@@ -1,7 +1,7 @@
 //! Targets: the installs and conversions that touches are matched to. About one event in fifty.
 
 use differential_dataflow::VecCollection;
-use operators::{ByKey, ByVal, Expires, arrange_forgetting, join, look_up, reduce_forgetting};
+use operators::{ByKey, ByVal, Expires, arrange_forgetting, join, look_up, reduce};
 use schemas::event::Accepted;
 use schemas::{DeviceId, EventId, EventTime, EventType, JoinKey, Micros, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ pub fn standing<'scope>(
     });
     let copies = copies.map(|(key, row)| (key, Fact::Copy(row)));
     let facts = arrange_forgetting(copies.concatenate([rivals, as_touch]), "target facts", ByKey);
-    let standing = reduce_forgetting(facts, "standing targets", |_, facts, output| {
+    let standing = reduce(facts, "standing targets", |_, facts, output| {
         let mut least: Option<TargetRow> = None;
         let mut rival: Option<PayloadHash> = None;
         for (fact, _) in facts {

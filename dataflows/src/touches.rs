@@ -24,6 +24,7 @@ use operators::forget::SharedForgettingSpine;
 use operators::shared::SharedValSpine;
 use operators::{ByVal, Expires, Heap, RowId, arrange_forgetting};
 use schemas::event::Accepted;
+use schemas::units::MINUTE_MS;
 use schemas::view::{Method, PathTouch};
 use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
@@ -70,17 +71,25 @@ pub type Identity = (EventTime, EventId, Subject);
 /// Ids are keyed hashes, so mixing them is as good as hashing them: events with the same ids differ in time, which
 /// the first half tells, and of other events the halves differ like random words. The second differs where the first
 /// does alone, so it tells apart also what was not found by one first half.
+///
+/// The last bits of the first half are the millisecond of the event's minute: an index that holds it and the minute knows
+/// when the event was ([`Entry::may_precede`]).
 pub fn halves((event_time, event_id, subject): Identity) -> (u64, u64) {
     let word = (event_time.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mix = |id: u64, subject: u64| id ^ subject.rotate_left(32) ^ word;
-    let first = mix(event_id.0.route(), subject.0.route());
-    (first, mix(event_id.0.rest(), subject.0.rest()) ^ first.wrapping_mul(0xd6e8_feb8_6659_fd93))
+    let mixed = mix(event_id.0.route(), subject.0.route());
+    let first = mixed & !MS_OF_MINUTE | event_time.0.rem_euclid(MINUTE_MS) as u64;
+    (first, mix(event_id.0.rest(), subject.0.rest()) ^ mixed.wrapping_mul(0xd6e8_feb8_6659_fd93))
 }
+
+/// Where the first of [`halves`] tells the millisecond of the minute.
+const MS_OF_MINUTE: u64 = 0xffff;
+const _: () = assert!(MINUTE_MS as u64 <= MS_OF_MINUTE);
 
 /// A touch under one of its join keys, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Entry {
-    /// Until when it can be found by that key, which also tells when it was.
+    /// Until when it can be found by that key, which also tells the minute in which it was.
     pub until: Until,
     touch: [u32; 2],
 }
@@ -93,6 +102,11 @@ impl Entry {
     /// The key of its copies in [`TouchIndexes::copies`].
     pub fn touch(self) -> u64 {
         u64::from(self.touch[0]) << 32 | u64::from(self.touch[1])
+    }
+
+    /// Whether the touch happened within the longest window before a target that asks by this entry's method.
+    pub fn may_precede(self, event_time: EventTime, method: Method, horizons: &Horizons) -> bool {
+        horizons.may_precede(self.until, (self.touch() & MS_OF_MINUTE) as i64, event_time, method)
     }
 }
 
@@ -335,6 +349,7 @@ mod tests {
         assert_eq!(size_of::<Entry>(), 12);
         assert_eq!(size_of::<Stored>(), 12);
         assert_eq!(size_of::<Rival>(), 32);
+        assert_eq!(size_of::<crate::paths::Match>(), 128);
     }
 
     #[test]

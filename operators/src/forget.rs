@@ -16,7 +16,8 @@
 //! * *A join* must yield nothing for a pair of rows of which one changes when the other has expired: from the two rows
 //!   alone, its closure repeats what the expiry promises.
 //! * *A reduction* looks at all rows of a key when one of them changes. So below it the expiry is the key's alone
-//!   ([`ByKey`]), of the input as of the output, and a key never changes from its expiry on.
+//!   ([`ByKey`]), of the input as of the output, and a key never changes from its expiry on: [`reduce`](crate::reduce()) takes
+//!   no other.
 //! * *Any other reader* skips the rows that have expired at the time that it reads at ([`Expires::expired`]).
 //!
 //! **State.** The rows that have not expired, and about as many that have: each batch keeps the expiries of a sample of
@@ -31,13 +32,11 @@
 mod batch;
 mod spine;
 
-use differential_dataflow::difference::{Abelian, Semigroup};
+use differential_dataflow::difference::Semigroup;
 use differential_dataflow::hashable::Hashable;
 use differential_dataflow::lattice::Lattice;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::cursor::{BatchCursor, BatchDiff, BatchVal};
-use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
 use differential_dataflow::{ExchangeData, VecCollection};
 use timely::dataflow::channels::pact::Exchange;
 use timely::order::{PartialOrder, TotalOrder};
@@ -150,35 +149,6 @@ where
         SharedForgettingBuilder<K, V, T, R, H>,
         SharedForgettingSpine<K, V, T, R, H>,
     >(collection.inner, to_worker, name)
-}
-
-/// [`reduce_shared`](crate::reduce_shared) with an output that forgets by its key.
-///
-/// The input may be any arrangement that does not forget, or that forgets [`ByKey`].
-pub fn reduce_forgetting<'scope, Tr, K, V, R, L>(
-    input: Arranged<'scope, Tr>,
-    name: &str,
-    logic: L,
-) -> Arranged<'scope, TraceAgent<SharedForgettingSpine<K, V, Tr::Time, R, ByKey>>>
-where
-    Tr: TraceReader<Batch: Navigable, Time: TotalOrder> + 'static,
-    BatchCursor<Tr>: Cursor<Time = Tr::Time, KeyContainer = Vec<K>>,
-    for<'a> BatchCursor<Tr>: Cursor<Key<'a> = &'a K>,
-    K: ExchangeData + Expires<Tr::Time>,
-    V: ExchangeData,
-    R: ExchangeData + Abelian,
-    L: FnMut(&K, &[(BatchVal<'_, Tr>, BatchDiff<Tr>)], &mut Vec<(V, R)>) + 'static,
-{
-    input.reduce_abelian::<
-        L,
-        SharedForgettingBuilder<K, V, Tr::Time, R, ByKey>,
-        SharedForgettingSpine<K, V, Tr::Time, R, ByKey>,
-        Vec<K>,
-        _,
-    >(name, logic, |chunk, key, updates| {
-        chunk.clear();
-        chunk.extend(updates.drain(..).map(|(val, time, diff)| ((key.clone(), val), time, diff)));
-    })
 }
 
 #[cfg(test)]

@@ -2,12 +2,10 @@
 //!
 //! Differential's join walks a cursor over all batches of a trace from key to key, in steps that double. In a large trace each
 //! step of such a search waits for memory, one wait after the other; and for most keys of a sparse join all of them
-//! are in vain. Where keys are spread evenly, where one would stand follows from the key itself. [`join`] guesses the place
-//! of many keys at once and corrects each guess by what it finds there, so that it waits a few times for all of them together.
+//! are in vain. [`join`] finds the places of many keys at once ([`crate::spread`]).
 //!
 //! **Semantics.** Those of differential's `join_core`: each pair of rows with equal keys, at the later of their times, with the
-//! product of their differences. Updates that cancel are passed on. Where keys are not spread evenly the result is the same;
-//! the guesses are then of no use, and a search goes on from them in steps that double.
+//! product of their differences. Updates that cancel are passed on. Where keys are not spread evenly the result is the same.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -24,37 +22,14 @@ use timely::progress::Timestamp;
 
 use crate::forget::{Horizon, SharedForgettingBatch, SharedForgettingSpine};
 use crate::offsets::Rows;
+use crate::spread::{BLOCK, Spread, places};
 
 /// Updates that are passed on at a time.
 const OUTPUT_UPDATES: usize = 1_024;
-/// Keys that are looked for at a time.
-const BLOCK: usize = 64;
-/// How often a guess is corrected by proportion before the search goes step by step: after two corrections it is off by
-/// some ten places among millions of keys.
-const CORRECTIONS: usize = 2;
-
-/// A key that begins with 64 bits which look random.
-pub trait Spread: Ord {
-    /// These bits; they order as the keys do.
-    fn prefix(&self) -> u64;
-}
-
-impl Spread for u64 {
-    #[inline(always)]
-    fn prefix(&self) -> u64 {
-        *self
-    }
-}
-
-impl<T: Ord> Spread for (u64, T) {
-    #[inline(always)]
-    fn prefix(&self) -> u64 {
-        self.0
-    }
-}
 
 /// An arrangement that can be joined here.
 type Indexed<'scope, K, V, T, H> = Arranged<'scope, TraceAgent<SharedForgettingSpine<K, V, T, isize, H>>>;
+
 /// Joins two arrangements by key: what `logic` makes of each pair of rows.
 pub fn join<'scope, K, V1, V2, T, H1, H2, L, I, D>(
     left: Indexed<'scope, K, V1, T, H1>,
@@ -181,52 +156,6 @@ fn join_key<K, V1, V2, T, I, D>(
     }
 }
 
-/// Where each of the keys stands, or would stand, among others; both are in order. Each loop reads memory at places that do
-/// not depend on each other, so the processor waits for them together.
-fn places<K: Spread>(sought: &[K], among: &[K]) -> [usize; BLOCK] {
-    let mut places = [0; BLOCK];
-    let share = |prefix: u64| ((u128::from(prefix) * among.len() as u128) >> 64) as usize;
-    for (place, key) in places.iter_mut().zip(sought) {
-        *place = share(key.prefix());
-    }
-    for _ in 0..CORRECTIONS {
-        for (place, key) in places.iter_mut().zip(sought) {
-            let (there, wanted) = (among[*place].prefix(), key.prefix());
-            *place = if wanted >= there {
-                (*place + share(wanted - there)).min(among.len() - 1)
-            } else {
-                place.saturating_sub(share(there - wanted))
-            };
-        }
-    }
-    for (place, key) in places.iter_mut().zip(sought) {
-        *place = settle(among, key, *place);
-    }
-    places
-}
-
-/// The first place at or after which `among` is not less than `key`, by steps that double from a guess.
-fn settle<K: Ord>(among: &[K], key: &K, guess: usize) -> usize {
-    let mut step = 1;
-    if among[guess] < *key {
-        let mut less = guess;
-        while less + step < among.len() && among[less + step] < *key {
-            less += step;
-            step *= 2;
-        }
-        let end = among.len().min(less + step);
-        less + 1 + among[less + 1..end].partition_point(|other| other < key)
-    } else {
-        let mut not_less = guess;
-        while step <= not_less && among[not_less - step] >= *key {
-            not_less -= step;
-            step *= 2;
-        }
-        let start = (not_less + 1).saturating_sub(step);
-        start + among[start..not_less].partition_point(|other| other < key)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -301,18 +230,6 @@ mod tests {
         fn a_join_of_crowded_keys_is_differentials(ticks in updates(prop_oneof![0..100u64, Just(u64::MAX), Just(1 << 40)])) {
             let [here, there] = joined(ticks);
             prop_assert_eq!(here, there);
-        }
-
-        #[test]
-        fn a_place_is_found_from_any_guess(
-            mut among in prop::collection::vec(0..500u64, 1..300),
-            key in 0..510u64,
-            guess in any::<prop::sample::Index>(),
-        ) {
-            among.sort_unstable();
-            let place = among.partition_point(|other| *other < key);
-            prop_assert_eq!(settle(&among, &key, guess.index(among.len())), place);
-            prop_assert_eq!(places(&[key], &among)[0], place);
         }
     }
 }

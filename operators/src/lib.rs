@@ -2,8 +2,8 @@
 //!
 //! No words of advertising and no I/O. [`shared`] makes arrangements that other threads may read, [`publish`] hands
 //! them out, all views at one tick, [`forget`] makes arrangements that drop the rows which nothing can find,
-//! [`heap`] keeps rows that are too large to move, and [`join`](mod@join) is for keys that seldom meet. [`allocator`] is
-//! what all of them are allocated by.
+//! [`heap`] keeps rows that are too large to move, and [`join`](mod@join) and [`reduce`](mod@reduce) are for keys that are
+//! [spread](spread::Spread) evenly, of which few meet or change. [`allocator`] is what all of them are allocated by.
 
 pub mod allocator;
 mod batcher;
@@ -12,10 +12,14 @@ pub mod heap;
 pub mod join;
 mod offsets;
 pub mod publish;
+pub mod reduce;
 pub mod shared;
+pub mod spread;
 
-pub use forget::{ByKey, ByVal, Expires, Horizon, arrange_forgetting, reduce_forgetting};
+pub use forget::{ByKey, ByVal, Expires, Horizon, arrange_forgetting};
 pub use heap::{Heap, RowId, look_up};
 pub use join::join;
 pub use publish::{Hub, Publisher, Snapshot, View};
+pub use reduce::reduce;
 pub use shared::{arrange_keys_shared, arrange_shared, reduce_shared};
+pub use spread::Spread;

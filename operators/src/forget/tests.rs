@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use differential_dataflow::input::InputSession;
-use differential_dataflow::trace::{Batch, BatchReader, Builder, Description, ExertionLogic, Merger};
+use differential_dataflow::trace::{
+    Batch, BatchReader, Builder, Cursor, Description, ExertionLogic, Merger, Navigable, TraceReader,
+};
 use proptest::prelude::*;
 use timely::dataflow::operators::probe::Handle;
 use timely::progress::Antichain;
@@ -13,6 +15,7 @@ use timely::progress::Antichain;
 use super::batch::SAMPLE_MAX;
 use super::*;
 use crate::publish::{Hub, View};
+use crate::reduce;
 use crate::shared::{SharedValSpine, arrange_shared};
 
 /// How long after a cause an effect finds it.
@@ -24,6 +27,12 @@ const LATENESS: u64 = 4;
 type Event = (u64, u8, u64);
 /// The key of an effect's matches: join key, event time, id, expiry.
 type Effect = (u8, u64, u8, u64);
+
+impl crate::Spread for Effect {
+    fn prefix(&self) -> u64 {
+        u64::from(self.0) << 56 | self.1 >> 8
+    }
+}
 
 impl Expires<u64> for Event {
     fn expiry(&self) -> Option<u64> {
@@ -119,7 +128,7 @@ fn drive(
         });
         let matches = arrange_forgetting(matches, "Matches", ByKey);
         let hold_matches = hold(matches.trace.clone());
-        let best = reduce_forgetting(matches, "Best", |_, causes, output| {
+        let best = reduce(matches, "Best", |_, causes, output| {
             let (last, _) = causes.last().expect("a key has input");
             output.push(((**last, causes.iter().map(|(_, count)| count).sum::<i64>()), 1i64));
         });
