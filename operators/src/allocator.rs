@@ -17,8 +17,8 @@ pub use mimalloc::MiMalloc as Allocator;
 
 /// `mi_option_purge_delay` of `mimalloc.h`.
 const PURGE_DELAY: mi_option_t = 15;
-/// So long free memory is kept: longer than from one commit of a busy run to the next.
-const KEPT_MS: c_long = 3_000;
+/// So long free memory is kept: longer than from one commit to the next but one.
+const KEPT_MS: c_long = 10_000;
 
 /// Has the allocator keep free memory for a while. `MIMALLOC_PURGE_DELAY` (ms) in the environment has precedence. To be called
 /// first in a program, while it has one thread.
