@@ -90,7 +90,7 @@ class Bench:
                 sys.exit(f"{what}: the process ended with {process.returncode}:\n" + self.last_log(process))
             if time.time() > end:
                 sys.exit(f"{what}: not within {WAIT_SECONDS_MAX} s")
-            time.sleep(0.05)
+            time.sleep(0.25)
 
     def last_log(self, process):
         with open(f"{self.dir}/{self.processes.index(process)}.log") as file:
