@@ -2,8 +2,8 @@
 //!
 //! A worker keeps the batches that its dataflow makes, which threads share, and hands over those of a cut: pointers. They
 //! become rows piece by piece while the file is written ([`Changes`]). So a worker's share of a commit is a pointer for each
-//! batch, however many rows, what comes and goes between two cuts never becomes a row, and the rows of a conversion, which are
-//! many times as large as what they follow from, are never all in memory.
+//! batch, however many rows; what comes and goes between two cuts never becomes a row; and rows of `credits`, many times as
+//! large as what they follow from, are never all in memory.
 
 use std::iter;
 use std::ops::Range;
@@ -16,12 +16,8 @@ use differential_dataflow::trace::{BatchReader, Cursor, Navigable};
 use schemas::Tick;
 use schemas::view::{CreditRow, InstallRow};
 
-use crate::ledger::{Change, Changes};
+use crate::ledger::{BATCH_ROWS, Change, Changes};
 use crate::recovery::Lacking;
-
-/// Rows of `credits` are made for so many conversions at a time that they are about as many: they should stay in a processor's
-/// cache until they are written.
-const CREDIT_ROWS: usize = 1_024;
 
 /// The changes of one view that wait for their cut.
 pub struct Waiting<B> {
@@ -114,14 +110,15 @@ impl Taken<CreditedBatch> {
 }
 
 impl Changes<CreditRow> for TakenCredits {
-    /// Where what earned a conversion changes, only the rows that it changes do.
+    /// Where what earned a conversion changes, only the rows that it changes do. A piece has about the rows of a batch of the
+    /// file, and whole conversions.
     fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<CreditRow>>> + '_> {
         let mut values: Vec<(&Credited, Tick, i64)> = self.taken.values(done);
         values.sort_by_key(|(credited, _, _)| credited.conversion());
         let mut values = values.into_iter().peekable();
         Box::new(iter::from_fn(move || {
             let (mut rows, mut of_one) = (Vec::new(), Vec::new());
-            while rows.len() < CREDIT_ROWS
+            while rows.len() < BATCH_ROWS
                 && let Some((credited, cut, diff)) = values.next()
             {
                 of_one.extend(credited.rows(&self.weights).into_iter().map(|row| (row, cut, diff)));
@@ -138,12 +135,20 @@ impl Changes<CreditRow> for TakenCredits {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::collections::BTreeSet;
     use std::rc::Rc;
 
+    use dataflows::catalogue;
+    use dataflows::params::Params;
     use differential_dataflow::input::InputSession;
     use operators::arrange_shared;
     use operators::shared::SharedValBatch;
     use proptest::prelude::*;
+    use schemas::ids::Id;
+    use schemas::{
+        Accepted, ClickId, DeviceId, Event, EventId, EventTime, EventType, Micros, PayloadHash, Symbol, UserId,
+    };
+    use timely::dataflow::ProbeHandle;
     use timely::dataflow::operators::{Inspect, Probe};
 
     use super::*;
@@ -177,6 +182,78 @@ mod tests {
             assert!(waiting.borrow().batches.is_empty(), "all is taken");
             parts
         })
+    }
+
+    /// An event of a person, at a second of the first minute.
+    fn event(event_type: EventType, person: u128, number: u128, second: i64) -> Accepted {
+        let id = |number: u128| Id::from_bytes((number << 64 | number).to_be_bytes());
+        let (user, event_id) = (UserId(id(person + 1)), EventId(id(number + 1)));
+        let event = Event {
+            event_type,
+            tenant: Symbol(1),
+            event_id,
+            event_time: EventTime(second * 1_000),
+            subject: Event::subject_of(user, DeviceId::NONE, ClickId::NONE),
+            user,
+            revenue: (event_type == EventType::Conversion).then_some(Micros(1_000_001)),
+            ..Event::default()
+        };
+        Accepted { event, payload_hash: PayloadHash(event_id.0), ..Accepted::default() }
+    }
+
+    #[test]
+    fn rows_of_credits_come_in_pieces_of_whole_conversions() {
+        const PEOPLE: u128 = 200;
+        let params = Params::default();
+        let weights = Weights::of(&params.credits);
+        let (taken, mut expected) = timely::execute_directly(move |worker| {
+            let waiting = Rc::new(RefCell::new(Waiting::new(Lacking { load_to: 0, fresh_at: None })));
+            let all = Rc::new(RefCell::new(Vec::new()));
+            let (pushed, seen, probe) = (Rc::clone(&waiting), Rc::clone(&all), ProbeHandle::new());
+            let mut feed = worker.dataflow::<Tick, _, _>(|scope| {
+                let (feed, outputs) = catalogue::build(scope, &params, None);
+                let batches = &outputs.credited_by_key.stream;
+                batches.clone().inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(&probe);
+                let rows = outputs.credits().inspect(move |(row, tick, diff)| {
+                    seen.borrow_mut().push((*row, cut_of(*tick), *diff as i64));
+                });
+                rows.probe_with(&probe);
+                feed
+            });
+            let mut facts = feed.facts();
+            // In the first cut each person's two touches and conversion; in the second, for half of them one touch more.
+            for person in 0..PEOPLE {
+                let number = person * 10;
+                facts.push(&event(EventType::Click, person, number, 10), 5);
+                facts.push(&event(EventType::Impression, person, number + 1, 20), 5);
+                facts.push(&event(EventType::Conversion, person, number + 2, 30), 5);
+                if person % 2 == 0 {
+                    facts.push(&event(EventType::Click, person, number + 3, 25), CUT_MS + 5);
+                }
+            }
+            feed.take(&mut facts);
+            feed.advance_to(2 * CUT_MS);
+            feed.flush();
+            worker.step_while(|| probe.less_than(&(2 * CUT_MS)));
+            let taken = waiting.borrow_mut().take_through(2 * CUT_MS);
+            (taken, all.take())
+        });
+        consolidate_updates(&mut expected);
+        let taken = taken.weighed(weights);
+        for (done, cuts) in [(0, 2), (CUT_MS, 1)] {
+            let pieces: Vec<_> = taken.after(done).collect();
+            assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.len() < 2 * BATCH_ROWS), "{}", pieces.len());
+            let conversions = |piece: &Vec<Change<CreditRow>>| -> BTreeSet<EventId> {
+                piece.iter().map(|(row, ..)| row.event_id).collect()
+            };
+            let mut all = BTreeSet::new();
+            assert!(pieces.iter().flat_map(conversions).all(|id| all.insert(id)), "no conversion is in two pieces");
+            let mut rows = pieces.concat();
+            consolidate_updates(&mut rows);
+            let later: Vec<_> = expected.iter().filter(|(_, cut, _)| *cut > done).copied().collect();
+            assert_eq!(rows, later);
+            assert_eq!(rows.iter().map(|(_, cut, _)| *cut).collect::<BTreeSet<_>>().len(), cuts);
+        }
     }
 
     proptest! {

@@ -353,6 +353,21 @@ mod tests {
     }
 
     #[test]
+    fn halves_tell_the_millisecond_and_whatever_they_leave_out_together() {
+        let id = |hi: u64, lo: u64| Id::from_bytes((u128::from(hi) << 64 | u128::from(lo)).to_be_bytes());
+        let at = |time: i64, event: Id| halves((EventTime(time), EventId(event), Subject::NONE));
+        for time in [0, 59_999, 60_000, 1_793_491_259_999] {
+            assert_eq!((at(time, id(7, 9)).0 & MS_OF_MINUTE) as i64, time % MINUTE_MS);
+        }
+        // What the first half leaves out for the millisecond, the second tells.
+        let (one, other) = (at(5, id(7, 9)), at(5, id(7, 9 ^ 0x8001)));
+        assert_eq!(one.0, other.0);
+        assert_ne!(one.1, other.1);
+        assert_ne!(at(5, id(7, 9)).1, at(5, id(8, 9)).1);
+        assert_ne!(at(5, id(7, 9)), at(5 + MINUTE_MS, id(7, 9)));
+    }
+
+    #[test]
     fn touches_leave_when_nothing_can_find_them() {
         const DAYS: i64 = 60;
         const AN_HOUR: i64 = 20;

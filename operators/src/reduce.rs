@@ -76,10 +76,21 @@ where
         changed.dedup();
         let (keys, mut chunk) = (changed.len(), Vec::new());
         let mut builder = SharedForgettingBuilder::<K, V2, T, R, ByKey>::with_capacity(keys, keys, keys);
-        let mut block = Block::default();
+        let mut block: [Values<'_, V1, V2, T, R>; BLOCK] = std::array::from_fn(|_| Values::default());
         for keys in changed.chunks(BLOCK) {
-            block.read(keys, &before, &output, &new);
-            for (key, values) in keys.iter().zip(&mut block.values) {
+            block.iter_mut().for_each(Values::clear);
+            for batch in &before {
+                each(keys, &batch.storage, |at, value, _, diff| block[at].before.push((value, diff.clone())));
+            }
+            for batch in &output {
+                each(keys, &batch.storage, |at, value, _, diff| block[at].output.push((value, diff.clone())));
+            }
+            for batch in &new {
+                each(keys, &batch.storage, |at, value, time, diff| {
+                    block[at].new.push((time.clone(), value, diff.clone()));
+                });
+            }
+            for (key, values) in keys.iter().zip(&mut block) {
                 let changes = values.changes(key, &mut self.0);
                 chunk.extend(changes.drain(..).map(|(value, time, diff)| ((key.clone(), value), time, diff)));
             }
@@ -88,18 +99,6 @@ where
         let description = Description::new(lower.clone(), upper.clone(), Antichain::from_elem(T::minimum()));
         // In a total order all that changes does so at a time of the new batches: nothing is put off.
         (vec![(held_time.clone(), builder.done(description))], Antichain::new())
-    }
-}
-
-/// What is known of the keys of a block, by their place in it.
-struct Block<'a, V1, V2, T, R> {
-    values: Vec<Values<'a, V1, V2, T, R>>,
-}
-
-impl<V1, V2, T, R> Default for Block<'_, V1, V2, T, R> {
-    fn default() -> Self {
-        let values = || Values { before: Vec::new(), output: Vec::new(), new: Vec::new(), changes: Vec::new() };
-        Block { values: (0..BLOCK).map(|_| values()).collect() }
     }
 }
 
@@ -115,36 +114,9 @@ struct Values<'a, V1, V2, T, R> {
     changes: Vec<(V2, T, R)>,
 }
 
-impl<'a, V1, V2, T, R> Block<'a, V1, V2, T, R>
-where
-    V1: ExchangeData,
-    V2: ExchangeData,
-    T: Timestamp + Lattice + TotalOrder,
-    R: ExchangeData + Abelian,
-{
-    fn read<K: ExchangeData + Spread + Expires<T>>(
-        &mut self,
-        keys: &[K],
-        before: &'a [Batch<K, V1, T, R>],
-        output: &'a [Batch<K, V2, T, R>],
-        new: &'a [Batch<K, V1, T, R>],
-    ) {
-        for values in &mut self.values {
-            values.before.clear();
-            values.output.clear();
-            values.new.clear();
-        }
-        for batch in before {
-            each(keys, &batch.storage, |at, value, _, diff| self.values[at].before.push((value, diff.clone())));
-        }
-        for batch in output {
-            each(keys, &batch.storage, |at, value, _, diff| self.values[at].output.push((value, diff.clone())));
-        }
-        for batch in new {
-            each(keys, &batch.storage, |at, value, time, diff| {
-                self.values[at].new.push((time.clone(), value, diff.clone()));
-            });
-        }
+impl<V1, V2, T, R> Default for Values<'_, V1, V2, T, R> {
+    fn default() -> Self {
+        Values { before: Vec::new(), output: Vec::new(), new: Vec::new(), changes: Vec::new() }
     }
 }
 
@@ -180,6 +152,12 @@ where
     T: Timestamp + Lattice + TotalOrder,
     R: ExchangeData + Abelian,
 {
+    fn clear(&mut self) {
+        self.before.clear();
+        self.output.clear();
+        self.new.clear();
+    }
+
     /// What changes in the output of the key, in the order of values, then times.
     fn changes<K>(
         &mut self,

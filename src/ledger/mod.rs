@@ -62,7 +62,8 @@ pub use pace::Pace;
 pub use patience::Patience;
 pub use sink::{Change, Changes};
 
-use file::{BATCH_ROWS, Encoded, encode, encode_runs};
+pub(crate) use file::BATCH_ROWS;
+use file::{Encoded, encode, encode_runs};
 use lake::Lock;
 use log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog};
 use sink::Sink;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use differential_dataflow::consolidation::consolidate_updates;
 use schemas::Tick;
 
 use super::compact::SINCE;
@@ -29,14 +28,6 @@ pub type Change<R> = (R, Tick, i64);
 pub trait Changes<R>: Send + Sync {
     /// The consolidated changes of cuts after `done`, in pieces.
     fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<R>>> + '_>;
-}
-
-impl<R: Ord + Clone + Send + Sync> Changes<R> for Vec<Change<R>> {
-    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<R>>> + '_> {
-        let mut changes: Vec<_> = self.iter().filter(|(_, at, _)| *at > done).cloned().collect();
-        consolidate_updates(&mut changes);
-        Box::new(std::iter::once(changes))
-    }
 }
 
 /// A view's Delta table as a sink.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use differential_dataflow::consolidation::consolidate_updates;
+
 use dataflows::params::Params;
 use datafusion::prelude::SessionContext;
 use schemas::event::{Capped, Event, EventType};
@@ -81,6 +83,15 @@ fn record(offset: i64, arrival_ms: i64, cut: Tick) -> RecordRow {
 pub(super) fn part(cut: Tick, offsets: std::ops::Range<i64>) -> Part {
     let rows: Vec<_> = offsets.clone().map(|offset| record(offset, cut as i64 - 500 + offset % 100, cut)).collect();
     Part { rows: vec![rows.into()], positions: vec![(partition(0), offsets.end)], ..Part::default() }
+}
+
+/// Changes that are there already.
+impl<R: Ord + Clone + Send + Sync> Changes<R> for Vec<Change<R>> {
+    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<R>>> + '_> {
+        let mut changes: Vec<_> = self.iter().filter(|(_, at, _)| *at > done).cloned().collect();
+        consolidate_updates(&mut changes);
+        Box::new(std::iter::once(changes))
+    }
 }
 
 /// All changes of a part.
