@@ -2,8 +2,8 @@
 
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::Input;
+use operators::ByKey;
 use operators::forget::SharedForgettingBatch;
-use operators::{ByKey, Heap};
 use schemas::Tick;
 use schemas::view::{CreditRow, InstallRow, Model};
 use timely::dataflow::Scope;
@@ -16,7 +16,7 @@ use crate::installs::{self, install_rows, reinstalls};
 use crate::params::Params;
 use crate::paths::{Eligibility, matches};
 use crate::targets::standing;
-use crate::touches::{Forgetting, touch_indexes};
+use crate::touches::{Forgetting, Heaps, touch_indexes};
 use crate::weights::Weights;
 
 /// What a view is.
@@ -180,15 +180,13 @@ pub fn build<'scope>(
     let (copy_input, copies) = scope.new_collection();
     let (capped_input, capped) = scope.new_collection();
     let (target_input, target_copies) = scope.new_collection();
-    let (rival_input, rivals) = scope.new_collection();
-    let heap = Heap::new(scope.index());
+    let heaps = Heaps::new(scope.index());
     let feed = Feed {
         entries: entry_input,
         copies: copy_input,
         capped: capped_input,
         targets: target_input,
-        rivals: rival_input,
-        heap: heap.clone(),
+        heaps: heaps.clone(),
         horizons,
     };
 
@@ -196,7 +194,7 @@ pub fn build<'scope>(
     let weights = Weights::of(&params.credits);
     let lifetime = params.installs.attribution_lifetime;
 
-    let touches = touch_indexes(touch_entries, copies, heap, capped, rivals);
+    let touches = touch_indexes(touch_entries, copies, heaps, capped);
     let targets = standing(target_copies, &touches);
     let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime);
     let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime, horizons);

@@ -3,14 +3,13 @@
 //! What a record says is a function of the record, so the thread that reads it can say it, and a worker is left to its dataflow.
 
 use differential_dataflow::input::InputSession;
-use operators::Heap;
 use schemas::event::Accepted;
 use schemas::{EventType, Tick};
 
 use crate::horizon::{Horizons, TargetKey};
 use crate::hot::CappedCopy;
 use crate::targets::TargetRow;
-use crate::touches::{Entry, Rival, Stored, TouchRow, entries, halves};
+use crate::touches::{Entry, Heaps, Rival, Stored, TouchRow, entries};
 
 /// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
 pub struct Facts {
@@ -69,8 +68,7 @@ pub struct Feed {
     pub(crate) copies: InputSession<Tick, (u64, Stored), isize>,
     pub(crate) capped: InputSession<Tick, (u64, CappedCopy), isize>,
     pub(crate) targets: InputSession<Tick, (TargetKey, TargetRow), isize>,
-    pub(crate) rivals: InputSession<Tick, (u64, Rival), isize>,
-    pub(crate) heap: Heap<TouchRow, Tick>,
+    pub(crate) heaps: Heaps,
     pub(crate) horizons: Horizons,
 }
 
@@ -86,14 +84,14 @@ impl Feed {
     /// When the feed was already advanced past the tick of one.
     pub fn take(&mut self, facts: &mut Facts) {
         for (row, tick) in facts.touches.drain(..) {
-            let (half, until) = (halves(row.identity()).0, row.until);
-            let stored = Stored { until, row: self.heap.push(row) };
-            self.copies.update_at((half, stored), tick, 1);
+            self.copies.update_at(self.heaps.touch(row), tick, 1);
+        }
+        for (rival, tick) in facts.rivals.drain(..) {
+            self.copies.update_at(self.heaps.rival(rival), tick, 1);
         }
         facts.entries.drain(..).for_each(|(entry, tick)| self.entries.update_at(entry, tick, 1));
         facts.capped.drain(..).for_each(|(copy, tick)| self.capped.update_at(copy, tick, 1));
         facts.targets.drain(..).for_each(|(target, tick)| self.targets.update_at(target, tick, 1));
-        facts.rivals.drain(..).for_each(|(rival, tick)| self.rivals.update_at(rival, tick, 1));
         facts.records = 0;
     }
 
@@ -106,7 +104,6 @@ impl Feed {
         self.copies.advance_to(tick);
         self.capped.advance_to(tick);
         self.targets.advance_to(tick);
-        self.rivals.advance_to(tick);
     }
 
     /// Hands what came, and the promise, to the dataflow.
@@ -115,7 +112,6 @@ impl Feed {
         self.copies.flush();
         self.capped.flush();
         self.targets.flush();
-        self.rivals.flush();
     }
 
     /// The tick up to which nothing more will come.

@@ -18,7 +18,7 @@
 use differential_dataflow::hashable::Hashable;
 use differential_dataflow::operators::ThresholdTotal;
 use differential_dataflow::{ExchangeData, VecCollection};
-use operators::{ByKey, ByVal, Expires, Heap, Spread, arrange_forgetting, join, look_up, reduce};
+use operators::{ByKey, ByVal, Expires, Spread, arrange_forgetting, join, reduce};
 use schemas::event::Accepted;
 use schemas::units::{HOUR_MS, MINUTE_MS};
 use schemas::view::Method;
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::horizon::{Horizons, Until};
 use crate::paths::Eligibility;
-use crate::touches::{Forgetting, Identity, Rest, Rival, Standing, Stored, TouchRow, halves};
+use crate::touches::{Copied, Copies, Forgetting, Identity, Rest, Rival, Standing, TouchRow, halves};
 
 /// A copy of a touch that is capped by its fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -148,34 +148,37 @@ enum Fact {
 /// Counts the marks: of the touches with a capped copy those that stand and are capped.
 pub fn marks<'scope>(
     capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
-    copies: &Forgetting<'scope, u64, Stored, ByVal>,
-    heap: &Heap<TouchRow, Tick>,
-    rivals: &Forgetting<'scope, u64, Rival, ByVal>,
+    copies: &Copies<'scope>,
 ) -> Marks<'scope> {
     let as_they_come = capped.clone().map(|(_, copy)| copy.mark);
+    let disturbed = copies.ask(capped.clone(), "rows like capped", |capped: CappedCopy, copy| {
+        let is_disturbed = match copy {
+            Copied::Touch(row) => capped.is_disturbed_by(row),
+            Copied::Rival(rival) => rival.of_event(capped.identity()).is_some(),
+        };
+        let half = halves(capped.identity()).0;
+        is_disturbed.then_some(Disturbed { half, until: capped.mark.span.until })
+    });
+    let disturbed = distinct(disturbed, "disturbed").map(|disturbed| (disturbed.half, disturbed));
+    let facts = copies.ask(disturbed.clone(), "rows of disturbed touches", |touch: Disturbed, copy| {
+        Some((
+            touch,
+            match copy {
+                Copied::Touch(row) => Fact::Copy(*row),
+                Copied::Rival(rival) => Fact::Rival(*rival),
+            },
+        ))
+    });
     let capped = arrange_forgetting(capped, "capped touches", ByVal);
-    let disturbed = |half: &u64, copy: &CappedCopy| Disturbed { half: *half, until: copy.mark.span.until };
-    let stored = join(capped.clone(), copies.clone(), |half, capped, copy| [(copy.row, (*half, *capped))]);
-    let by_copies = look_up(stored, heap, "rows like capped", move |(half, copy): (u64, CappedCopy), row| {
-        copy.is_disturbed_by(row).then(|| disturbed(&half, &copy))
-    });
-    let by_rivals = join(capped.clone(), rivals.clone(), move |half, copy, rival| {
-        rival.of_event(copy.identity()).map(|_| disturbed(half, copy))
-    });
-    let disturbed = distinct(by_copies.concat(by_rivals), "disturbed").map(|disturbed| (disturbed.half, disturbed));
     let disturbed = arrange_forgetting(disturbed, "disturbed touches", ByVal);
 
     // Another touch that only shares the half is not theirs to undo.
     let theirs = |touch: &Disturbed, copy: &CappedCopy| copy.mark.span.until == touch.until;
     let undone =
         join(disturbed.clone(), capped.clone(), move |_, touch, copy| theirs(touch, copy).then_some(copy.mark));
-    let facts = join(disturbed.clone(), capped, move |_, touch, copy| {
-        theirs(touch, copy).then_some((*touch, Fact::Capped(*copy)))
-    });
-    let stored = join(disturbed.clone(), copies.clone(), |_, touch, copy| [(copy.row, *touch)]);
-    let copies = look_up(stored, heap, "rows of disturbed touches", |touch, row| Some((touch, Fact::Copy(*row))));
-    let rivals = join(disturbed, rivals.clone(), |_, touch, rival| [(*touch, Fact::Rival(*rival))]);
-    let facts = arrange_forgetting(facts.concatenate([copies, rivals]), "facts of disturbed touches", ByKey);
+    let capped =
+        join(disturbed, capped, move |_, touch, copy| theirs(touch, copy).then_some((*touch, Fact::Capped(*copy))));
+    let facts = arrange_forgetting(facts.concat(capped), "facts of disturbed touches", ByKey);
     let decided = reduce(facts, "disturbed marks", |_, facts, output| {
         output.extend(standing(facts).map(|mark| (mark, 1)));
     });

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
-use operators::{ByVal, Expires, arrange_forgetting, join, look_up};
+use operators::{Expires, find};
 use schemas::view::{InstallRef, Method, PATH_TOUCHES_MAX, PathTouch};
 use schemas::{Capped, EventTime, EventType, JoinKey, Symbol, Tick};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::horizon::{Horizons, TargetKey};
 use crate::hot;
 use crate::params::{InstallsParams, Windows};
 use crate::targets::TargetRow;
-use crate::touches::{Identity, Rest, Rival, Standing, TouchIndexes, TouchRow};
+use crate::touches::{Copied, Identity, Rest, Rival, Standing, TouchIndexes, TouchRow};
 
 /// The steps of SQL that `installs` and `credits` share: from `targets` to `eligible`, the touches of each target.
 const SQL: &str = "\
@@ -197,14 +197,18 @@ pub fn matches<'scope>(
             .filter(|(join_key, _)| !join_key.is_none())
             .map(move |(join_key, method)| (join_key.0.route(), Ask { target, event_time: row.event_time, method }))
     });
-    let asks = arrange_forgetting(asks, "target keys", ByVal);
-    let candidates = join(asks, touches.index.clone(), move |_, ask, entry| {
+    let candidates = find(asks, &touches.index, "candidates", move |ask, entry| {
         entry.may_precede(ask.event_time, ask.method, &horizons).then_some((entry.touch(), ask.target))
     });
-    let candidates = arrange_forgetting(candidates, "candidates", ByVal);
-    let stored = join(candidates.clone(), touches.copies.clone(), |_, target, copy| [(copy.row, *target)]);
-    let copies = look_up(stored, &touches.heap, "candidate rows", |target, row| Some((target, Match::Copy(*row))));
-    let rivals = join(candidates, touches.rivals.clone(), |_, target, rival| [(*target, Match::Rival(*rival))]);
+    let copies = touches.copies.ask(candidates, "copies of candidates", |target: TargetKey, copy| {
+        Some((
+            target,
+            match copy {
+                Copied::Touch(row) => Match::Copy(*row),
+                Copied::Rival(rival) => Match::Rival(*rival),
+            },
+        ))
+    });
 
     let hot_asks = targets.clone().filter(|(_, row)| !row.fingerprint.is_none()).map(|(asker, row)| {
         let fingerprint = Rest::of(row.fingerprint);
@@ -212,7 +216,7 @@ pub fn matches<'scope>(
     });
     let hot = hot::hot(hot_asks, &touches.marks, eligibility).map(|target| (target, Match::FingerprintHot));
 
-    let all = targets.map(|(target, row)| (target, Match::Target(Arc::new(row)))).concatenate([copies, rivals, hot]);
+    let all = targets.map(|(target, row)| (target, Match::Target(Arc::new(row)))).concatenate([copies, hot]);
     [true, false].map(|installs| all.clone().filter(move |(target, _)| target.is_install == installs))
 }
 

@@ -1,13 +1,13 @@
 //! Targets: the installs and conversions that touches are matched to. About one event in fifty.
 
 use differential_dataflow::VecCollection;
-use operators::{ByKey, ByVal, Expires, arrange_forgetting, join, look_up, reduce};
+use operators::{ByKey, Expires, arrange_forgetting, reduce};
 use schemas::event::Accepted;
 use schemas::{DeviceId, EventId, EventTime, EventType, JoinKey, Micros, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::horizon::TargetKey;
-use crate::touches::{Identity, TouchIndexes, halves};
+use crate::touches::{Copied, Identity, TouchIndexes, halves};
 
 /// One install or conversion. Ordered by payload hash first: of its copies the least stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,16 +91,15 @@ pub fn standing<'scope>(
     touches: &TouchIndexes<'scope>,
 ) -> VecCollection<'scope, Tick, (TargetKey, TargetRow), isize> {
     let keys = copies.clone().map(|(target, row)| (halves(row.identity()).0, Sought { target, row: row.identity() }));
-    let keys = arrange_forgetting(keys, "target copies", ByVal);
-    let rivals = join(keys.clone(), touches.rivals.clone(), |_, sought, rival| {
-        rival.of_event(sought.row).map(|hash| (sought.target, Fact::Rival(hash)))
-    });
-    let stored = join(keys, touches.copies.clone(), |_, sought, copy| [(copy.row, *sought)]);
-    let as_touch = look_up(stored, &touches.heap, "touches like targets", |sought, row| {
-        (row.identity() == sought.row).then_some((sought.target, Fact::Rival(row.payload_hash)))
+    let rivals = touches.copies.ask(keys, "rivals of targets", |sought, copy| {
+        let hash = match copy {
+            Copied::Touch(row) => (row.identity() == sought.row).then_some(row.payload_hash),
+            Copied::Rival(rival) => rival.of_event(sought.row),
+        };
+        hash.map(|hash| (sought.target, Fact::Rival(hash)))
     });
     let copies = copies.map(|(key, row)| (key, Fact::Copy(row)));
-    let facts = arrange_forgetting(copies.concatenate([rivals, as_touch]), "target facts", ByKey);
+    let facts = arrange_forgetting(copies.concat(rivals), "target facts", ByKey);
     let standing = reduce(facts, "standing targets", |_, facts, output| {
         let mut least: Option<TargetRow> = None;
         let mut rival: Option<PayloadHash> = None;

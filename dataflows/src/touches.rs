@@ -4,25 +4,25 @@
 //! few touches that meet a target, so no deduplicated copy of the stream is kept. See
 //! `docs/decisions/0001-attribution-indexes.md`.
 //!
-//! | arrangement | key → value | one per |
+//! | index | key → value | one per |
 //! |---|---|---|
-//! | `touch index` | half a join key → [`Entry`] | copy and join key by which it is not capped |
-//! | `touch copies` | half of what tells events apart → [`Stored`] | copy |
-//! | `rivals` | half of what tells events apart → [`Rival`] | copy that is no touch; tombstone (as the zero hash) |
+//! | `touch index` | half a join key → [`Entry`] | copy of a touch, and join key by which it is not capped |
+//! | `copies` | half of what tells events apart → [`Stored`] | copy of an event; tombstone |
 //!
-//! The rows themselves ([`TouchRow`]) never move (`docs/decisions/0011-where-the-time-went.md`). Where fingerprints were hot is in
-//! [`crate::hot`].
+//! The rows themselves ([`TouchRow`], and [`Rival`] of all that is no touch) never move
+//! (`docs/decisions/0011-where-the-time-went.md`). Records are never taken back, so neither index need be an arrangement
+//! (`docs/decisions/0014-indexes-of-what-only-comes.md`). Where fingerprints were hot is in [`crate::hot`].
 //!
-//! Keys of 128 bits are found by one half and confirmed by the rest: of a join key ([`Rest`]) as of what tells events
-//! apart ([`halves`]). Two that share a half only meet; they are told apart before they count.
+//! Keys of 128 bits are found by some of the bits of one half and confirmed by the rest: of a join key ([`Rest`]) as of what tells
+//! events apart ([`halves`]). Two that share those bits only meet; they are told apart before they count.
 //!
-//! Each row says until when it can be found (see [`crate::horizon`]); then its arrangement forgets it.
+//! Each row says until when it can be found (see [`crate::horizon`]); then it is forgotten.
 
-use differential_dataflow::VecCollection;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::{ExchangeData, VecCollection};
 use operators::forget::SharedForgettingSpine;
 use operators::shared::SharedValSpine;
-use operators::{ByVal, Expires, Heap, RowId, arrange_forgetting};
+use operators::{Expires, Heap, Index, RowId, find, index, look_up};
 use schemas::event::Accepted;
 use schemas::units::MINUTE_MS;
 use schemas::view::{Method, PathTouch};
@@ -37,7 +37,7 @@ pub type Forgetting<'scope, K, V, H> = Arranged<'scope, TraceAgent<SharedForgett
 /// An arrangement by key whose batches other threads read.
 pub type SharedByKey<'scope, K, V> = Arranged<'scope, TraceAgent<SharedValSpine<K, V, Tick, isize>>>;
 
-/// The payload hash that a tombstone enters [`TouchIndexes::rivals`] with: smaller than that of any copy, so it stands.
+/// The payload hash of a tombstone as a [`Rival`]: smaller than that of any copy, so it stands.
 pub const WITHDRAWN: PayloadHash = PayloadHash::NONE;
 
 /// What confirms a join key that half of it found: a word that differs wherever either half does alone, or 0 for an
@@ -99,7 +99,7 @@ impl Entry {
         Entry { until, touch: [(touch >> 32) as u32, touch as u32] }
     }
 
-    /// The key of its copies in [`TouchIndexes::copies`].
+    /// The key of its copies in [`Copies`].
     pub fn touch(self) -> u64 {
         u64::from(self.touch[0]) << 32 | u64::from(self.touch[1])
     }
@@ -119,9 +119,9 @@ impl Expires<Tick> for Entry {
 /// Where the row of a copy is, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stored {
-    /// Until when the touch can be found.
+    /// Until when it can be found.
     pub until: Until,
-    /// Its number in [`TouchIndexes::heap`].
+    /// Where in [`Heaps`].
     pub row: RowId,
 }
 
@@ -143,7 +143,7 @@ pub struct Rival {
 }
 
 impl Rival {
-    /// Under what to find it, and the rival.
+    /// The key of its copies in [`Copies`], and the rival.
     pub fn of(record: &Accepted, horizons: &Horizons) -> (u64, Rival) {
         let event = &record.event;
         let (half, rest) = halves((event.event_time, event.event_id, event.subject));
@@ -300,44 +300,107 @@ impl Standing {
     }
 }
 
+/// The rows of the copies that entered at a worker. Clones are the same.
+#[derive(Clone)]
+pub struct Heaps {
+    touches: Heap<TouchRow, Tick>,
+    rivals: Heap<Rival, Tick>,
+}
+
+/// The numbers of the heaps of a worker.
+const TOUCHES: u8 = 0;
+const RIVALS: u8 = 1;
+
+impl Heaps {
+    /// Empty ones, for the worker of this index.
+    pub fn new(worker: usize) -> Heaps {
+        Heaps { touches: Heap::new(worker, TOUCHES), rivals: Heap::new(worker, RIVALS) }
+    }
+
+    /// Keeps a copy of a touch: its key and entry in [`Copies`].
+    pub fn touch(&self, row: TouchRow) -> (u64, Stored) {
+        let (half, until) = (halves(row.identity()).0, row.until);
+        (half, Stored { until, row: self.touches.push(row) })
+    }
+
+    /// Keeps what is no touch, of the first of its [`halves`].
+    pub fn rival(&self, (half, rival): (u64, Rival)) -> (u64, Stored) {
+        (half, Stored { until: rival.until, row: self.rivals.push(rival) })
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.touches.len() + self.rivals.len()
+    }
+}
+
+/// All copies by the first of their [`halves`].
+#[derive(Clone)]
+pub struct Copies<'scope> {
+    /// Where their rows are.
+    pub index: Index<'scope, Stored, Tick>,
+    heaps: Heaps,
+}
+
+/// What a copy is to those that share its identity.
+#[derive(Clone, Copy, Debug)]
+pub enum Copied<'a> {
+    /// A copy of a touch.
+    Touch(&'a TouchRow),
+    /// Any other, or a tombstone.
+    Rival(&'a Rival),
+}
+
+impl<'scope> Copies<'scope> {
+    /// What `answer` makes of each question and each copy of its half identity. It must not trust that they share it.
+    pub fn ask<Q: ExchangeData + Expires<Tick>, A: Clone + 'static>(
+        &self,
+        questions: VecCollection<'scope, Tick, (u64, Q), isize>,
+        name: &str,
+        answer: impl Fn(Q, Copied<'_>) -> Option<A> + Clone + 'static,
+    ) -> VecCollection<'scope, Tick, A, isize> {
+        let found = find(questions, &self.index, name, |question: &Q, copy| Some((copy.row, question.clone())));
+        let of = |heap| found.clone().filter(move |(row, _)| row.heap() == heap);
+        let of_touches = answer.clone();
+        let touches = look_up(of(TOUCHES), &self.heaps.touches, name, move |question, row| {
+            of_touches(question, Copied::Touch(row))
+        });
+        let rivals =
+            look_up(of(RIVALS), &self.heaps.rivals, name, move |question, row| answer(question, Copied::Rival(row)));
+        touches.concat(rivals)
+    }
+}
+
 /// What is known of touches and withdrawals, shared by all paths.
 #[derive(Clone)]
 pub struct TouchIndexes<'scope> {
     /// Candidates by half a join key.
-    pub index: Forgetting<'scope, u64, Entry, ByVal>,
-    /// All copies by the first of their [`halves`].
-    pub copies: Forgetting<'scope, u64, Stored, ByVal>,
-    /// The rows of the copies that entered at this worker.
-    pub heap: Heap<TouchRow, Tick>,
-    /// What else has the identity of an event, by the first of its [`halves`].
-    pub rivals: Forgetting<'scope, u64, Rival, ByVal>,
+    pub index: Index<'scope, Entry, Tick>,
+    /// All copies.
+    pub copies: Copies<'scope>,
     /// Where fingerprints were hot.
     pub marks: Marks<'scope>,
 }
 
-/// Builds the indexes over all accepted touches, those that are capped, and the payload hashes of everything else.
+/// Builds the indexes over all accepted touches, those that are capped, and all copies, whose rows are in the heaps.
 pub fn touch_indexes<'scope>(
     entries: VecCollection<'scope, Tick, (u64, Entry), isize>,
     copies: VecCollection<'scope, Tick, (u64, Stored), isize>,
-    heap: Heap<TouchRow, Tick>,
+    heaps: Heaps,
     capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
-    rivals: VecCollection<'scope, Tick, (u64, Rival), isize>,
 ) -> TouchIndexes<'scope> {
-    let index = arrange_forgetting(entries, "touch index", ByVal);
-    let copies = arrange_forgetting(copies, "touch copies", ByVal);
-    let rivals = arrange_forgetting(rivals, "rivals", ByVal);
-    let marks = marks(capped, &copies, &heap, &rivals);
-    TouchIndexes { index, copies, heap, rivals, marks }
+    let entries = index(entries, "touch index");
+    let copies = Copies { index: index(copies, "copies"), heaps };
+    let marks = marks(capped, &copies);
+    TouchIndexes { index: entries, copies, marks }
 }
 
 #[cfg(test)]
 mod tests {
     use differential_dataflow::input::Input;
-    use differential_dataflow::trace::{BatchReader, TraceReader};
     use schemas::ids::Id;
     use schemas::units::{DAY_MS, HOUR_MS};
     use schemas::{DeviceId, Event};
-    use timely::progress::Antichain;
 
     use super::*;
     use crate::params::InstallsParams;
@@ -373,14 +436,13 @@ mod tests {
         const AN_HOUR: i64 = 20;
         let horizons = Horizons::of(&InstallsParams::default(), Some(DAY_MS));
         let (index, copies, rows) = timely::execute_directly(move |worker| {
-            let (mut feed, mut indexes) = worker.dataflow::<Tick, _, _>(|scope| {
+            let (mut entry_input, mut copy_input, heaps, indexes) = worker.dataflow::<Tick, _, _>(|scope| {
                 let (entry_input, touch_entries) = scope.new_collection();
                 let (copy_input, copies) = scope.new_collection();
                 let (_, capped) = scope.new_collection();
-                let (_, rivals) = scope.new_collection();
-                let heap = Heap::new(scope.index());
-                let indexes = touch_indexes(touch_entries, copies, heap.clone(), capped, rivals);
-                ((entry_input, copy_input, heap), (indexes.index.trace, indexes.copies.trace))
+                let heaps = Heaps::new(scope.index());
+                let indexes = touch_indexes(touch_entries, copies, heaps.clone(), capped);
+                (entry_input, copy_input, heaps, (indexes.index.size(), indexes.copies.index.size()))
             });
             for number in 0..DAYS * 24 * AN_HOUR {
                 let event_time = EventTime(number * HOUR_MS / AN_HOUR);
@@ -389,28 +451,18 @@ mod tests {
                 let event = Event { event_type: EventType::Click, event_time, event_id, device, ..Event::default() };
                 let record = Accepted { event, ..Accepted::default() };
                 let tick = event_time.0 as Tick;
-                let row = TouchRow::of(&record, &horizons);
-                let stored = Stored { until: row.until, row: feed.2.push(row) };
-                feed.1.update_at((halves(row.identity()).0, stored), tick, 1);
-                entries(&record, &horizons).for_each(|entry| feed.0.update_at(entry, tick, 1));
+                copy_input.update_at(heaps.touch(TouchRow::of(&record, &horizons)), tick, 1);
+                entries(&record, &horizons).for_each(|entry| entry_input.update_at(entry, tick, 1));
                 if number % AN_HOUR == AN_HOUR - 1 {
                     let now = tick + 1;
-                    feed.0.advance_to(now);
-                    feed.1.advance_to(now);
-                    feed.0.flush();
-                    feed.1.flush();
+                    entry_input.advance_to(now);
+                    copy_input.advance_to(now);
+                    entry_input.flush();
+                    copy_input.flush();
                     worker.step();
-                    let now = Antichain::from_elem(now);
-                    indexes.0.set_logical_compaction(now.borrow());
-                    indexes.0.set_physical_compaction(now.borrow());
-                    indexes.1.set_logical_compaction(now.borrow());
-                    indexes.1.set_physical_compaction(now.borrow());
                 }
             }
-            let (mut index, mut copies) = (0, 0);
-            indexes.0.map_batches(|batch| index += batch.len());
-            indexes.1.map_batches(|batch| copies += batch.len());
-            (index, copies, feed.2.len())
+            (indexes.0.rows(), indexes.1.rows(), heaps.rows())
         });
         // A click is live for its window of 7 days and a day of lateness.
         let live = (8 * 24 * AN_HOUR) as usize;

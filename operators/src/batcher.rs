@@ -1,8 +1,7 @@
 //! Sorts what goes into an arrangement, once.
 //!
 //! Differential's batcher sorts small chunks as they come and merges them step by step. Here all that came for a batch is
-//! sorted when it is sealed. What came for later stays in the containers that it came in, each with its first and last
-//! time, so that a seal does not look at it again.
+//! sorted when it is sealed.
 
 use std::collections::VecDeque;
 
@@ -15,38 +14,21 @@ use timely::container::{ContainerBuilder, PushInto};
 use timely::order::TotalOrder;
 use timely::progress::{Antichain, Timestamp, frontier::AntichainRef};
 
-/// Updates as they travel.
-pub type Updates<D, T, R> = Vec<(D, T, R)>;
+use crate::pending::{Pending, Updates};
 
 /// Sorts and consolidates updates when a batch of them is complete.
 pub struct SortingBatcher<D, T, R> {
-    waiting: Vec<Waiting<D, T, R>>,
+    pending: Pending<D, T, R>,
     lower: Antichain<T>,
     /// The earliest time of what waits.
     frontier: Antichain<T>,
-}
-
-/// Updates with their first and last time.
-struct Waiting<D, T, R> {
-    first: T,
-    last: T,
-    updates: Updates<D, T, R>,
-}
-
-impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> SortingBatcher<D, T, R> {
-    fn wait(&mut self, updates: Updates<D, T, R>) {
-        let times = || updates.iter().map(|(_, time, _)| time);
-        if let (Some(first), Some(last)) = (times().min().cloned(), times().max().cloned()) {
-            self.waiting.push(Waiting { first, last, updates });
-        }
-    }
 }
 
 impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> PushInto<Updates<D, T, R>>
     for SortingBatcher<D, T, R>
 {
     fn push_into(&mut self, updates: Updates<D, T, R>) {
-        self.wait(updates);
+        self.pending.push(updates);
     }
 }
 
@@ -56,22 +38,12 @@ impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> Batcher for Sor
 
     fn new(_: Option<Logger>, _: usize) -> Self {
         let lower = Antichain::from_elem(T::minimum());
-        SortingBatcher { waiting: Vec::new(), lower, frontier: Antichain::new() }
+        SortingBatcher { pending: Pending::default(), lower, frontier: Antichain::new() }
     }
 
     fn seal(&mut self, upper: Antichain<T>) -> (Vec<Self::Output>, Description<T>) {
-        let mut ready: Vec<Updates<D, T, R>> = Vec::new();
-        for mut waiting in std::mem::take(&mut self.waiting) {
-            if !upper.less_equal(&waiting.last) {
-                ready.push(waiting.updates);
-            } else if upper.less_equal(&waiting.first) {
-                self.waiting.push(waiting);
-            } else {
-                ready.push(waiting.updates.extract_if(.., |(_, time, _)| !upper.less_equal(time)).collect());
-                self.wait(waiting.updates);
-            }
-        }
-        self.frontier = self.waiting.iter().map(|waiting| waiting.first.clone()).collect();
+        let mut ready = self.pending.take_before(upper.as_option());
+        self.frontier = self.pending.first().cloned().into_iter().collect();
         let mut updates = match ready.len() {
             1 => ready.remove(0),
             _ => {

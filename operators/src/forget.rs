@@ -42,7 +42,8 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::order::{PartialOrder, TotalOrder};
 use timely::progress::Timestamp;
 
-use crate::batcher::{AsTheyCome, SortingBatcher, Updates};
+use crate::batcher::{AsTheyCome, SortingBatcher};
+use crate::pending::Updates;
 use crate::shared::{Shared, SharedBuilder};
 
 pub use batch::{Forgets, ForgettingBatch, ForgettingBuilder, ForgettingMerger};

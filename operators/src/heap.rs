@@ -10,11 +10,10 @@
 //! no question to an expired row matters, as with [`crate::forget`]. A number is given away only after the row is
 //! there, so none is missed.
 //!
-//! **State.** A segment of rows goes once all of them have expired by all look-ups of its worker: the rows that have not
-//! expired, those that share a segment with one, and the last segment. A push costs a copy, a look-up two pointers.
+//! **State.** Rows that have not expired, and what shares a segment with one or came after it (`crate::segments`). A push
+//! costs a copy, a look-up two pointers.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
@@ -24,20 +23,20 @@ use timely::dataflow::operators::Operator;
 use timely::progress::Timestamp;
 
 use crate::Expires;
+use crate::segments::Segments;
 
-/// Rows of a segment: what is allocated, and forgotten, at a time.
-const SEGMENT_ROWS: usize = 1 << SEGMENT_BITS;
-const SEGMENT_BITS: u32 = if cfg!(test) { 5 } else { 12 };
-/// The bits of a [`RowId`] that number the rows of a worker; the others number the worker.
+/// The bits of a [`RowId`] that number the rows of a heap.
 const NUMBER_BITS: u32 = 48;
+/// The bits above them that number the heaps of a worker; the others number the worker.
+const HEAP_BITS: u32 = 4;
 
 /// Where a row is, at an alignment of 4 bytes so that small index entries stay small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RowId([u32; 2]);
 
 impl RowId {
-    fn new(worker: usize, number: u64) -> RowId {
-        let id = (worker as u64) << NUMBER_BITS | number;
+    fn new(worker: usize, heap: u8, number: u64) -> RowId {
+        let id = ((worker as u64) << HEAP_BITS | u64::from(heap)) << NUMBER_BITS | number;
         RowId([(id >> 32) as u32, id as u32])
     }
 
@@ -46,7 +45,12 @@ impl RowId {
     }
 
     fn worker(self) -> u64 {
-        self.id() >> NUMBER_BITS
+        self.id() >> (NUMBER_BITS + HEAP_BITS)
+    }
+
+    /// The number of its heap among those of its worker.
+    pub fn heap(self) -> u8 {
+        (self.id() >> NUMBER_BITS) as u8 % (1 << HEAP_BITS)
     }
 
     fn number(self) -> u64 {
@@ -54,8 +58,8 @@ impl RowId {
     }
 }
 
-/// The rows of one worker. Clones are the same heap.
-pub struct Heap<R, T>(Rc<RefCell<Segments<R, T>>>);
+/// Some of the rows of one worker. Clones are the same heap.
+pub struct Heap<R, T>(Rc<RefCell<Numbered<R, T>>>);
 
 impl<R, T> Clone for Heap<R, T> {
     fn clone(&self) -> Self {
@@ -63,109 +67,38 @@ impl<R, T> Clone for Heap<R, T> {
     }
 }
 
-struct Segments<R, T> {
+struct Numbered<R, T> {
     worker: usize,
-    /// The number of the first row of the first segment; a multiple of a segment's rows.
-    first: u64,
-    segments: VecDeque<Segment<R, T>>,
-    /// The time from which each look-up asks.
-    readers: Vec<T>,
-    /// The earliest time at which a full segment goes.
-    next_expiry: Option<T>,
-}
-
-struct Segment<R, T> {
-    /// None once it has been forgotten.
-    rows: Vec<R>,
-    /// When the last of its rows expires; none where one never does.
-    expiry: Option<T>,
-}
-
-impl<R, T> Segments<R, T> {
-    fn get(&self, number: u64) -> Option<&R> {
-        let index = number.checked_sub(self.first)? as usize;
-        self.segments.get(index >> SEGMENT_BITS)?.rows.get(index % SEGMENT_ROWS)
-    }
+    heap: u8,
+    rows: Segments<R, T>,
 }
 
 impl<R: Expires<T> + Clone, T: Timestamp + Ord> Heap<R, T> {
-    /// An empty heap for the worker of this index.
-    pub fn new(worker: usize) -> Self {
-        assert!((worker as u64) < 1 << (u64::BITS - NUMBER_BITS), "a worker's index fits its bits");
-        let segments = VecDeque::new();
-        Heap(Rc::new(RefCell::new(Segments { worker, first: 0, segments, readers: Vec::new(), next_expiry: None })))
+    /// An empty heap for the worker of this index; `heap` tells it from the others of the worker.
+    pub fn new(worker: usize, heap: u8) -> Self {
+        assert!(worker < 1 << (u64::BITS - NUMBER_BITS - HEAP_BITS) && heap < 1 << HEAP_BITS, "numbers fit their bits");
+        Heap(Rc::new(RefCell::new(Numbered { worker, heap, rows: Segments::starting_at(0) })))
     }
 
     /// Keeps a row and tells where.
     pub fn push(&self, row: R) -> RowId {
-        let mut heap = self.0.borrow_mut();
-        let heap = &mut *heap;
+        let Numbered { worker, heap, rows } = &mut *self.0.borrow_mut();
         let expiry = row.expiry();
-        // A segment that was forgotten is empty; its numbers are not given again.
-        if heap.segments.back().is_none_or(|last| last.rows.len() == SEGMENT_ROWS || last.rows.is_empty()) {
-            let rows = Vec::with_capacity(SEGMENT_ROWS);
-            heap.segments.push_back(Segment { rows, expiry: Some(T::minimum()) });
-        }
-        let last = heap.segments.back_mut().expect("just made");
-        last.expiry = last.expiry.take().zip(expiry).map(|(last, row)| last.max(row));
-        last.rows.push(row);
-        let filled = last.rows.len();
-        if filled == SEGMENT_ROWS {
-            heap.next_expiry = earlier(heap.next_expiry.take(), last.expiry.clone());
-        }
-        let before = (heap.segments.len() - 1) << SEGMENT_BITS;
-        RowId::new(heap.worker, heap.first + (before + filled - 1) as u64)
+        RowId::new(*worker, *heap, rows.push(row, expiry))
     }
 
     /// The rows that it holds.
     pub fn len(&self) -> usize {
-        self.0.borrow().segments.iter().map(|segment| segment.rows.len()).sum()
+        self.0.borrow().rows.len()
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// A further look-up, which may ask at any time.
-    fn reader(&self) -> usize {
-        let mut heap = self.0.borrow_mut();
-        heap.readers.push(T::minimum());
-        heap.readers.len() - 1
-    }
-
-    /// Promises that a look-up will ask at no time before `since`, and forgets what no look-up can ask for.
-    fn advance(&self, reader: usize, since: &T) {
-        let mut heap = self.0.borrow_mut();
-        let heap = &mut *heap;
-        heap.readers[reader].clone_from(since);
-        let Some(since) = heap.readers.iter().min() else { return };
-        if heap.next_expiry.as_ref().is_none_or(|expiry| expiry > since) {
-            return;
-        }
-        heap.next_expiry = None;
-        for segment in heap.segments.iter_mut().filter(|segment| segment.rows.len() == SEGMENT_ROWS) {
-            match &segment.expiry {
-                Some(expiry) if expiry <= since => segment.rows = Vec::new(),
-                expiry => heap.next_expiry = earlier(heap.next_expiry.take(), expiry.clone()),
-            }
-        }
-        while heap.segments.front().is_some_and(|first| first.rows.is_empty()) {
-            heap.segments.pop_front();
-            heap.first += SEGMENT_ROWS as u64;
-        }
-    }
 }
 
-/// The earlier of two times; none is never.
-fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-/// Answers questions to rows by their number: what `answer` makes of a question and its row, if anything.
+/// Answers questions to rows of a heap by their number: what `answer` makes of a question and its row, if anything.
 pub fn look_up<'scope, T, R, Q, A>(
     questions: VecCollection<'scope, T, (RowId, Q), isize>,
     heap: &Heap<R, T>,
@@ -178,20 +111,21 @@ where
     Q: ExchangeData,
     A: Clone + 'static,
 {
-    let (heap, reader) = (heap.clone(), heap.reader());
+    let (heap, reader) = (heap.clone(), heap.0.borrow_mut().rows.reader());
     let to_worker = Exchange::new(|((row, _), _, _): &((RowId, Q), T, isize)| row.worker());
     let answers = questions.inner.unary_frontier(to_worker, name, move |_, _| {
         move |(input, frontier), output| {
             input.for_each(|capability, questions| {
-                let segments = heap.0.borrow();
+                let heap = heap.0.borrow();
                 let answers = questions.drain(..).filter_map(|((row, question), time, diff)| {
-                    let answer = answer(question, segments.get(row.number())?)?;
+                    debug_assert_eq!(row.heap(), heap.heap);
+                    let answer = answer(question, heap.rows.get(row.number())?)?;
                     Some((answer, time, diff))
                 });
                 output.session(&capability).give_iterator(answers);
             });
             if let Some(since) = frontier.frontier().first() {
-                heap.advance(reader, since);
+                heap.0.borrow_mut().rows.advance(reader, since);
             }
         }
     });
@@ -207,6 +141,7 @@ mod tests {
     use timely::dataflow::operators::probe::Handle;
 
     use super::*;
+    use crate::segments::SEGMENT_ROWS;
 
     /// How long a row can be found.
     const LIFE: u64 = 50;
@@ -230,7 +165,7 @@ mod tests {
         let (all, found) = (Arc::clone(&pushed), Arc::clone(&answers));
         let guards = timely::execute(Config::process(2), move |worker| {
             let (index, found) = (worker.index() as u64, Arc::clone(&found));
-            let heap = Heap::<Row, u64>::new(worker.index());
+            let heap = Heap::<Row, u64>::new(worker.index(), 3);
             let (mut questions, probe) = (InputSession::new(), Handle::new());
             worker.dataflow(|scope| {
                 let questions = questions.to_collection(scope);
@@ -270,41 +205,5 @@ mod tests {
         let answers = answers.lock().unwrap();
         assert!(answers.len() as u64 > TICKS * LIFE, "{}", answers.len());
         assert!(answers.iter().all(|(_, _, diff)| *diff == 1));
-    }
-
-    #[test]
-    fn no_number_is_given_twice() {
-        let heap = Heap::<Row, u64>::new(0);
-        let reader = heap.reader();
-        let mut numbers: Vec<u64> = Vec::new();
-        let mut push = |tick| numbers.push(heap.push(Row(tick, 0)).number());
-        // The first segment outlives the second.
-        push(1_000);
-        (1..2 * SEGMENT_ROWS).for_each(|_| push(0));
-        heap.advance(reader, &LIFE);
-        assert_eq!(heap.len(), SEGMENT_ROWS);
-        push(1_001);
-        assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
-        assert_eq!(heap.0.borrow().get(*numbers.last().unwrap()), Some(&Row(1_001, 0)));
-    }
-
-    #[test]
-    fn a_row_that_never_expires_stays() {
-        #[derive(Clone)]
-        struct Eternal;
-        impl Expires<u64> for Eternal {
-            fn expiry(&self) -> Option<u64> {
-                None
-            }
-        }
-        let heap = Heap::<Eternal, u64>::new(0);
-        let reader = heap.reader();
-        let first = heap.push(Eternal);
-        for _ in 0..3 * SEGMENT_ROWS {
-            heap.push(Eternal);
-        }
-        heap.advance(reader, &u64::MAX);
-        assert_eq!(heap.len(), 3 * SEGMENT_ROWS + 1);
-        assert!(heap.0.borrow().get(first.number()).is_some());
     }
 }

@@ -2,22 +2,27 @@
 //!
 //! No words of advertising and no I/O. [`shared`] makes arrangements that other threads may read, [`publish`] hands
 //! them out, all views at one tick, [`forget`] makes arrangements that drop the rows which nothing can find,
-//! [`heap`] keeps rows that are too large to move, and [`join`](mod@join) and [`reduce`](mod@reduce) are for keys that are
-//! [spread](spread::Spread) evenly, of which few meet or change. [`allocator`] is what all of them are allocated by.
+//! [`heap`] keeps rows that are too large to move, [`index`](mod@index) finds rows that only come, and [`join`](mod@join)
+//! and [`reduce`](mod@reduce) are for keys that are [spread](spread::Spread) evenly, of which few meet or change. [`allocator`] is what all of them are allocated by.
 
 pub mod allocator;
 mod batcher;
 pub mod forget;
 pub mod heap;
+pub mod index;
 pub mod join;
 mod offsets;
+mod pending;
+mod postings;
 pub mod publish;
 pub mod reduce;
+mod segments;
 pub mod shared;
 pub mod spread;
 
 pub use forget::{ByKey, ByVal, Expires, Horizon, arrange_forgetting};
 pub use heap::{Heap, RowId, look_up};
+pub use index::{Index, find, index};
 pub use join::join;
 pub use publish::{Hub, Publisher, Snapshot, View};
 pub use reduce::reduce;

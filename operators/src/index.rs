@@ -1,0 +1,405 @@
+//! Rows that only ever come, found by key now and later.
+//!
+//! An arrangement sorts what comes and merges it again and again, so that any change of any row can be found at any time. Rows
+//! that are never taken back and that are looked into by few need none of that: they lie where they came, in a list for
+//! each key (`crate::postings`), written once. [`index`] makes one of a worker's share of the rows, [`find`] joins it with
+//! questions; many may share one.
+//!
+//! **Semantics.** Those of a join: for each question and each row of its key what `answer` makes of them, at the later of their
+//! times, with the question's difference. Two differences: keys are told apart by 34 bits of a hash, so `answer` may
+//! see a pair whose keys differ, and must refuse it where that matters; and rows and questions that have expired
+//! ([`Expires`]) at the time of the other may be gone, so `answer` must refuse such pairs, as a join of [`crate::forget`] must.
+//!
+//! That holds as rows of times before a frontier are taken in together, in one *step*, and [`find`] takes questions in
+//! up to the same frontier: new questions look into the rows of earlier steps, whose times are all earlier; then the
+//! rows of the step look into all questions, of which it knows the times of the new ones, the others are earlier.
+//!
+//! **State.** Rows and questions until they expire, and those whose times are not complete.
+//!
+//! # Panics
+//! When a row is taken back.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+use timely::progress::frontier::MutableAntichain;
+
+use crate::Expires;
+use crate::pending::{Pending, Updates};
+use crate::postings::{BLOCK, Postings, hash};
+
+/// A worker's share of the rows, and what comes.
+pub struct Index<'scope, V, T: Timestamp> {
+    rows: Rc<RefCell<Postings<V, T>>>,
+    steps: Stream<'scope, T, Vec<Step<V, T>>>,
+}
+
+impl<V: 'static, T: Timestamp> Clone for Index<'_, V, T> {
+    fn clone(&self) -> Self {
+        Index { rows: Rc::clone(&self.rows), steps: self.steps.clone() }
+    }
+}
+
+/// The number of rows that an index holds, wherever it is.
+pub struct Size<V, T>(Rc<RefCell<Postings<V, T>>>);
+
+impl<V: Expires<T>, T: Timestamp + Ord> Size<V, T> {
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
+
+impl<V: Expires<T>, T: Timestamp + Ord> Index<'_, V, T> {
+    /// Tells how many rows this worker's share has.
+    pub fn size(&self) -> Size<V, T> {
+        Size(Rc::clone(&self.rows))
+    }
+}
+
+/// Rows of times before `upper` and not before that of the step before, as they were numbered.
+struct Step<V, T> {
+    /// None: there are no later rows.
+    upper: Option<T>,
+    /// The hash of its key, the row, its time.
+    rows: Rc<Vec<(u64, V, T)>>,
+    /// The number of the next row.
+    next: u64,
+}
+
+impl<V, T: Clone> Clone for Step<V, T> {
+    fn clone(&self) -> Self {
+        Step { upper: self.upper.clone(), rows: Rc::clone(&self.rows), next: self.next }
+    }
+}
+
+/// Keeps what is waited with able to be sent.
+struct Held<T: Timestamp>(Option<Capability<T>>);
+
+impl<T: Timestamp + TotalOrder> Held<T> {
+    fn hold(&mut self, capability: &InputCapability<T>) {
+        if self.0.as_ref().is_none_or(|held| held.time() > capability.time()) {
+            self.0 = Some(capability.retain(0));
+        }
+    }
+
+    /// Nothing will be sent before this time; nothing at all, where there is none.
+    fn advance(&mut self, first: Option<&T>) {
+        match (first, &mut self.0) {
+            (Some(first), Some(held)) => held.downgrade(first),
+            _ => self.0 = None,
+        }
+    }
+}
+
+fn first<T: Timestamp>(frontier: &MutableAntichain<T>) -> Option<T> {
+    frontier.frontier().first().cloned()
+}
+
+/// The earlier of two frontiers; none is never.
+fn earlier<T: Ord + Clone>(one: &Option<T>, other: &Option<T>) -> Option<T> {
+    one.iter().chain(other).min().cloned()
+}
+
+/// Indexes `(key, row)` pairs that are never taken back.
+pub fn index<'scope, V, T>(rows: VecCollection<'scope, T, (u64, V), isize>, name: &str) -> Index<'scope, V, T>
+where
+    V: ExchangeData + Expires<T>,
+    T: Timestamp + TotalOrder,
+{
+    let postings = Rc::new(RefCell::new(Postings::new()));
+    let shared = Rc::clone(&postings);
+    let reader = shared.borrow_mut().reader();
+    let to_worker = Exchange::new(|((key, _), _, _): &((u64, V), T, isize)| hash(*key));
+    let steps = rows.inner.unary_frontier(to_worker, name, move |_, _| {
+        let (mut pending, mut held) = (Pending::default(), Held(None));
+        move |(input, frontier), output| {
+            input.for_each(|capability, rows: &mut Updates<(u64, V), T, isize>| {
+                held.hold(&capability);
+                pending.push(std::mem::take(rows));
+            });
+            let upper = first(frontier);
+            let mut ready = pending.take_before(upper.as_ref());
+            let mut postings = shared.borrow_mut();
+            if !ready.is_empty() {
+                let mut rows = Vec::with_capacity(ready.iter().map(Vec::len).sum());
+                for ((key, row), time, diff) in ready.drain(..).flatten() {
+                    let times = usize::try_from(diff).expect("a row of an index is never taken back");
+                    rows.extend(std::iter::repeat_n((hash(key), row, time), times));
+                }
+                for block in rows.chunks(BLOCK) {
+                    postings.extend(block.iter().map(|(hash, row, _)| (*hash, row)));
+                }
+                let step = Step { upper: upper.clone(), rows: Rc::new(rows), next: postings.next() };
+                output.session(held.0.as_ref().expect("held with what waited")).give(step);
+            }
+            held.advance(pending.first());
+            if let Some(upper) = upper {
+                postings.advance(reader, &upper);
+            }
+        }
+    });
+    Index { rows: postings, steps }
+}
+
+/// A question and its difference.
+#[derive(Clone)]
+struct Asked<Q>(Q, isize);
+
+impl<Q: Expires<T>, T: timely::order::PartialOrder> Expires<T> for Asked<Q> {
+    fn expiry(&self) -> Option<T> {
+        self.0.expiry()
+    }
+}
+
+/// Answers `(key, question)` pairs: what `answer` makes of a question and each row of its key, of those that came before it
+/// and those that come after.
+pub fn find<'scope, Q, V, T, A>(
+    questions: VecCollection<'scope, T, (u64, Q), isize>,
+    index: &Index<'scope, V, T>,
+    name: &str,
+    answer: impl FnMut(&Q, &V) -> Option<A> + 'static,
+) -> VecCollection<'scope, T, A, isize>
+where
+    Q: ExchangeData + Expires<T>,
+    V: Data + Expires<T>,
+    T: Timestamp + TotalOrder,
+    A: Data,
+{
+    let rows = Rc::clone(&index.rows);
+    let reader = rows.borrow_mut().reader();
+    let to_worker = Exchange::new(|((key, _), _, _): &((u64, Q), T, isize)| hash(*key));
+    let answers = questions.inner.binary_frontier(index.steps.clone(), to_worker, Pipeline, name, move |_, _| {
+        let (mut pending, mut held) = (Pending::default(), Held(None));
+        let mut steps: VecDeque<Step<V, T>> = VecDeque::new();
+        let mut asking = Asking { asked: Postings::new(), known: 0, answer };
+        let asked_reader = asking.asked.reader();
+        move |(questions, questions_frontier), (new, rows_frontier), output| {
+            questions.for_each(|capability, questions: &mut Updates<(u64, Q), T, isize>| {
+                held.hold(&capability);
+                pending.push(std::mem::take(questions));
+            });
+            new.for_each(|capability, new: &mut Vec<Step<V, T>>| {
+                held.hold(&capability);
+                steps.append(&mut VecDeque::from(std::mem::take(new)));
+            });
+            let (asked_to, known_to) = (first(questions_frontier), first(rows_frontier));
+            let is_asked = |upper: &Option<T>| match (&asked_to, upper) {
+                (Some(asked_to), Some(upper)) => asked_to >= upper,
+                (asked_to, _) => asked_to.is_none(),
+            };
+            if let Some(capability) = &held.0 {
+                let mut session = output.session(capability);
+                let mut send = |answer: A, time: T, diff: isize| session.give((answer, time, diff));
+                let rows = rows.borrow();
+                while let Some(step) = steps.pop_front_if(|step| is_asked(&step.upper)) {
+                    let new = pending.take_before(step.upper.as_ref());
+                    asking.step(new, &rows, &step.rows, &mut send);
+                    asking.known = step.next;
+                }
+                if steps.is_empty() {
+                    let new = pending.take_before(earlier(&asked_to, &known_to).as_ref());
+                    asking.step(new, &rows, &[], &mut send);
+                }
+            }
+            // What waits is sent at its time or later.
+            let step_first = steps.iter().flat_map(|step| step.rows.iter().map(|(_, _, time)| time)).min();
+            held.advance(step_first.into_iter().chain(pending.first()).min());
+            let to_come = earlier(&asked_to, &known_to);
+            let since = held.0.as_ref().map(|held| held.time().clone()).into_iter().chain(to_come).min();
+            if let Some(since) = since {
+                rows.borrow_mut().advance(reader, &since);
+                asking.asked.advance(asked_reader, &since);
+            }
+        }
+    });
+    answers.as_collection()
+}
+
+/// What was asked so far.
+struct Asking<Q, T, L> {
+    asked: Postings<Asked<Q>, T>,
+    /// The rows below this number have looked into the questions.
+    known: u64,
+    answer: L,
+}
+
+impl<Q: Data + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L> {
+    /// Takes in new questions, then new rows.
+    fn step<V: Expires<T>, A>(
+        &mut self,
+        questions: Vec<Updates<(u64, Q), T, isize>>,
+        rows: &Postings<V, T>,
+        new_rows: &[(u64, V, T)],
+        send: &mut impl FnMut(A, T, isize),
+    ) where
+        L: FnMut(&Q, &V) -> Option<A>,
+    {
+        let first_new = self.asked.next();
+        let mut times = Vec::with_capacity(questions.iter().map(Vec::len).sum());
+        for block in questions.iter().flat_map(|questions| questions.chunks(BLOCK)) {
+            let hashes = hashes(block.iter().map(|((key, _), ..)| hash(*key)));
+            rows.find(&hashes[..block.len()], self.known, |at, _, row| {
+                let ((_, question), time, diff) = &block[at];
+                if let Some(answer) = (self.answer)(question, row) {
+                    send(answer, time.clone(), *diff);
+                }
+            });
+            let asked: Vec<_> = block.iter().map(|((_, question), _, diff)| Asked(question.clone(), *diff)).collect();
+            self.asked.extend(hashes.iter().copied().zip(&asked));
+            times.extend(block.iter().map(|(_, time, _)| time.clone()));
+        }
+        if self.asked.len() == 0 {
+            return;
+        }
+        for block in new_rows.chunks(BLOCK) {
+            let hashes = hashes(block.iter().map(|(hash, ..)| *hash));
+            self.asked.find(&hashes[..block.len()], u64::MAX, |at, number, Asked(question, diff)| {
+                let (_, row, time) = &block[at];
+                if let Some(answer) = (self.answer)(question, row) {
+                    let asked = number.checked_sub(first_new).map(|new| &times[new as usize]);
+                    send(answer, time.max(asked.unwrap_or(time)).clone(), *diff);
+                }
+            });
+        }
+    }
+}
+
+/// At most a block of hashes.
+fn hashes(all: impl Iterator<Item = u64>) -> [u64; BLOCK] {
+    let mut hashes = [0; BLOCK];
+    hashes.iter_mut().zip(all).for_each(|(place, hash)| *place = hash);
+    hashes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use differential_dataflow::consolidation::consolidate_updates;
+    use differential_dataflow::input::InputSession;
+    use proptest::prelude::*;
+    use serde::{Deserialize, Serialize};
+    use timely::Config;
+    use timely::dataflow::operators::probe::Handle;
+
+    use super::*;
+
+    /// A row or question that tells its key and expires.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    struct Datum {
+        key: u64,
+        value: u8,
+        until: u64,
+    }
+
+    impl Expires<u64> for Datum {
+        fn expiry(&self) -> Option<u64> {
+            Some(self.until)
+        }
+    }
+
+    /// What refuses keys that differ, and pairs of which one comes when the other has expired.
+    fn pair(question: &Datum, row: &Datum) -> Option<(Datum, Datum)> {
+        let (came, asked) = (row.until - LIFE, question.until - LIFE);
+        (question.key == row.key && came.max(asked) < question.until.min(row.until)).then_some((*question, *row))
+    }
+
+    /// How long a datum can be found.
+    const LIFE: u64 = 100;
+
+    /// Whether it is a row, key, value, how late in its tick, difference if it is a question.
+    type Update = (bool, u64, u8, u64, isize);
+    type Answers = Vec<((Datum, Datum), u64, isize)>;
+
+    /// What is found here, and by differential's join, and how many rows were left.
+    fn answers(ticks: Vec<Vec<Update>>, workers: usize) -> ([Answers; 2], usize) {
+        let found = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
+        let (all, ticks) = (Arc::clone(&found), Arc::new(ticks));
+        let guards = timely::execute(Config::process(workers), move |worker| {
+            let (mut rows, mut questions) = (InputSession::new(), InputSession::new());
+            let probe = Handle::new();
+            let size = worker.dataflow::<u64, _, _>(|scope| {
+                let (rows, questions) = (rows.to_collection(scope), questions.to_collection(scope));
+                let index = index(rows.clone(), "rows");
+                let here = find(questions.clone(), &index, "here", pair);
+                let there =
+                    questions.arrange_by_key().join_core(rows.arrange_by_key(), |_, question, row| pair(question, row));
+                let (one, other) = (Arc::clone(&all), Arc::clone(&all));
+                here.inspect(move |answer| one.lock().unwrap()[0].push(*answer)).probe_with(&probe);
+                there.inspect(move |answer| other.lock().unwrap()[1].push(*answer)).probe_with(&probe);
+                index.size()
+            });
+            for (tick, updates) in (0..).map(|tick| 10 * tick).zip(&*ticks) {
+                for (number, (is_row, key, value, late, diff)) in updates.iter().enumerate() {
+                    // Some come for later ticks.
+                    let time = tick + late;
+                    let datum = Datum { key: *key, value: *value, until: time + LIFE };
+                    match number % worker.peers() == worker.index() {
+                        true if *is_row => rows.update_at((*key, datum), time, 1isize),
+                        true => questions.update_at((*key, datum), time, *diff),
+                        false => {}
+                    }
+                }
+                rows.advance_to(tick + 10);
+                questions.advance_to(tick + 10);
+                // Not always at once.
+                if tick % 30 == 0 || updates.len().is_multiple_of(2) {
+                    rows.flush();
+                    worker.step();
+                    questions.flush();
+                    worker.step_while(|| probe.less_than(&(tick + 10)));
+                }
+            }
+            drop((rows, questions));
+            worker.step_while(|| !probe.done());
+            size.rows()
+        });
+        let left = guards.expect("workers start").join().into_iter().map(|rows| rows.unwrap()).sum();
+        let mut found = std::mem::take(&mut *found.lock().unwrap());
+        found.iter_mut().for_each(consolidate_updates);
+        (found, left)
+    }
+
+    fn updates(keys: u64, ticks: usize) -> impl Strategy<Value = Vec<Vec<Update>>> {
+        let diff = prop_oneof![3 => Just(1isize), 1 => Just(-1), 1 => Just(2)];
+        let late = prop_oneof![3 => 0..10u64, 1 => 0..60u64];
+        let update = (any::<bool>(), (0..keys).prop_map(|key| key << 40 | key), 0..3u8, late, diff);
+        prop::collection::vec(prop::collection::vec(update, 0..80), 1..ticks)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_found_is_a_join(ticks in updates(40, 30), workers in 1..4usize) {
+            let ([here, there], _) = answers(ticks, workers);
+            prop_assert_eq!(here, there);
+        }
+
+        #[test]
+        fn keys_with_many_rows_are_found_as_well(ticks in updates(2, 6), workers in 1..3usize) {
+            let ([here, there], _) = answers(ticks, workers);
+            prop_assert_eq!(here, there);
+        }
+    }
+
+    #[test]
+    fn expired_rows_leave_and_results_stay() {
+        const A_TICK: u64 = 40;
+        let ticks =
+            (0..500).map(|tick| (0..A_TICK).map(|number| (number % 8 > 0, tick * 7 + number * 3, 0, 0, 1)).collect());
+        let ([here, there], left) = answers(ticks.collect(), 1);
+        assert!(!here.is_empty());
+        assert_eq!(here, there);
+        let live = (LIFE / 10 * A_TICK) as usize;
+        assert!(left < 2 * live, "{left} of {live} rows");
+    }
+}
