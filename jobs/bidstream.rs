@@ -13,10 +13,11 @@ use std::process::ExitCode;
 
 use bidstream::telemetry::LogFormat;
 use clap::{Parser, Subcommand};
-use operators::allocator::{Allocator, keep_memory};
+use mimalloc::MiMalloc;
 
+/// Large batches come and go, and rows are freed on other threads than made them (`docs/decisions/0011-where-the-time-went.md`).
 #[global_allocator]
-static ALLOCATOR: Allocator = Allocator;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The ad event stream in, decisions out: exact attribution from Kafka to Delta tables and SQL.
 #[derive(Parser)]
@@ -71,7 +72,6 @@ struct IdKey {
 }
 
 fn main() -> ExitCode {
-    keep_memory();
     let cli = Cli::parse();
     if let Err(error) = bidstream::telemetry::init_logs(cli.log_format) {
         eprintln!("error: {error}");

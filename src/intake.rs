@@ -116,7 +116,7 @@ impl<'a> Intake<'a> {
     /// Takes in one record: decides on it, notes what it says when accepted, and keeps its row.
     fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, facts: &mut Facts) {
         let Arrived { partition, offset, arrival_ms, payload } = arrived;
-        let (hash, decoded, raw) = match payload {
+        let (payload_hash, decoded, raw) = match payload {
             Payload::Bytes { bytes, encoding } => {
                 let decoded = self.decoder.decode(bytes, encoding).map_err(|reason| reason.to_string());
                 (PayloadHash::of(bytes), decoded, bytes)
@@ -129,21 +129,27 @@ impl<'a> Intake<'a> {
                 (hash, decoded, raw)
             }
         };
-        let (verdict, reason, decoded) = self.decide(decoded, arrival_ms);
-        let capped = match (&decoded, verdict) {
-            (Some(decoded), Verdict::Ok) => self.hot_keys(partition).count(&decoded.event, arrival_ms),
-            _ => Capped::default(),
+        let (verdict, reason, decoded) = match decoded {
+            Err(reason) => (Verdict::Dead, Some(reason), None),
+            Ok(decoded) => match self.gate.passage(decoded.event.event_time, arrival_ms) {
+                Passage::Ok => (Verdict::Ok, None, Some(decoded)),
+                Passage::Late => (Verdict::Late, None, Some(decoded)),
+                Passage::Dead(reason) => (Verdict::Dead, Some(reason), None),
+            },
         };
         // A stamp ahead of the clock enters as if it came now; the row keeps the stamp.
         let entry = u64::try_from(arrival_ms.min(now_ms)).unwrap_or(0) / GRID_MS * GRID_MS;
         let tick = entry.max(self.tick);
-        if let (Some(decoded), Verdict::Ok) = (&decoded, verdict) {
-            facts.push(&Accepted { event: decoded.event, payload_hash: hash, capped }, tick);
-            self.enter(tick);
+        let mut capped = Capped::default();
+        if let (Some(Decoded { event, .. }), Verdict::Ok) = (decoded, verdict) {
+            while self.hot_keys.len() <= partition {
+                self.hot_keys.push(HotKeys::default());
+            }
+            capped = self.hot_keys[partition].count(event, arrival_ms);
+            facts.push(&Accepted { event: *event, payload_hash, capped }, tick);
             self.arrivals.note(tick, arrival_ms);
         }
-        let (event, items) = decoded.map_or((None, None), |decoded| (Some(decoded.event), decoded.items));
-        let row = RecordRow {
+        self.waiting.push(RecordRow {
             verdict,
             reason: reason.map(String::into_boxed_str),
             topic: Arc::clone(&self.nameless),
@@ -151,32 +157,16 @@ impl<'a> Intake<'a> {
             offset,
             arrival_ms,
             cut: cut_of(tick),
-            payload_hash: hash,
-            event,
+            payload_hash,
+            event: decoded.map(|decoded| decoded.event),
             capped,
-            items,
+            items: decoded.and_then(|decoded| decoded.items.clone()),
             raw: (verdict == Verdict::Dead).then(|| raw.into()),
-        };
-        self.waiting.push(row);
+        });
         self.tally.push((partition, verdict));
-    }
-
-    fn decide(&self, decoded: Result<Decoded, String>, arrival_ms: i64) -> (Verdict, Option<String>, Option<Decoded>) {
-        match decoded {
-            Err(reason) => (Verdict::Dead, Some(reason), None),
-            Ok(decoded) => match self.gate.passage(decoded.event.event_time, arrival_ms) {
-                Passage::Ok => (Verdict::Ok, None, Some(decoded)),
-                Passage::Late => (Verdict::Late, None, Some(decoded)),
-                Passage::Dead(reason) => (Verdict::Dead, Some(reason), None),
-            },
+        if verdict == Verdict::Ok {
+            self.enter(tick);
         }
-    }
-
-    fn hot_keys(&mut self, partition: usize) -> &mut HotKeys {
-        while self.hot_keys.len() <= partition {
-            self.hot_keys.push(HotKeys::default());
-        }
-        &mut self.hot_keys[partition]
     }
 
     fn enter(&mut self, tick: Tick) {

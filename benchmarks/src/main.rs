@@ -8,11 +8,11 @@ use benchmarks::profile::Spent;
 use benchmarks::report::{Measurement, Report, Verdict, ms};
 use benchmarks::runs::{self, Measured};
 use clap::{Parser, Subcommand, ValueEnum};
-use operators::allocator::{Allocator, keep_memory};
+use mimalloc::MiMalloc;
 
 /// As in `bidstream`.
 #[global_allocator]
-static ALLOCATOR: Allocator = Allocator;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Candidates per join key, event hour and arrival hour that the gate lets through.
 const HOT_KEY_TOUCHES: u64 = 64;
@@ -95,7 +95,6 @@ enum Format {
 }
 
 fn main() {
-    keep_memory();
     let Arguments { benchmark, events, users, targets_per_mille, format } = Arguments::parse();
     let traffic = Traffic { events, users, targets_per_mille };
     let mut report = Report { setting: Setting::now(), measurements: Vec::new(), verdicts: Vec::new() };

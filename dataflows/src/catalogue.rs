@@ -176,13 +176,15 @@ pub fn build<'scope>(
     retention_ms: Option<i64>,
 ) -> (Feed, Outputs<'scope>) {
     let horizons = Horizons::of(&params.installs, retention_ms);
-    let (entry_input, touch_entries) = scope.new_collection();
+    let (by_id_input, by_id) = scope.new_collection();
+    let (by_fingerprint_input, by_fingerprint) = scope.new_collection();
     let (copy_input, copies) = scope.new_collection();
     let (capped_input, capped) = scope.new_collection();
     let (target_input, target_copies) = scope.new_collection();
     let heaps = Heaps::new(scope.index());
     let feed = Feed {
-        entries: entry_input,
+        by_id: by_id_input,
+        by_fingerprint: by_fingerprint_input,
         copies: copy_input,
         capped: capped_input,
         targets: target_input,
@@ -194,7 +196,7 @@ pub fn build<'scope>(
     let weights = Weights::of(&params.credits);
     let lifetime = params.installs.attribution_lifetime;
 
-    let touches = touch_indexes(touch_entries, copies, heaps, capped);
+    let touches = touch_indexes(by_id, by_fingerprint, copies, heaps, capped);
     let targets = standing(target_copies, &touches);
     let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime);
     let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime, horizons);

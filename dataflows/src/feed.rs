@@ -16,7 +16,8 @@ pub struct Facts {
     horizons: Horizons,
     records: usize,
     touches: Vec<(TouchRow, Tick)>,
-    entries: Vec<((u64, Entry), Tick)>,
+    by_id: Vec<((u64, Entry), Tick)>,
+    by_fingerprint: Vec<((u64, Entry), Tick)>,
     capped: Vec<((u64, CappedCopy), Tick)>,
     targets: Vec<((TargetKey, TargetRow), Tick)>,
     rivals: Vec<((u64, Rival), Tick)>,
@@ -24,8 +25,8 @@ pub struct Facts {
 
 impl Facts {
     fn new(horizons: Horizons) -> Facts {
-        let (touches, entries, capped, targets, rivals) = Default::default();
-        Facts { horizons, records: 0, touches, entries, capped, targets, rivals }
+        let (touches, by_id, by_fingerprint, capped, targets, rivals) = Default::default();
+        Facts { horizons, records: 0, touches, by_id, by_fingerprint, capped, targets, rivals }
     }
 
     /// None, for the same feed.
@@ -45,7 +46,10 @@ impl Facts {
         match record.event.event_type {
             EventType::Impression | EventType::Click => {
                 self.touches.push((TouchRow::of(record, horizons), tick));
-                self.entries.extend(entries(record, horizons).map(|entry| (entry, tick)));
+                for (of_fingerprint, entry) in entries(record, horizons) {
+                    let entries = if of_fingerprint { &mut self.by_fingerprint } else { &mut self.by_id };
+                    entries.push((entry, tick));
+                }
                 self.capped.extend(CappedCopy::of(record, horizons).map(|copy| (copy, tick)));
             }
             // What shares its identity with a touch or target is a copy of it, whatever its type.
@@ -64,7 +68,8 @@ impl Facts {
 ///
 /// Records only come; none is ever taken back: copies, late events and withdrawals are records too.
 pub struct Feed {
-    pub(crate) entries: InputSession<Tick, (u64, Entry), isize>,
+    pub(crate) by_id: InputSession<Tick, (u64, Entry), isize>,
+    pub(crate) by_fingerprint: InputSession<Tick, (u64, Entry), isize>,
     pub(crate) copies: InputSession<Tick, (u64, Stored), isize>,
     pub(crate) capped: InputSession<Tick, (u64, CappedCopy), isize>,
     pub(crate) targets: InputSession<Tick, (TargetKey, TargetRow), isize>,
@@ -89,7 +94,8 @@ impl Feed {
         for (rival, tick) in facts.rivals.drain(..) {
             self.copies.update_at(self.heaps.rival(rival), tick, 1);
         }
-        facts.entries.drain(..).for_each(|(entry, tick)| self.entries.update_at(entry, tick, 1));
+        facts.by_id.drain(..).for_each(|(entry, tick)| self.by_id.update_at(entry, tick, 1));
+        facts.by_fingerprint.drain(..).for_each(|(entry, tick)| self.by_fingerprint.update_at(entry, tick, 1));
         facts.capped.drain(..).for_each(|(copy, tick)| self.capped.update_at(copy, tick, 1));
         facts.targets.drain(..).for_each(|(target, tick)| self.targets.update_at(target, tick, 1));
         facts.records = 0;
@@ -100,7 +106,8 @@ impl Feed {
     /// # Panics
     /// When `tick` lies before an earlier promise.
     pub fn advance_to(&mut self, tick: Tick) {
-        self.entries.advance_to(tick);
+        self.by_id.advance_to(tick);
+        self.by_fingerprint.advance_to(tick);
         self.copies.advance_to(tick);
         self.capped.advance_to(tick);
         self.targets.advance_to(tick);
@@ -108,7 +115,8 @@ impl Feed {
 
     /// Hands what came, and the promise, to the dataflow.
     pub fn flush(&mut self) {
-        self.entries.flush();
+        self.by_id.flush();
+        self.by_fingerprint.flush();
         self.copies.flush();
         self.capped.flush();
         self.targets.flush();

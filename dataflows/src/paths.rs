@@ -197,9 +197,14 @@ pub fn matches<'scope>(
             .filter(|(join_key, _)| !join_key.is_none())
             .map(move |(join_key, method)| (join_key.0.route(), Ask { target, event_time: row.event_time, method }))
     });
-    let candidates = find(asks, &touches.index, "candidates", move |ask, entry| {
-        entry.may_precede(ask.event_time, ask.method, &horizons).then_some((entry.touch(), ask.target))
+    let candidates = [(&touches.by_id, false), (&touches.by_fingerprint, true)].map(|(index, by_fingerprint)| {
+        let asks = asks.clone().filter(move |(_, ask)| (ask.method == Method::Fingerprint) == by_fingerprint);
+        find(asks, index, "candidates", move |ask: &Ask, entry| {
+            entry.may_precede(ask.event_time, ask.method, &horizons).then_some((entry.touch(), ask.target))
+        })
     });
+    let [by_id, by_fingerprint] = candidates;
+    let candidates = by_id.concat(by_fingerprint);
     let copies = touches.copies.ask(candidates, "copies of candidates", |target: TargetKey, copy| {
         Some((
             target,

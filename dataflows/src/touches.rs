@@ -6,7 +6,8 @@
 //!
 //! | index | key → value | one per |
 //! |---|---|---|
-//! | `touch index` | half a join key → [`Entry`] | copy of a touch, and join key by which it is not capped |
+//! | `touches by id` | half a person's or click's join key → [`Entry`] | copy of a touch, and such a key by which it is not capped |
+//! | `touches by fingerprint` | half a fingerprint's join key → [`Entry`] | copy of a touch by whose fingerprint it is not capped |
 //! | `copies` | half of what tells events apart → [`Stored`] | copy of an event; tombstone |
 //!
 //! The rows themselves ([`TouchRow`], and [`Rival`] of all that is no touch) never move
@@ -252,13 +253,15 @@ impl TouchRow {
     }
 }
 
-/// The entries of a touch: one under half of each join key by which this copy is a candidate.
-pub fn entries(record: &Accepted, horizons: &Horizons) -> impl Iterator<Item = (u64, Entry)> {
+/// The entries of a touch: one under half of each join key by which this copy is a candidate, and whether that is a
+/// fingerprint's.
+pub fn entries(record: &Accepted, horizons: &Horizons) -> impl Iterator<Item = (bool, (u64, Entry))> {
     let (event, capped, horizons) = (&record.event, record.capped, *horizons);
     let (touch, _) = halves((event.event_time, event.event_id, event.subject));
     let by = move |key: Option<JoinKey>, bit, method| {
         let key = key.filter(|_| !capped.has(bit))?;
-        Some((key.0.route(), Entry::of(touch, horizons.touch_by(event.event_time, method))))
+        let entry = Entry::of(touch, horizons.touch_by(event.event_time, method));
+        Some((method == Method::Fingerprint, (key.0.route(), entry)))
     };
     [
         by(event.person_key(), Capped::PERSON, Method::Person),
@@ -352,7 +355,9 @@ pub enum Copied<'a> {
 }
 
 impl<'scope> Copies<'scope> {
-    /// What `answer` makes of each question and each copy of its half identity. It must not trust that they share it.
+    /// What `answer` makes of each question and each copy of its half identity. It must not trust that they share it. Which
+    /// copies are still there where one of the two has expired must not matter: by acceptance none comes then
+    /// ([`crate::horizon`]).
     pub fn ask<Q: ExchangeData + Expires<Tick>, A: Clone + 'static>(
         &self,
         questions: VecCollection<'scope, Tick, (u64, Q), isize>,
@@ -374,8 +379,10 @@ impl<'scope> Copies<'scope> {
 /// What is known of touches and withdrawals, shared by all paths.
 #[derive(Clone)]
 pub struct TouchIndexes<'scope> {
-    /// Candidates by half a join key.
-    pub index: Index<'scope, Entry, Tick>,
+    /// Candidates by half the join key of a person or click.
+    pub by_id: Index<'scope, Entry, Tick>,
+    /// Candidates by half the join key of a fingerprint. Their window is shorter.
+    pub by_fingerprint: Index<'scope, Entry, Tick>,
     /// All copies.
     pub copies: Copies<'scope>,
     /// Where fingerprints were hot.
@@ -384,15 +391,16 @@ pub struct TouchIndexes<'scope> {
 
 /// Builds the indexes over all accepted touches, those that are capped, and all copies, whose rows are in the heaps.
 pub fn touch_indexes<'scope>(
-    entries: VecCollection<'scope, Tick, (u64, Entry), isize>,
+    by_id: VecCollection<'scope, Tick, (u64, Entry), isize>,
+    by_fingerprint: VecCollection<'scope, Tick, (u64, Entry), isize>,
     copies: VecCollection<'scope, Tick, (u64, Stored), isize>,
     heaps: Heaps,
     capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
 ) -> TouchIndexes<'scope> {
-    let entries = index(entries, "touch index");
+    let (by_id, by_fingerprint) = (index(by_id, "touches by id"), index(by_fingerprint, "touches by fingerprint"));
     let copies = Copies { index: index(copies, "copies"), heaps };
     let marks = marks(capped, &copies);
-    TouchIndexes { index: entries, copies, marks }
+    TouchIndexes { by_id, by_fingerprint, copies, marks }
 }
 
 #[cfg(test)]
@@ -400,7 +408,7 @@ mod tests {
     use differential_dataflow::input::Input;
     use schemas::ids::Id;
     use schemas::units::{DAY_MS, HOUR_MS};
-    use schemas::{DeviceId, Event};
+    use schemas::{DeviceId, Event, Fingerprint};
 
     use super::*;
     use crate::params::InstallsParams;
@@ -435,39 +443,56 @@ mod tests {
         const DAYS: i64 = 60;
         const AN_HOUR: i64 = 20;
         let horizons = Horizons::of(&InstallsParams::default(), Some(DAY_MS));
-        let (index, copies, rows) = timely::execute_directly(move |worker| {
-            let (mut entry_input, mut copy_input, heaps, indexes) = worker.dataflow::<Tick, _, _>(|scope| {
-                let (entry_input, touch_entries) = scope.new_collection();
+        let (by_id, by_print, copies, rows) = timely::execute_directly(move |worker| {
+            let (mut by_id, mut by_print, mut copy_input, heaps, indexes) = worker.dataflow::<Tick, _, _>(|scope| {
+                let (by_id_input, by_id) = scope.new_collection();
+                let (by_print_input, by_print) = scope.new_collection();
                 let (copy_input, copies) = scope.new_collection();
                 let (_, capped) = scope.new_collection();
                 let heaps = Heaps::new(scope.index());
-                let indexes = touch_indexes(touch_entries, copies, heaps.clone(), capped);
-                (entry_input, copy_input, heaps, (indexes.index.size(), indexes.copies.index.size()))
+                let indexes = touch_indexes(by_id, by_print, copies, heaps.clone(), capped);
+                let sizes = (indexes.by_id.size(), indexes.by_fingerprint.size(), indexes.copies.index.size());
+                (by_id_input, by_print_input, copy_input, heaps, sizes)
             });
             for number in 0..DAYS * 24 * AN_HOUR {
                 let event_time = EventTime(number * HOUR_MS / AN_HOUR);
                 let device = DeviceId(Id::from_bytes(u128::to_be_bytes(number as u128 % 7 + 1)));
                 let event_id = EventId(Id::from_bytes(u128::to_be_bytes(number as u128 + 1)));
-                let event = Event { event_type: EventType::Click, event_time, event_id, device, ..Event::default() };
+                let fingerprint = Fingerprint(device.0);
+                let event = Event {
+                    event_type: EventType::Click,
+                    event_time,
+                    event_id,
+                    device,
+                    fingerprint,
+                    ..Event::default()
+                };
                 let record = Accepted { event, ..Accepted::default() };
                 let tick = event_time.0 as Tick;
                 copy_input.update_at(heaps.touch(TouchRow::of(&record, &horizons)), tick, 1);
-                entries(&record, &horizons).for_each(|entry| entry_input.update_at(entry, tick, 1));
+                for (of_fingerprint, entry) in entries(&record, &horizons) {
+                    let input = if of_fingerprint { &mut by_print } else { &mut by_id };
+                    input.update_at(entry, tick, 1);
+                }
                 if number % AN_HOUR == AN_HOUR - 1 {
                     let now = tick + 1;
-                    entry_input.advance_to(now);
+                    for input in [&mut by_id, &mut by_print] {
+                        input.advance_to(now);
+                        input.flush();
+                    }
                     copy_input.advance_to(now);
-                    entry_input.flush();
                     copy_input.flush();
                     worker.step();
                 }
             }
-            (indexes.0.rows(), indexes.1.rows(), heaps.rows())
+            (indexes.0.rows(), indexes.1.rows(), indexes.2.rows(), heaps.rows())
         });
         // A click is live for its window of 7 days and a day of lateness.
         let live = (8 * 24 * AN_HOUR) as usize;
-        for resident in [index, copies, rows] {
+        for resident in [by_id, copies, rows] {
             assert!((live..3 * live).contains(&resident), "{resident} of {live}");
         }
+        // By its fingerprint for a day of its window: the last rows stay until their segment is full.
+        assert!((live / 4..live / 4 + 4_096).contains(&by_print), "{by_print} of {}", live / 4);
     }
 }

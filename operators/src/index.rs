@@ -14,7 +14,10 @@
 //! up to the same frontier: new questions look into the rows of earlier steps, whose times are all earlier; then the
 //! rows of the step look into all questions, of which it knows the times of the new ones, the others are earlier.
 //!
-//! **State.** Rows and questions until they expire, and those whose times are not complete.
+//! Equal questions of a step are asked once, with their differences summed: copies of what is looked for ask alike.
+//!
+//! **State.** Rows and questions until they and all that came before them have expired: what expires much sooner belongs in an
+//! index of its own. And those whose times are not complete. A step is answered at once, however many answers it has.
 //!
 //! # Panics
 //! When a row is taken back.
@@ -23,6 +26,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use differential_dataflow::consolidation::consolidate_updates;
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -71,13 +75,15 @@ struct Step<V, T> {
     upper: Option<T>,
     /// The hash of its key, the row, its time.
     rows: Rc<Vec<(u64, V, T)>>,
+    /// The first and the last of their times.
+    times: (T, T),
     /// The number of the next row.
     next: u64,
 }
 
 impl<V, T: Clone> Clone for Step<V, T> {
     fn clone(&self) -> Self {
-        Step { upper: self.upper.clone(), rows: Rc::clone(&self.rows), next: self.next }
+        Step { upper: self.upper.clone(), rows: Rc::clone(&self.rows), times: self.times.clone(), next: self.next }
     }
 }
 
@@ -138,8 +144,12 @@ where
                 for block in rows.chunks(BLOCK) {
                     postings.extend(block.iter().map(|(hash, row, _)| (*hash, row)));
                 }
-                let step = Step { upper: upper.clone(), rows: Rc::new(rows), next: postings.next() };
-                output.session(held.0.as_ref().expect("held with what waited")).give(step);
+                let times = || rows.iter().map(|(.., time)| time);
+                if let (Some(first), Some(last)) = (times().min().cloned(), times().max().cloned()) {
+                    let (upper, next) = (upper.clone(), postings.next());
+                    let step = Step { upper, rows: Rc::new(rows), times: (first, last), next };
+                    output.session(held.0.as_ref().expect("held with what waited")).give(step);
+                }
             }
             held.advance(pending.first());
             if let Some(upper) = upper {
@@ -192,16 +202,18 @@ where
                 steps.append(&mut VecDeque::from(std::mem::take(new)));
             });
             let (asked_to, known_to) = (first(questions_frontier), first(rows_frontier));
-            let is_asked = |upper: &Option<T>| match (&asked_to, upper) {
+            // Whether all questions before the rows of a step, or among them, are there.
+            let is_asked = |step: &Step<V, T>| match (&asked_to, &step.upper) {
                 (Some(asked_to), Some(upper)) => asked_to >= upper,
-                (asked_to, _) => asked_to.is_none(),
+                (Some(asked_to), None) => *asked_to > step.times.1,
+                (None, _) => true,
             };
             if let Some(capability) = &held.0 {
                 let mut session = output.session(capability);
                 let mut send = |answer: A, time: T, diff: isize| session.give((answer, time, diff));
                 let rows = rows.borrow();
-                while let Some(step) = steps.pop_front_if(|step| is_asked(&step.upper)) {
-                    let new = pending.take_before(step.upper.as_ref());
+                while let Some(step) = steps.pop_front_if(|step| is_asked(step)) {
+                    let new = pending.take_before(earlier(&step.upper, &asked_to).as_ref());
                     asking.step(new, &rows, &step.rows, &mut send);
                     asking.known = step.next;
                 }
@@ -211,8 +223,8 @@ where
                 }
             }
             // What waits is sent at its time or later.
-            let step_first = steps.iter().flat_map(|step| step.rows.iter().map(|(_, _, time)| time)).min();
-            held.advance(step_first.into_iter().chain(pending.first()).min());
+            let first_step = steps.front().map(|step| &step.times.0);
+            held.advance(first_step.into_iter().chain(pending.first()).min());
             let to_come = earlier(&asked_to, &known_to);
             let since = held.0.as_ref().map(|held| held.time().clone()).into_iter().chain(to_come).min();
             if let Some(since) = since {
@@ -232,7 +244,7 @@ struct Asking<Q, T, L> {
     answer: L,
 }
 
-impl<Q: Data + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L> {
+impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L> {
     /// Takes in new questions, then new rows.
     fn step<V: Expires<T>, A>(
         &mut self,
@@ -244,8 +256,9 @@ impl<Q: Data + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L> {
         L: FnMut(&Q, &V) -> Option<A>,
     {
         let first_new = self.asked.next();
-        let mut times = Vec::with_capacity(questions.iter().map(Vec::len).sum());
-        for block in questions.iter().flat_map(|questions| questions.chunks(BLOCK)) {
+        let mut questions: Updates<(u64, Q), T, isize> = questions.into_iter().flatten().collect();
+        consolidate_updates(&mut questions);
+        for block in questions.chunks(BLOCK) {
             let hashes = hashes(block.iter().map(|((key, _), ..)| hash(*key)));
             rows.find(&hashes[..block.len()], self.known, |at, _, row| {
                 let ((_, question), time, diff) = &block[at];
@@ -255,7 +268,6 @@ impl<Q: Data + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L> {
             });
             let asked: Vec<_> = block.iter().map(|((_, question), _, diff)| Asked(question.clone(), *diff)).collect();
             self.asked.extend(hashes.iter().copied().zip(&asked));
-            times.extend(block.iter().map(|(_, time, _)| time.clone()));
         }
         if self.asked.len() == 0 {
             return;
@@ -265,7 +277,7 @@ impl<Q: Data + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L> {
             self.asked.find(&hashes[..block.len()], u64::MAX, |at, number, Asked(question, diff)| {
                 let (_, row, time) = &block[at];
                 if let Some(answer) = (self.answer)(question, row) {
-                    let asked = number.checked_sub(first_new).map(|new| &times[new as usize]);
+                    let asked = number.checked_sub(first_new).map(|new| &questions[new as usize].1);
                     send(answer, time.max(asked.unwrap_or(time)).clone(), *diff);
                 }
             });
@@ -389,6 +401,45 @@ mod tests {
             let ([here, there], _) = answers(ticks, workers);
             prop_assert_eq!(here, there);
         }
+    }
+
+    #[test]
+    fn copies_that_ask_alike_ask_once_a_step() {
+        const COPIES: usize = 3_000;
+        let datum = |value| Datum { key: 1, value, until: 1_000 };
+        let (asked, mut answers) = timely::execute_directly(move |worker| {
+            let (asked, answers) = (Rc::new(RefCell::new(0)), Rc::new(RefCell::new(Vec::new())));
+            let (count, found) = (Rc::clone(&asked), Rc::clone(&answers));
+            let (mut rows, mut questions) = (InputSession::new(), InputSession::new());
+            let probe = Handle::new();
+            worker.dataflow::<u64, _, _>(|scope| {
+                let index = index(rows.to_collection(scope), "rows");
+                let questions = questions.to_collection(scope);
+                // Two that ask of one index.
+                let here = find(questions.clone(), &index, "here", move |_: &Datum, row: &Datum| {
+                    *count.borrow_mut() += 1;
+                    Some(row.value)
+                });
+                here.inspect(move |answer| found.borrow_mut().push(*answer)).probe_with(&probe);
+                find(questions, &index, "there", |_: &Datum, _: &Datum| None::<u8>).probe_with(&probe);
+            });
+            (0..COPIES).for_each(|_| questions.update((1, datum(7)), 1isize));
+            (0..3).for_each(|value| rows.update((1, datum(value)), 1isize));
+            // No rows come any more, but questions do.
+            rows.close();
+            questions.advance_to(1);
+            questions.flush();
+            worker.step_while(|| probe.less_than(&1));
+            questions.update((1, datum(8)), -1);
+            questions.advance_to(2);
+            questions.flush();
+            worker.step_while(|| probe.less_than(&2));
+            (asked.take(), answers.take())
+        });
+        assert_eq!(asked, 6);
+        answers.sort();
+        let expected = (0..3).flat_map(|value| [(value, 0, COPIES as isize), (value, 1, -1)]);
+        assert_eq!(answers, expected.collect::<Vec<_>>());
     }
 
     #[test]

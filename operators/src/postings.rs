@@ -209,11 +209,12 @@ impl Table {
         &mut self.words[place]
     }
 
-    /// Keeps the keys that have rows, with room for as many more as three fifths of them.
+    /// Keeps the keys that have rows, with room for as many more: what a smaller step leaves behind of memory is more than what
+    /// it saves.
     fn rebuild(&mut self, first: u64, next: u64) {
         let lives = |word: &u64| number(*word, next).is_some_and(|latest| latest >= first);
         let live = self.words.iter().filter(|word| lives(word)).count();
-        let places = PLACES_MIN.max(live * 8 / 5);
+        let places = PLACES_MIN.max(live * 5 / 2);
         if live == self.taken && !self.is_full() && self.words.len() <= 2 * places {
             return;
         }

@@ -82,8 +82,13 @@ where
             for batch in &before {
                 each(keys, &batch.storage, |at, value, _, diff| block[at].before.push((value, diff.clone())));
             }
+            // Of a key that was nothing before, nothing was made; and most that change are new.
+            let known: Vec<usize> = (0..keys.len()).filter(|at| !block[*at].before.is_empty()).collect();
+            let known_keys: Vec<K> = known.iter().map(|at| keys[*at].clone()).collect();
             for batch in &output {
-                each(keys, &batch.storage, |at, value, _, diff| block[at].output.push((value, diff.clone())));
+                each(&known_keys, &batch.storage, |at, value, _, diff| {
+                    block[known[at]].output.push((value, diff.clone()));
+                });
             }
             for batch in &new {
                 each(keys, &batch.storage, |at, value, time, diff| {
@@ -128,7 +133,7 @@ where
     T: Timestamp + Lattice,
     R: ExchangeData + Abelian,
 {
-    if rows.keys.is_empty() {
+    if keys.is_empty() || rows.keys.is_empty() {
         return;
     }
     for (at, place) in (0..keys.len()).zip(places(keys, &rows.keys)) {

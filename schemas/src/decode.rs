@@ -79,7 +79,7 @@ pub enum Reason {
 }
 
 /// What a record says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
     /// The event.
     pub event: Event,
@@ -88,7 +88,7 @@ pub struct Decoded {
 }
 
 /// Decodes the records of one worker. It remembers names and user agents that it has seen, both bounded, and reuses
-/// its buffers: a usual record allocates nothing.
+/// its buffers: a usual record allocates nothing. What it decoded last stays with it, as an event is large to move.
 pub struct Decoder {
     wire: wire::Event,
     checker: Checker,
@@ -101,6 +101,7 @@ struct Checker {
     os: String,
     ip_net: String,
     fingerprint: Vec<u8>,
+    decoded: Decoded,
 }
 
 impl Decoder {
@@ -113,12 +114,13 @@ impl Decoder {
             os: String::new(),
             ip_net: String::new(),
             fingerprint: Vec::new(),
+            decoded: Decoded::default(),
         };
         Decoder { wire: wire::Event::default(), checker }
     }
 
     /// Decodes a record's value.
-    pub fn decode(&mut self, bytes: &[u8], encoding: Encoding) -> Result<Decoded, Reason> {
+    pub fn decode(&mut self, bytes: &[u8], encoding: Encoding) -> Result<&Decoded, Reason> {
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(Reason::TooLarge(bytes.len()));
         }
@@ -134,7 +136,7 @@ impl Decoder {
     }
 
     /// Checks an event that is in wire form already.
-    pub fn validate(&mut self, event: &wire::Event) -> Result<Decoded, Reason> {
+    pub fn validate(&mut self, event: &wire::Event) -> Result<&Decoded, Reason> {
         self.checker.validate(event)
     }
 }
@@ -159,8 +161,8 @@ fn from_json(bytes: &[u8]) -> Result<wire::Event, Reason> {
 }
 
 impl Checker {
-    fn validate(&mut self, wire: &wire::Event) -> Result<Decoded, Reason> {
-        let Checker { hasher, names, agents, os, ip_net, fingerprint } = self;
+    fn validate(&mut self, wire: &wire::Event) -> Result<&Decoded, Reason> {
+        let Checker { hasher, names, agents, os, ip_net, fingerprint, decoded } = self;
 
         // 1. Check all that can be checked without the other records.
         let event_type = match wire.r#type {
@@ -248,7 +250,7 @@ impl Checker {
         let [tenant, app, campaign, ad_group, creative, source, channel, placement, names @ ..] = names;
         let [ip_net, os, os_version, device_model, language, country, name, item, currency] = names;
 
-        let event = Event {
+        decoded.event = Event {
             event_type,
             tenant,
             app,
@@ -282,10 +284,10 @@ impl Checker {
             version,
             install_begin_time,
         };
-        let items = (!wire.items.is_empty()).then(|| {
+        decoded.items = (!wire.items.is_empty()).then(|| {
             serde_json::to_string(&wire.items).expect("item lines have text keys and no fallible parts").into()
         });
-        Ok(Decoded { event, items })
+        Ok(decoded)
     }
 }
 
