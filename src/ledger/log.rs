@@ -305,9 +305,22 @@ impl TableLog {
 
     async fn try_upload(&self, file: &Encoded, partition: Option<(&str, &str)>) -> Result<Add, DeltaTableError> {
         failpoint::hit(&self.name, "upload.before")?;
+        self.check_there().await?;
         let add = file.upload(&self.objects(), partition).await?;
+        self.check_there().await?;
         failpoint::hit(&self.name, "upload.after")?;
         Ok(add)
+    }
+
+    /// Fails where the log is gone: what an unmounted or moved store leaves behind takes in anything, and keeps it from the table.
+    async fn check_there(&self) -> Result<(), DeltaTableError> {
+        let Some(last) = self.next.checked_sub(1) else { return Ok(()) };
+        // A log that others took far ahead may have lost the entry; then it has a checkpoint.
+        let checkpoint = StorePath::from("_delta_log/_last_checkpoint");
+        if self.store.read_commit_entry(last).await?.is_some() || self.objects().head(&checkpoint).await.is_ok() {
+            return Ok(());
+        }
+        Err(DeltaTableError::generic("its log is not where it was: is the store unmounted, or was the lake moved?"))
     }
 
     /// Makes a commit ready that adds files and moves app ids.
@@ -373,6 +386,7 @@ impl TableLog {
         let version = self.next;
         let bytes = CommitOrBytes::LogBytes(commit.bytes.clone());
         failpoint::hit(&self.name, "put.before").map_err(LedgerError::delta(&self.name))?;
+        self.check_there().await.map_err(LedgerError::delta(&self.name))?;
         match self.store.write_commit_entry(version, bytes, Uuid::new_v4()).await {
             Ok(()) => failpoint::hit(&self.name, "put.after").map_err(LedgerError::delta(&self.name))?,
             Err(TransactionError::VersionAlreadyExists(_)) => {

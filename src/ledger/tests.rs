@@ -149,6 +149,21 @@ pub(super) async fn sql(ledger: &Ledger, table: &str, query: &str) -> Vec<Vec<St
 }
 
 #[tokio::test]
+async fn a_lake_that_is_gone_gets_no_commits_in_its_place() {
+    let dir = TempDir::new().unwrap();
+    let (lake, away) = (dir.path().join("lake"), dir.path().join("away"));
+    let (mut ledger, _) = open(&lake).await;
+    commit(&mut ledger, T0 + 1_000, part(T0 + 1_000, 0..10)).await.unwrap();
+    std::fs::rename(&lake, &away).unwrap();
+    let error = commit(&mut ledger, T0 + 2_000, part(T0 + 2_000, 10..20)).await.unwrap_err().to_string();
+    assert!(error.starts_with("records: ") && error.contains("its log is not where it was"), "{error}");
+    assert!(!lake.exists(), "nothing is written where it was");
+    std::fs::rename(&away, &lake).unwrap();
+    commit(&mut ledger, T0 + 2_000, part(T0 + 2_000, 10..20)).await.unwrap();
+    assert_eq!(loaded(&ledger, 0, T0 + 2_000).await.len(), 20);
+}
+
+#[tokio::test]
 async fn what_is_committed_is_found_again() {
     let dir = TempDir::new().unwrap();
     let (mut ledger, state) = open(dir.path()).await;
