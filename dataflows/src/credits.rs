@@ -216,7 +216,6 @@ pub fn governors<'scope>(
             .then(|| (conversion.key, Fact::Install(install_ref(row), lasting(*install, row.event_time, &horizons))))
     });
     let facts = conversions.map(|(key, row)| (key, Fact::Conversion(row))).concat(candidates);
-    let facts = arrange_forgetting(facts, "conversions and their installs", ByKey);
     let decided = reduce(facts, "governing installs", |_, facts, output| {
         let mut conversion = None;
         let mut latest: Option<(InstallRef, TargetKey)> = None;
@@ -228,12 +227,11 @@ pub fn governors<'scope>(
         }
         output.extend(conversion.map(|row| ((row, latest.map(|(_, key)| key)), 1)));
     });
-    let decided = decided.as_collection(|key, (row, install)| (*key, *row, *install));
     Conversions {
         governed: decided
             .clone()
-            .flat_map(|(key, row, install)| install.map(|install| (install, Governed { key, row }))),
-        own: decided.filter(|(_, _, install)| install.is_none()).map(|(key, row, _)| (key, row)),
+            .flat_map(|(key, (row, install))| install.map(|install| (install, Governed { key, row }))),
+        own: decided.filter(|(_, (_, install))| install.is_none()).map(|(key, (row, _))| (key, row)),
     }
 }
 
@@ -345,10 +343,10 @@ pub fn credited<'scope>(
     found: VecCollection<'scope, Tick, (TargetKey, Match), isize>,
     eligibility: Eligibility,
 ) -> Forgetting<'scope, TargetKey, Credited, ByKey> {
-    let found = arrange_forgetting(found, "conversion matches", ByKey);
-    reduce(found, "credited", move |_, found, output| {
+    let credited = reduce(found, "credited", move |_, found, output| {
         output.extend(Credited::of(found, &eligibility).map(|credited| (credited, 1)));
-    })
+    });
+    arrange_forgetting(credited, "credits", ByKey)
 }
 
 fn install_ref(install: &TargetRow) -> InstallRef {

@@ -11,7 +11,7 @@
 //!
 //! Without a retention every row is kept for two thousand years.
 
-use operators::{Expires, Spread};
+use operators::Expires;
 use schemas::event::Accepted;
 use schemas::units::MINUTE_MS;
 use schemas::view::Method;
@@ -135,12 +135,6 @@ impl TargetKey {
         let event = &record.event;
         let is_install = event.event_type == EventType::Install;
         TargetKey { key: event.key(), is_install, until: horizons.target(event.event_time) }
-    }
-}
-
-impl Spread for TargetKey {
-    fn prefix(&self) -> u64 {
-        self.key.0.rest()
     }
 }
 

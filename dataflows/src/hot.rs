@@ -18,7 +18,7 @@
 use differential_dataflow::hashable::Hashable;
 use differential_dataflow::operators::ThresholdTotal;
 use differential_dataflow::{ExchangeData, VecCollection};
-use operators::{ByKey, ByVal, Expires, Spread, arrange_forgetting, join, reduce};
+use operators::{ByKey, ByVal, Expires, arrange_forgetting, join, reduce};
 use schemas::event::Accepted;
 use schemas::units::{HOUR_MS, MINUTE_MS};
 use schemas::view::Method;
@@ -61,12 +61,6 @@ struct Mark {
 struct Disturbed {
     half: u64,
     until: Until,
-}
-
-impl Spread for Disturbed {
-    fn prefix(&self) -> u64 {
-        self.half
-    }
 }
 
 impl Expires<Tick> for CappedCopy {
@@ -178,11 +172,10 @@ pub fn marks<'scope>(
         join(disturbed.clone(), capped.clone(), move |_, touch, copy| theirs(touch, copy).then_some(copy.mark));
     let capped =
         join(disturbed, capped, move |_, touch, copy| theirs(touch, copy).then_some((*touch, Fact::Capped(*copy))));
-    let facts = arrange_forgetting(facts.concat(capped), "facts of disturbed touches", ByKey);
-    let decided = reduce(facts, "disturbed marks", |_, facts, output| {
+    let decided = reduce(facts.concat(capped), "disturbed marks", |_, facts, output| {
         output.extend(standing(facts).map(|mark| (mark, 1)));
     });
-    let marks = as_they_come.concat(undone.negate()).concat(decided.as_collection(|_, mark| *mark));
+    let marks = as_they_come.concat(undone.negate()).concat(decided.map(|(_, mark)| mark));
 
     let by = |unit_ms: i64| {
         let at = move |span: Span| Span { at: span.at.div_euclid(unit_ms), ..span };

@@ -118,11 +118,10 @@ pub fn install_rows<'scope>(
     eligibility: Eligibility,
     horizons: Horizons,
 ) -> Forgetting<'scope, TargetKey, InstallRow, ByKey> {
-    let found = arrange_forgetting(found, "install matches", ByKey);
     let rows = reduce(found, "installs", move |_, found, output| {
         output.extend(Path::of(found, &eligibility).map(|(install, path)| (install_row(&install, path), 1)));
     });
-    let lasting = rows.as_collection(move |install, row| (lasting(*install, row.event_time, &horizons), row.clone()));
+    let lasting = rows.map(move |(install, row)| (lasting(install, row.event_time, &horizons), row));
     arrange_forgetting(lasting, "installs", ByKey)
 }
 

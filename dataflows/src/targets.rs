@@ -1,7 +1,7 @@
 //! Targets: the installs and conversions that touches are matched to. About one event in fifty.
 
 use differential_dataflow::VecCollection;
-use operators::{ByKey, Expires, arrange_forgetting, reduce};
+use operators::{Expires, reduce};
 use schemas::event::Accepted;
 use schemas::{DeviceId, EventId, EventTime, EventType, JoinKey, Micros, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
@@ -99,8 +99,7 @@ pub fn standing<'scope>(
         hash.map(|hash| (sought.target, Fact::Rival(hash)))
     });
     let copies = copies.map(|(key, row)| (key, Fact::Copy(row)));
-    let facts = arrange_forgetting(copies.concat(rivals), "target facts", ByKey);
-    let standing = reduce(facts, "standing targets", |_, facts, output| {
+    reduce(copies.concat(rivals), "standing targets", |_, facts, output| {
         let mut least: Option<TargetRow> = None;
         let mut rival: Option<PayloadHash> = None;
         for (fact, _) in facts {
@@ -111,8 +110,7 @@ pub fn standing<'scope>(
         }
         // The target's own hash is among the rivals (it is a rival to touches), so equal is no defeat.
         output.extend(least.filter(|row| rival.is_none_or(|rival| row.payload_hash <= rival)).map(|row| (row, 1)));
-    });
-    standing.as_collection(|key, row| (*key, *row))
+    })
 }
 
 /// A target whose rivals are sought.

@@ -16,8 +16,7 @@
 //! * *A join* must yield nothing for a pair of rows of which one changes when the other has expired: from the two rows
 //!   alone, its closure repeats what the expiry promises.
 //! * *A reduction* looks at all rows of a key when one of them changes. So below it the expiry is the key's alone
-//!   ([`ByKey`]), of the input as of the output, and a key never changes from its expiry on: [`reduce`](crate::reduce()) takes
-//!   no other.
+//!   ([`ByKey`]), and a key never changes from its expiry on, as in [`reduce`](crate::reduce()).
 //! * *Any other reader* skips the rows that have expired at the time that it reads at ([`Expires::expired`]).
 //!
 //! **State.** The rows that have not expired, and about as many that have: each batch keeps the expiries of a sample of

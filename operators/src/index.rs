@@ -31,14 +31,12 @@ use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{Capability, InputCapability};
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
-use timely::progress::frontier::MutableAntichain;
 
 use crate::Expires;
-use crate::pending::{Pending, Updates};
-use crate::postings::{BLOCK, Postings, hash};
+use crate::pending::{Held, Pending, Updates, first};
+use crate::postings::{BLOCK, Postings, hash, hashes};
 
 /// A worker's share of the rows, and what comes.
 pub struct Index<'scope, V, T: Timestamp> {
@@ -87,29 +85,6 @@ impl<V, T: Clone> Clone for Step<V, T> {
     }
 }
 
-/// Keeps what is waited with able to be sent.
-struct Held<T: Timestamp>(Option<Capability<T>>);
-
-impl<T: Timestamp + TotalOrder> Held<T> {
-    fn hold(&mut self, capability: &InputCapability<T>) {
-        if self.0.as_ref().is_none_or(|held| held.time() > capability.time()) {
-            self.0 = Some(capability.retain(0));
-        }
-    }
-
-    /// Nothing will be sent before this time; nothing at all, where there is none.
-    fn advance(&mut self, first: Option<&T>) {
-        match (first, &mut self.0) {
-            (Some(first), Some(held)) => held.downgrade(first),
-            _ => self.0 = None,
-        }
-    }
-}
-
-fn first<T: Timestamp>(frontier: &MutableAntichain<T>) -> Option<T> {
-    frontier.frontier().first().cloned()
-}
-
 /// The earlier of two frontiers; none is never.
 fn earlier<T: Ord + Clone>(one: &Option<T>, other: &Option<T>) -> Option<T> {
     one.iter().chain(other).min().cloned()
@@ -142,7 +117,8 @@ where
                     rows.extend(std::iter::repeat_n((hash(key), row, time), times));
                 }
                 for block in rows.chunks(BLOCK) {
-                    postings.extend(block.iter().map(|(hash, row, _)| (*hash, row)));
+                    let hashes = hashes(block.iter().map(|(hash, ..)| *hash));
+                    postings.extend(&hashes[..block.len()], block.iter().map(|(_, row, _)| row.clone()));
                 }
                 let times = || rows.iter().map(|(.., time)| time);
                 if let (Some(first), Some(last)) = (times().min().cloned(), times().max().cloned()) {
@@ -161,7 +137,6 @@ where
 }
 
 /// A question and its difference.
-#[derive(Clone)]
 struct Asked<Q>(Q, isize);
 
 impl<Q: Expires<T>, T: timely::order::PartialOrder> Expires<T> for Asked<Q> {
@@ -266,8 +241,8 @@ impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L>
                     send(answer, time.clone(), *diff);
                 }
             });
-            let asked: Vec<_> = block.iter().map(|((_, question), _, diff)| Asked(question.clone(), *diff)).collect();
-            self.asked.extend(hashes.iter().copied().zip(&asked));
+            let asked = block.iter().map(|((_, question), _, diff)| Asked(question.clone(), *diff));
+            self.asked.extend(&hashes[..block.len()], asked);
         }
         if self.asked.len() == 0 {
             return;
@@ -283,13 +258,6 @@ impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L>
             });
         }
     }
-}
-
-/// At most a block of hashes.
-fn hashes(all: impl Iterator<Item = u64>) -> [u64; BLOCK] {
-    let mut hashes = [0; BLOCK];
-    hashes.iter_mut().zip(all).for_each(|(place, hash)| *place = hash);
-    hashes
 }
 
 #[cfg(test)]

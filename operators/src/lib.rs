@@ -2,8 +2,8 @@
 //!
 //! No words of advertising and no I/O. [`shared`] makes arrangements that other threads may read, [`publish`] hands
 //! them out, all views at one tick, [`forget`] makes arrangements that drop the rows which nothing can find,
-//! [`heap`] keeps rows that are too large to move, [`index`](mod@index) finds rows that only come, and [`join`](mod@join)
-//! and [`reduce`](mod@reduce) are for keys that are [spread](spread::Spread) evenly, of which few meet or change.
+//! [`heap`] keeps rows that are too large to move, [`index`](mod@index) finds rows that only come, [`reduce`](mod@reduce)
+//! is for keys of which few change, and [`join`](mod@join) for keys that are [spread](spread::Spread) evenly, of which few meet.
 
 mod batcher;
 pub mod forget;

@@ -1,8 +1,10 @@
 //! Updates that wait until their times are complete, in the containers in which they came: what came for later is not
 //! looked at again before that.
 
+use timely::dataflow::operators::{Capability, InputCapability};
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
+use timely::progress::frontier::MutableAntichain;
 
 /// Updates as they travel.
 pub type Updates<D, T, R> = Vec<(D, T, R)>;
@@ -53,4 +55,29 @@ impl<D, T: Timestamp + TotalOrder, R> Pending<D, T, R> {
         }
         taken
     }
+}
+
+/// Keeps what is waited with able to be sent.
+pub(crate) struct Held<T: Timestamp>(pub(crate) Option<Capability<T>>);
+
+impl<T: Timestamp + TotalOrder> Held<T> {
+    /// Takes the capability of what came, where it is earlier.
+    pub(crate) fn hold(&mut self, capability: &InputCapability<T>) {
+        if self.0.as_ref().is_none_or(|held| held.time() > capability.time()) {
+            self.0 = Some(capability.retain(0));
+        }
+    }
+
+    /// Nothing will be sent before this time; nothing at all, where there is none.
+    pub(crate) fn advance(&mut self, first: Option<&T>) {
+        match (first, &mut self.0) {
+            (Some(first), Some(held)) => held.downgrade(first),
+            _ => self.0 = None,
+        }
+    }
+}
+
+/// The one time of a frontier; none where nothing comes any more.
+pub(crate) fn first<T: Timestamp>(frontier: &MutableAntichain<T>) -> Option<T> {
+    frontier.frontier().first().cloned()
 }

@@ -53,6 +53,13 @@ pub(crate) fn hash(key: u64) -> u64 {
     mixed ^ (mixed >> 32)
 }
 
+/// At most a block of hashes.
+pub(crate) fn hashes(all: impl Iterator<Item = u64>) -> [u64; BLOCK] {
+    let mut hashes = [0; BLOCK];
+    hashes.iter_mut().zip(all).for_each(|(place, hash)| *place = hash);
+    hashes
+}
+
 /// Which table, and what its places keep of the hash: never zero.
 #[inline(always)]
 fn split(hash: u64) -> (usize, u64) {
@@ -92,15 +99,12 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
     ///
     /// # Panics
     /// When 2³² rows are kept.
-    pub(crate) fn extend<'a>(&mut self, rows: impl Iterator<Item = (u64, &'a V)> + Clone)
-    where
-        V: Clone + 'a,
-    {
+    pub(crate) fn extend(&mut self, hashes: &[u64], rows: impl Iterator<Item = V>) {
         // Read, so that all come into the cache at once.
-        let words = rows.clone().map(|(hash, _)| split(hash)).map(|(table, kept)| self.tables[table].first(kept));
+        let words = hashes.iter().map(|hash| split(*hash)).map(|(table, kept)| self.tables[table].first(kept));
         std::hint::black_box(words.fold(0, |all, word| all ^ word));
-        for (hash, value) in rows {
-            self.push(hash, value.clone());
+        for (hash, value) in hashes.iter().zip(rows) {
+            self.push(*hash, value);
         }
     }
 
@@ -125,7 +129,7 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
 
     /// Of each of at most [`BLOCK`] hashes the rows with a number below `before`, the latest first: which hash, the number,
     /// the value.
-    pub(crate) fn find(&self, hashes: &[u64], before: u64, mut found: impl FnMut(usize, u64, &V)) {
+    pub(crate) fn find<'a>(&'a self, hashes: &[u64], before: u64, mut found: impl FnMut(usize, u64, &'a V)) {
         let (first, next) = (self.rows.first(), self.rows.next());
         let mut places = [(0, 0, 0); BLOCK];
         for (place, hash) in places.iter_mut().zip(hashes) {
@@ -261,7 +265,7 @@ mod tests {
         for number in 0..200_000u64 {
             // New keys all the time, each of which comes again a while later.
             let key = number / 7 + hash(number) % KEYS;
-            postings.extend([(hash(key), &Until(number + LIFE, key))].into_iter());
+            postings.extend(&[hash(key)], [Until(number + LIFE, key)].into_iter());
             map.entry(key).or_default().push(number);
             if number % 1_000 == 0 {
                 postings.advance(reader, &number);

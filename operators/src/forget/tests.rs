@@ -28,12 +28,6 @@ type Event = (u64, u8, u64);
 /// The key of an effect's matches: join key, event time, id, expiry.
 type Effect = (u8, u64, u8, u64);
 
-impl crate::Spread for Effect {
-    fn prefix(&self) -> u64 {
-        u64::from(self.0) << 56 | self.1 >> 8
-    }
-}
-
 impl Expires<u64> for Event {
     fn expiry(&self) -> Option<u64> {
         (self.2 != u64::MAX).then_some(self.2)
@@ -126,17 +120,12 @@ fn drive(
             let matches = elapsed.is_some_and(|elapsed| elapsed <= WINDOW);
             matches.then_some(((*key, effect.0, effect.1, effect.2), (cause.0, cause.1)))
         });
-        let matches = arrange_forgetting(matches, "Matches", ByKey);
-        let hold_matches = hold(matches.trace.clone());
         let best = reduce(matches, "Best", |_, causes, output| {
             let (last, _) = causes.last().expect("a key has input");
             output.push(((**last, causes.iter().map(|(_, count)| count).sum::<i64>()), 1i64));
         });
-        let hold_best = hold(best.trace.clone());
-        best.as_collection(|effect, best| (*effect, *best))
-            .inspect(move |change| changes.send(*change).expect("the test receives"))
-            .probe_with(&probe);
-        if merging == Merging::Held { vec![holds.0, holds.1, hold_matches, hold_best] } else { Vec::new() }
+        best.inspect(move |change| changes.send(*change).expect("the test receives")).probe_with(&probe);
+        if merging == Merging::Held { vec![holds.0, holds.1] } else { Vec::new() }
     });
     for (tick, records) in script {
         let share = records.iter().skip(worker.index()).step_by(worker.peers());
