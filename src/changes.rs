@@ -7,6 +7,7 @@
 
 use std::iter;
 use std::ops::Range;
+use std::sync::Arc;
 
 use dataflows::catalogue::{CreditedBatch, InstallBatch};
 use dataflows::credits::Credited;
@@ -92,7 +93,9 @@ where
 impl Changes<InstallRow> for Taken<InstallBatch> {
     fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<InstallRow>>> + '_> {
         let values = self.values(done).into_iter();
-        Box::new(iter::once(values.map(|(row, cut, diff): (&InstallRow, _, _)| (row.clone(), cut, diff)).collect()))
+        Box::new(iter::once(
+            values.map(|(row, cut, diff): (&Arc<InstallRow>, _, _)| ((**row).clone(), cut, diff)).collect(),
+        ))
     }
 }
 
@@ -113,7 +116,7 @@ impl Changes<CreditRow> for TakenCredits {
     /// Where what earned a conversion changes, only the rows that it changes do. A piece has about the rows of a batch of the
     /// file, and whole conversions.
     fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<CreditRow>>> + '_> {
-        let mut values: Vec<(&Credited, Tick, i64)> = self.taken.values(done);
+        let mut values: Vec<(&Arc<Credited>, Tick, i64)> = self.taken.values(done);
         values.sort_by_key(|(credited, _, _)| credited.conversion());
         let mut values = values.into_iter().peekable();
         Box::new(iter::from_fn(move || {

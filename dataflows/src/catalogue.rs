@@ -1,5 +1,7 @@
 //! All views: what defines each, and how the dataflow that maintains some of them is fed and read.
 
+use std::sync::Arc;
+
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::Input;
 use operators::ByKey;
@@ -132,24 +134,24 @@ impl Definition {
 }
 
 /// A batch of [`Outputs::installs_by_key`].
-pub type InstallBatch = SharedForgettingBatch<TargetKey, InstallRow, Tick, isize, ByKey>;
+pub type InstallBatch = SharedForgettingBatch<TargetKey, Arc<InstallRow>, Tick, isize, ByKey>;
 /// A batch of [`Outputs::credited_by_key`].
-pub type CreditedBatch = SharedForgettingBatch<TargetKey, Credited, Tick, isize, ByKey>;
+pub type CreditedBatch = SharedForgettingBatch<TargetKey, Arc<Credited>, Tick, isize, ByKey>;
 
 /// The maintained views. Their streams are batches of changes, none of which was forgotten.
 pub struct Outputs<'scope> {
     /// `installs` by install, for readers on other threads: those that still speak for their person. Whoever keeps the
     /// trace must let it compact.
-    pub installs_by_key: Forgetting<'scope, TargetKey, InstallRow, ByKey>,
+    pub installs_by_key: Forgetting<'scope, TargetKey, Arc<InstallRow>, ByKey>,
     /// By conversion what its rows of `credits` follow from, as `installs_by_key`: those that are not final.
-    pub credited_by_key: Forgetting<'scope, TargetKey, Credited, ByKey>,
+    pub credited_by_key: Forgetting<'scope, TargetKey, Arc<Credited>, ByKey>,
     weights: Weights,
 }
 
 impl<'scope> Outputs<'scope> {
     /// Rows of `installs`, one per install.
     pub fn installs(&self) -> VecCollection<'scope, Tick, InstallRow, isize> {
-        self.installs_by_key.clone().as_collection(|_, row| row.clone())
+        self.installs_by_key.clone().as_collection(|_, row| (**row).clone())
     }
 
     /// Rows of `credits`, one per conversion, model and touch.

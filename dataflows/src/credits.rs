@@ -161,14 +161,14 @@ pub struct Conversions<'scope> {
     /// Conversions by the install whose frozen path they follow.
     pub governed: VecCollection<'scope, Tick, (TargetKey, Governed), isize>,
     /// Conversions that have a path of their own, by their own key.
-    pub own: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
+    pub own: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
 }
 
 /// A conversion that follows the frozen path of an install.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Governed {
     key: TargetKey,
-    row: TargetRow,
+    row: Arc<TargetRow>,
 }
 
 impl Expires<Tick> for Governed {
@@ -191,16 +191,16 @@ impl Expires<Tick> for Converted {
 }
 
 /// A conversion, or an install that may govern it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Fact {
-    Conversion(TargetRow),
+    Conversion(Arc<TargetRow>),
     Install(InstallRef, TargetKey),
 }
 
 /// Finds for each conversion the latest install by (event time, id, subject) of the same person and app that is no
 /// reinstall and at most `lifetime` old.
 pub fn governors<'scope>(
-    conversions: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
+    conversions: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     installs: &Installs<'scope>,
     lifetime: Span,
     horizons: Horizons,
@@ -221,7 +221,7 @@ pub fn governors<'scope>(
         let mut latest: Option<(InstallRef, TargetKey)> = None;
         for (fact, _) in facts {
             match fact {
-                Fact::Conversion(row) => conversion = Some(*row),
+                Fact::Conversion(row) => conversion = Some(Arc::clone(row)),
                 Fact::Install(install, key) => latest = latest.max(Some((*install, *key))),
             }
         }
@@ -238,14 +238,14 @@ pub fn governors<'scope>(
 /// What makes the path of conversions that follow the one that an install froze.
 pub fn governed_matches<'scope>(
     governed: VecCollection<'scope, Tick, (TargetKey, Governed), isize>,
-    installs: Forgetting<'scope, TargetKey, InstallRow, ByKey>,
+    installs: Forgetting<'scope, TargetKey, Arc<InstallRow>, ByKey>,
 ) -> VecCollection<'scope, Tick, (TargetKey, Match), isize> {
     let governed = arrange_forgetting(governed, "conversions by install", ByVal);
     governed.join_core(installs, |_, conversion, install| {
-        let Governed { key, row } = *conversion;
+        let Governed { key, row } = conversion.clone();
         let governor =
             InstallRef { event_time: install.event_time, event_id: install.event_id, subject: install.subject };
-        let head = [Match::Target(Arc::new(row)), Match::Governor(governor, install.path_dropped)];
+        let head = [Match::Target(row), Match::Governor(governor, install.path_dropped)];
         let found: Vec<_> = head.into_iter().chain(install.path.iter().copied().map(Match::Frozen)).collect();
         found.into_iter().map(move |found| (key, found))
     })
@@ -254,7 +254,7 @@ pub fn governed_matches<'scope>(
 /// A conversion and the path that earned it: a row of `credits` for each model and touch follows from it alone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Credited {
-    conversion: TargetRow,
+    conversion: Arc<TargetRow>,
     install: Option<InstallRef>,
     touches: Vec<PathTouch>,
     dropped: i64,
@@ -263,7 +263,7 @@ pub struct Credited {
 impl Credited {
     /// What tells its conversion from all others, in the order of `credits`.
     pub fn conversion(&self) -> (Symbol, Symbol, EventId, Subject, EventTime) {
-        let TargetRow { tenant, app, event_id, subject, event_time, .. } = self.conversion;
+        let TargetRow { tenant, app, event_id, subject, event_time, .. } = *self.conversion;
         (tenant, app, event_id, subject, event_time)
     }
 
@@ -329,7 +329,7 @@ impl Credited {
         let mut touches = Vec::new();
         for (found, _) in found {
             match found {
-                Match::Target(row) => conversion = Some(**row),
+                Match::Target(row) => conversion = Some(Arc::clone(row)),
                 Match::Frozen(touch) => touches.push(*touch),
                 _ => {}
             }
@@ -342,9 +342,9 @@ impl Credited {
 pub fn credited<'scope>(
     found: VecCollection<'scope, Tick, (TargetKey, Match), isize>,
     eligibility: Eligibility,
-) -> Forgetting<'scope, TargetKey, Credited, ByKey> {
+) -> Forgetting<'scope, TargetKey, Arc<Credited>, ByKey> {
     let credited = reduce(found, "credited", move |_, found, output| {
-        output.extend(Credited::of(found, &eligibility).map(|credited| (credited, 1)));
+        output.extend(Credited::of(found, &eligibility).map(|credited| (Arc::new(credited), 1)));
     });
     arrange_forgetting(credited, "credits", ByKey)
 }

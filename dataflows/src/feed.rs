@@ -2,6 +2,8 @@
 //!
 //! What a record says is a function of the record, so the thread that reads it can say it, and a worker is left to its dataflow.
 
+use std::sync::Arc;
+
 use differential_dataflow::input::InputSession;
 use schemas::event::Accepted;
 use schemas::{EventType, Tick};
@@ -19,7 +21,7 @@ pub struct Facts {
     by_id: Vec<((u64, Entry), Tick)>,
     by_fingerprint: Vec<((u64, Entry), Tick)>,
     capped: Vec<((u64, CappedCopy), Tick)>,
-    targets: Vec<((TargetKey, TargetRow), Tick)>,
+    targets: Vec<((TargetKey, Arc<TargetRow>), Tick)>,
     rivals: Vec<((u64, Rival), Tick)>,
 }
 
@@ -54,7 +56,8 @@ impl Facts {
             }
             // What shares its identity with a touch or target is a copy of it, whatever its type.
             EventType::Install | EventType::Conversion => {
-                self.targets.push(((TargetKey::of(record, horizons), TargetRow::of(record)), tick));
+                let target = Arc::new(TargetRow::of(record));
+                self.targets.push(((TargetKey::of(record, horizons), target), tick));
                 self.rivals.push((Rival::of(record, horizons), tick));
             }
             EventType::Open | EventType::Event | EventType::Identify | EventType::Cost | EventType::Tombstone => {
@@ -72,7 +75,7 @@ pub struct Feed {
     pub(crate) by_fingerprint: InputSession<Tick, (u64, Entry), isize>,
     pub(crate) copies: InputSession<Tick, (u64, Stored), isize>,
     pub(crate) capped: InputSession<Tick, (u64, CappedCopy), isize>,
-    pub(crate) targets: InputSession<Tick, (TargetKey, TargetRow), isize>,
+    pub(crate) targets: InputSession<Tick, (TargetKey, Arc<TargetRow>), isize>,
     pub(crate) heaps: Heaps,
     pub(crate) horizons: Horizons,
 }

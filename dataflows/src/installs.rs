@@ -1,5 +1,7 @@
 //! Which touch led to each install, how surely, and which path did it freeze?
 
+use std::sync::Arc;
+
 use differential_dataflow::VecCollection;
 use operators::{ByKey, arrange_forgetting, reduce, reduce_shared};
 use schemas::view::{InstallRow, Method};
@@ -78,9 +80,9 @@ pub fn sql(params: &Params) -> String {
 /// The standing installs, and an index of those of a known person.
 pub struct Installs<'scope> {
     /// All installs; of the further ones of a person `reinstall` is set.
-    pub all: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
+    pub all: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     /// The installs of each person in an app.
-    pub by_person: SharedByKey<'scope, JoinKey, (TargetKey, TargetRow)>,
+    pub by_person: SharedByKey<'scope, JoinKey, (TargetKey, Arc<TargetRow>)>,
 }
 
 /// Tells the reinstalls: those at most `lifetime` after any earlier install of the same person and app, by
@@ -88,7 +90,7 @@ pub struct Installs<'scope> {
 ///
 /// The installs of a person decide about each other, so none of them is forgotten: one event in a few hundred.
 pub fn reinstalls<'scope>(
-    installs: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
+    installs: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     lifetime: Span,
 ) -> Installs<'scope> {
     let nameless = installs.clone().filter(|(_, row)| row.person().is_none());
@@ -97,17 +99,18 @@ pub fn reinstalls<'scope>(
         .map(|(key, row)| (row.person(), (key, row)))
         .arrange_by_key_named("installs by person");
     let by_person = reduce_shared(by_person, "reinstalls", move |_, installs, output| {
-        let mut ordered: Vec<(TargetKey, TargetRow)> = installs.iter().map(|(install, _)| **install).collect();
+        let mut ordered: Vec<&(TargetKey, Arc<TargetRow>)> = installs.iter().map(|(install, _)| *install).collect();
         ordered.sort_by_key(|(_, row)| row.identity());
         let mut before = None;
         for (key, row) in ordered {
             // The nearest earlier install decides: where it is too long ago, so are the others.
-            let reinstall = before.is_some_and(|before| row.event_time.0 - before <= lifetime.0);
-            output.push(((key, TargetRow { reinstall, ..row }), 1));
-            before = Some(row.event_time.0);
+            let at = row.event_time.0;
+            let reinstall = before.replace(at).is_some_and(|before| at - before <= lifetime.0);
+            let row = if reinstall { Arc::new(TargetRow { reinstall, ..**row }) } else { Arc::clone(row) };
+            output.push(((*key, row), 1));
         }
     });
-    let all = nameless.concat(by_person.clone().as_collection(|_, install| *install));
+    let all = nameless.concat(by_person.clone().as_collection(|_, install| install.clone()));
     Installs { all, by_person }
 }
 
@@ -117,9 +120,9 @@ pub fn install_rows<'scope>(
     found: VecCollection<'scope, Tick, (TargetKey, Match), isize>,
     eligibility: Eligibility,
     horizons: Horizons,
-) -> Forgetting<'scope, TargetKey, InstallRow, ByKey> {
+) -> Forgetting<'scope, TargetKey, Arc<InstallRow>, ByKey> {
     let rows = reduce(found, "installs", move |_, found, output| {
-        output.extend(Path::of(found, &eligibility).map(|(install, path)| (install_row(&install, path), 1)));
+        output.extend(Path::of(found, &eligibility).map(|(install, path)| (Arc::new(install_row(&install, path)), 1)));
     });
     let lasting = rows.map(move |(install, row)| (lasting(install, row.event_time, &horizons), row));
     arrange_forgetting(lasting, "installs", ByKey)

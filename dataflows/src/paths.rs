@@ -156,7 +156,7 @@ impl Eligibility {
 /// What the joins have to say to a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Match {
-    /// The target itself. There is one among many matches: their size is not to be its.
+    /// The target itself.
     Target(Arc<TargetRow>),
     /// A touch with its fingerprint was hot within its window: it gets no match by fingerprint.
     FingerprintHot,
@@ -186,7 +186,7 @@ impl Expires<Tick> for Ask {
 
 /// Everything that the targets' paths are made of, for installs and for conversions.
 pub fn matches<'scope>(
-    targets: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
+    targets: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     touches: &TouchIndexes<'scope>,
     eligibility: &Eligibility,
     horizons: Horizons,
@@ -221,7 +221,7 @@ pub fn matches<'scope>(
     });
     let hot = hot::hot(hot_asks, &touches.marks, eligibility).map(|target| (target, Match::FingerprintHot));
 
-    let all = targets.map(|(target, row)| (target, Match::Target(Arc::new(row)))).concatenate([copies, hot]);
+    let all = targets.map(|(target, row)| (target, Match::Target(row))).concatenate([copies, hot]);
     [true, false].map(|installs| all.clone().filter(move |(target, _)| target.is_install == installs))
 }
 
@@ -247,14 +247,14 @@ struct Eligible {
 
 impl Path {
     /// The target and its path, from what the joins found; none where the target itself is gone.
-    pub fn of(found: &[(&Match, isize)], eligibility: &Eligibility) -> Option<(TargetRow, Path)> {
+    pub fn of(found: &[(&Match, isize)], eligibility: &Eligibility) -> Option<(Arc<TargetRow>, Path)> {
         let mut target = None;
         let mut hot = false;
         let mut standing: BTreeMap<Identity, Standing> = BTreeMap::new();
         let mut rivals = Vec::new();
         for (found, _) in found {
             match found {
-                Match::Target(row) => target = Some(**row),
+                Match::Target(row) => target = Some(Arc::clone(row)),
                 Match::FingerprintHot => hot = true,
                 Match::Copy(row) => standing.entry(row.identity()).or_default().copy(row),
                 Match::Rival(rival) => rivals.push(*rival),

@@ -1,4 +1,7 @@
-//! Targets: the installs and conversions that touches are matched to. About one event in fifty.
+//! Targets: the installs and conversions that touches are matched to. About one event in fifty. Each has one row in memory,
+//! which all steps share.
+
+use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use operators::{Expires, reduce};
@@ -79,17 +82,17 @@ impl TargetRow {
 }
 
 /// A copy of a target, or what else has its identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Fact {
-    Copy(TargetRow),
+    Copy(Arc<TargetRow>),
     Rival(PayloadHash),
 }
 
 /// Of each install and conversion the copy that stands, if it is one and was not withdrawn.
 pub fn standing<'scope>(
-    copies: VecCollection<'scope, Tick, (TargetKey, TargetRow), isize>,
+    copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     touches: &TouchIndexes<'scope>,
-) -> VecCollection<'scope, Tick, (TargetKey, TargetRow), isize> {
+) -> VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize> {
     let keys = copies.clone().map(|(target, row)| (halves(row.identity()).0, Sought { target, row: row.identity() }));
     let rivals = touches.copies.ask(keys, "rivals of targets", |sought, copy| {
         let hash = match copy {
@@ -100,16 +103,18 @@ pub fn standing<'scope>(
     });
     let copies = copies.map(|(key, row)| (key, Fact::Copy(row)));
     reduce(copies.concat(rivals), "standing targets", |_, facts, output| {
-        let mut least: Option<TargetRow> = None;
+        let mut least: Option<&Arc<TargetRow>> = None;
         let mut rival: Option<PayloadHash> = None;
         for (fact, _) in facts {
             match fact {
-                Fact::Copy(row) => least = Some(least.map_or(*row, |least| least.min(*row))),
+                Fact::Copy(row) => least = Some(least.map_or(row, |least| least.min(row))),
                 Fact::Rival(hash) => rival = Some(rival.map_or(*hash, |rival| rival.min(*hash))),
             }
         }
         // The target's own hash is among the rivals (it is a rival to touches), so equal is no defeat.
-        output.extend(least.filter(|row| rival.is_none_or(|rival| row.payload_hash <= rival)).map(|row| (row, 1)));
+        output.extend(
+            least.filter(|row| rival.is_none_or(|rival| row.payload_hash <= rival)).map(|row| (Arc::clone(row), 1)),
+        );
     })
 }
 
