@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use dataflows::params::{Params, Span};
 use schemas::ids::IdHasher;
@@ -261,10 +262,14 @@ pub fn id_hasher(id_key_file: Option<&Path>) -> Result<IdHasher, ConfigError> {
         None => match std::env::var(ID_KEY_ENV) {
             Ok(secret) => (PathBuf::from(ID_KEY_ENV), secret),
             Err(_) => {
-                tracing::warn!(
-                    "ids are hashed with the demo key, which everybody knows: set {ID_KEY_ENV} or `id_key_file` before \
-                     the first record of real people"
-                );
+                // Once: a demo asks several questions.
+                static WARNED: Once = Once::new();
+                WARNED.call_once(|| {
+                    tracing::warn!(
+                        "ids are hashed with the demo key, which everybody knows: set {ID_KEY_ENV} or `id_key_file` before \
+                         the first record of real people"
+                    );
+                });
                 return Ok(IdHasher::new(ID_KEY_DEMO.as_bytes()));
             }
         },

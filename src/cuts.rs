@@ -34,6 +34,8 @@ pub const WAITING_BYTES_HINT: usize = 64 << 20;
 pub const WAITING_BYTES_MAX: usize = 768 << 20;
 /// Reading stops when a commit has been under way for so long.
 pub const COMMIT_MS_MAX: u64 = 60_000;
+/// When no record has come for so long, a commit takes nothing from anybody.
+const QUIET: Duration = Duration::from_millis(50);
 
 const _: () = assert!(CUT_MS.is_multiple_of(GRID_MS) && WAITING_BYTES_HINT < WAITING_BYTES_MAX);
 
@@ -67,6 +69,8 @@ pub struct Cuts {
     /// When the commit under way was announced, or the last one ended.
     since: Mutex<Instant>,
     waiting_bytes: AtomicUsize,
+    /// When records came last.
+    arrived: Mutex<Instant>,
     moved: AtomicBool,
     stop: AtomicBool,
     left: AtomicBool,
@@ -87,6 +91,7 @@ impl Cuts {
             committed: AtomicU64::new(committed),
             since: Mutex::new(Instant::now()),
             waiting_bytes: AtomicUsize::new(0),
+            arrived: Mutex::new(Instant::now()),
             moved: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             left: AtomicBool::new(false),
@@ -151,6 +156,7 @@ impl Cuts {
     /// Counts records that wait for a commit.
     pub fn wait_for(&self, bytes: usize) {
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        *self.arrived.lock().expect("no panic while locked") = Instant::now();
     }
 
     /// Bytes of records that wait for a commit.
@@ -175,10 +181,12 @@ impl Cuts {
         self.committing() && bytes > 0 && (bytes >= WAITING_BYTES_MAX || self.since().elapsed() > millis(COMMIT_MS_MAX))
     }
 
-    /// Whether what is committed now is to be written as fast as it can: twice as much waits as one commit should hold, or the
-    /// run is about to end.
+    /// Whether what is committed now is to be written as fast as it can: twice as much waits as one commit should hold, nothing
+    /// comes that it could delay, or the run is about to end.
     pub fn hurried(&self) -> bool {
-        self.waiting_bytes() >= 2 * WAITING_BYTES_HINT || self.stopping() || self.has_failed()
+        let crowded = self.waiting_bytes() >= 2 * WAITING_BYTES_HINT;
+        let quiet = self.arrived.lock().expect("no panic while locked").elapsed() >= QUIET;
+        crowded || quiet || self.stopping() || self.has_failed()
     }
 
     /// Worker 0 calls this often, with the frontier of all workers: announces the next cut when one is due.
@@ -361,6 +369,21 @@ mod tests {
         assert_eq!(cuts.announced(), 5_000, "one commit at a time");
         cuts.committed_now(5_000, 10);
         assert_eq!((cuts.committed(), cuts.waiting_bytes()), (5_000, 0));
+    }
+
+    #[test]
+    fn a_commit_takes_its_time_while_records_come() {
+        let cuts = Cuts::new(1, Duration::ZERO, 0);
+        let long_ago = Instant::now().checked_sub(QUIET);
+        cuts.wait_for(10);
+        assert!(!cuts.hurried());
+        *cuts.arrived.lock().unwrap() = long_ago.expect("the machine is up for longer");
+        assert!(cuts.hurried(), "nothing comes");
+        cuts.wait_for(2 * WAITING_BYTES_HINT);
+        assert!(cuts.hurried(), "much waits");
+        let cuts = Cuts::new(1, Duration::ZERO, 0);
+        cuts.stop();
+        assert!(cuts.hurried(), "the run ends");
     }
 
     #[test]

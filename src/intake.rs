@@ -321,6 +321,7 @@ impl Waiting {
             self.chunks.push(chunk);
         }
         taken.extend((!early.is_empty()).then_some(early));
+        self.pool.trim();
         taken
     }
 }

@@ -2,24 +2,46 @@
 //! memory goes round, or the kernel would clear fresh pages for each.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use schemas::table::RecordRow;
 
 /// Rows of a piece: some two megabytes.
 pub const PIECE_ROWS: usize = 4_096;
-/// Pieces that are kept for later.
-const KEPT_MAX: usize = 64;
 
 /// Where the memory of pieces waits for the next. Clones are the same pool.
 #[derive(Clone, Default)]
-pub struct Pool(Arc<Mutex<Vec<Vec<RecordRow>>>>);
+pub struct Pool(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    pieces: Vec<Vec<RecordRow>>,
+    /// The fewest that there were since the last [`Pool::trim`].
+    fewest: usize,
+}
 
 impl Pool {
     /// An empty piece.
     pub fn piece(&self) -> Piece {
-        let kept = self.0.lock().expect("no panic while locked").pop();
-        Piece { rows: kept.unwrap_or_else(|| Vec::with_capacity(PIECE_ROWS)), pool: Some(self.clone()) }
+        let mut kept = self.kept();
+        let rows = kept.pieces.pop();
+        kept.fewest = kept.fewest.min(kept.pieces.len());
+        Piece { rows: rows.unwrap_or_else(|| Vec::with_capacity(PIECE_ROWS)), pool: Some(self.clone()) }
+    }
+
+    /// Gives back half of the memory that was not asked for since the last call. So what is kept follows what is used
+    /// from one cut to the next.
+    pub fn trim(&self) {
+        let mut kept = self.kept();
+        let left = kept.pieces.len() - kept.fewest.div_ceil(2);
+        let spare = kept.pieces.split_off(left);
+        kept.fewest = left;
+        drop(kept);
+        drop(spare);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().expect("no panic while locked")
     }
 }
 
@@ -51,12 +73,9 @@ impl DerefMut for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let Some(Pool(kept)) = &self.pool else { return };
+        let Some(pool) = &self.pool else { return };
         self.rows.clear();
-        let mut kept = kept.lock().expect("no panic while locked");
-        if kept.len() < KEPT_MAX {
-            kept.push(std::mem::take(&mut self.rows));
-        }
+        pool.kept().pieces.push(std::mem::take(&mut self.rows));
     }
 }
 
@@ -79,5 +98,22 @@ mod tests {
         let again = pool.piece();
         assert_eq!((again.as_ptr(), again.len()), (memory, 0));
         assert_ne!(pool.piece().as_ptr(), memory);
+    }
+
+    #[test]
+    fn what_is_not_asked_for_goes_step_by_step() {
+        let pool = Pool::default();
+        let kept = || pool.kept().pieces.len();
+        drop((0..16).map(|_| pool.piece()).collect::<Vec<_>>());
+        // All were in use until now.
+        pool.trim();
+        assert_eq!(kept(), 16);
+        // Six are, then none.
+        drop((0..6).map(|_| pool.piece()).collect::<Vec<_>>());
+        let left = [(); 6].map(|()| {
+            pool.trim();
+            kept()
+        });
+        assert_eq!(left, [11, 5, 2, 1, 0, 0]);
     }
 }

@@ -272,6 +272,7 @@ mod tests {
     use timely::dataflow::operators::probe::Handle;
 
     use super::*;
+    use crate::segments::SEGMENT_ROWS;
 
     /// A row or question that tells its key and expires.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -420,5 +421,45 @@ mod tests {
         assert_eq!(here, there);
         let live = (LIFE / 10 * A_TICK) as usize;
         assert!(left < 2 * live, "{left} of {live} rows");
+    }
+
+    /// A question that tells when it expires, and of which one can see how many there are.
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Seen(u64, Arc<u8>);
+
+    impl Expires<u64> for Seen {
+        fn expiry(&self) -> Option<u64> {
+            Some(self.0)
+        }
+    }
+
+    #[test]
+    fn questions_leave_when_they_have_expired() {
+        const TICKS: u64 = 20;
+        let kept = timely::execute_directly(move |worker| {
+            let (mut rows, mut questions) = (InputSession::<u64, (u64, Datum), _>::new(), InputSession::new());
+            let probe = worker.dataflow::<u64, _, _>(|scope| {
+                let index = index(rows.to_collection(scope), "rows");
+                let questions = questions.to_collection(scope);
+                find(questions, &index, "answers", |_: &Seen, row: &Datum| Some(row.value)).probe().0
+            });
+            let (question, mut kept) = (Arc::new(0), Vec::new());
+            for tick in 0..TICKS {
+                for number in 0..SEGMENT_ROWS as u64 {
+                    // Equal ones of a step would be asked once.
+                    questions.update((tick << 32 | number, Seen(tick + 3, Arc::clone(&question))), 1isize);
+                }
+                rows.update((tick, Datum { key: tick, value: 0, until: tick }), 1isize);
+                rows.advance_to(tick + 1);
+                questions.advance_to(tick + 1);
+                rows.flush();
+                questions.flush();
+                worker.step_while(|| probe.less_than(&(tick + 1)));
+                kept.push(Arc::strong_count(&question) / SEGMENT_ROWS);
+            }
+            kept
+        });
+        // A segment for each tick of which the questions have not expired.
+        assert!(kept.iter().skip(1).all(|segments| *segments == 2), "{kept:?}");
     }
 }

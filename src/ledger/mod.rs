@@ -443,16 +443,19 @@ async fn follow(log: &mut TableLog, writer: &Writer, epoch: i64) -> Result<(), L
 /// The files of a worker's records, by arrival date: sorted by type and event time, and in batches of one type, so
 /// that row groups prune.
 fn encode_records(pieces: &[Piece], pace: &Pace) -> Result<Vec<(String, Encoded)>, DeltaTableError> {
-    let day = |row: &RecordRow| row.arrival_ms.div_euclid(DAY_MS);
-    let kind = |row: &RecordRow| row.event.as_ref().map(|event| event.event_type);
-    // References, for a row is large to move.
-    let mut rows: Vec<&RecordRow> = pieces.iter().flat_map(|piece| piece.iter()).collect();
-    rows.sort_by_cached_key(|row| (day(row), kind(row), row.event.as_ref().map(|event| event.event_time)));
-    let files = rows.chunk_by(|a, b| day(a) == day(b)).map(|rows| {
-        let runs = rows.chunk_by(|a, b| kind(a) == kind(b));
-        let batch = |rows: &[&RecordRow]| table::records_batch(rows.iter().copied());
+    // Where each belongs, beside a reference: a row is large to move, and to look at for each comparison.
+    let place = |row: &RecordRow| {
+        let day = row.arrival_ms.div_euclid(DAY_MS);
+        (day, row.event.as_ref().map(|event| event.event_type), row.event.as_ref().map(|event| event.event_time))
+    };
+    let mut rows: Vec<_> = pieces.iter().flat_map(|piece| piece.iter()).map(|row| (place(row), row)).collect();
+    rows.sort_unstable_by_key(|(place, _)| *place);
+    let files = rows.chunk_by(|((one, ..), _), ((other, ..), _)| one == other).map(|rows| {
+        let runs = rows.chunk_by(|((_, one, _), _), ((_, other, _), _)| one == other);
+        let batch = |rows: &[(_, &RecordRow)]| table::records_batch(rows.iter().map(|(_, row)| *row));
         let file = encode_runs(runs.map(|run| run.chunks(BATCH_ROWS).map(batch)), pace)?;
-        Ok(file.map(|file| (load::date(day(rows[0])), file)))
+        let ((day, ..), _) = rows[0];
+        Ok(file.map(|file| (load::date(day), file)))
     });
     files.filter_map(Result::transpose).collect()
 }
