@@ -69,8 +69,8 @@ pub struct Cuts {
     /// When the commit under way was announced, or the last one ended.
     since: Mutex<Instant>,
     waiting_bytes: AtomicUsize,
-    /// When records came last.
-    arrived: Mutex<Instant>,
+    /// When records came last, or waited for the dataflow.
+    busy: Mutex<Instant>,
     moved: AtomicBool,
     stop: AtomicBool,
     left: AtomicBool,
@@ -91,7 +91,7 @@ impl Cuts {
             committed: AtomicU64::new(committed),
             since: Mutex::new(Instant::now()),
             waiting_bytes: AtomicUsize::new(0),
-            arrived: Mutex::new(Instant::now()),
+            busy: Mutex::new(Instant::now()),
             moved: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             left: AtomicBool::new(false),
@@ -156,7 +156,11 @@ impl Cuts {
     /// Counts records that wait for a commit.
     pub fn wait_for(&self, bytes: usize) {
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        *self.arrived.lock().expect("no panic while locked") = Instant::now();
+    }
+
+    /// Says that records come, or wait for the dataflow.
+    pub fn busy(&self) {
+        *self.busy.lock().expect("no panic while locked") = Instant::now();
     }
 
     /// Bytes of records that wait for a commit.
@@ -185,7 +189,7 @@ impl Cuts {
     /// comes that it could delay, or the run is about to end.
     pub fn hurried(&self) -> bool {
         let crowded = self.waiting_bytes() >= 2 * WAITING_BYTES_HINT;
-        let quiet = self.arrived.lock().expect("no panic while locked").elapsed() >= QUIET;
+        let quiet = self.busy.lock().expect("no panic while locked").elapsed() >= QUIET;
         crowded || quiet || self.stopping() || self.has_failed()
     }
 
@@ -374,14 +378,15 @@ mod tests {
     #[test]
     fn a_commit_takes_its_time_while_records_come() {
         let cuts = Cuts::new(1, Duration::ZERO, 0);
-        let long_ago = Instant::now().checked_sub(QUIET);
-        cuts.wait_for(10);
-        assert!(!cuts.hurried());
-        *cuts.arrived.lock().unwrap() = long_ago.expect("the machine is up for longer");
+        let (later, long_ago) = (Instant::now() + 10_000 * QUIET, Instant::now().checked_sub(QUIET));
+        *cuts.busy.lock().unwrap() = long_ago.expect("the machine is up for longer");
         assert!(cuts.hurried(), "nothing comes");
+        *cuts.busy.lock().unwrap() = later;
+        assert!(!cuts.hurried());
         cuts.wait_for(2 * WAITING_BYTES_HINT);
         assert!(cuts.hurried(), "much waits");
-        let cuts = Cuts::new(1, Duration::ZERO, 0);
+        cuts.committed_now(1_000, 2 * WAITING_BYTES_HINT);
+        assert!(!cuts.hurried());
         cuts.stop();
         assert!(cuts.hurried(), "the run ends");
     }

@@ -194,6 +194,11 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// Gives back memory that was not used since the last call.
+    pub fn trim(&self) {
+        self.waiting.pool.trim();
+    }
+
     /// Forgets the records that the frontier has passed.
     pub fn passed(&mut self, frontier: Tick) {
         while let Some((_, records)) = self.entered.front().filter(|(tick, _)| *tick < frontier) {
@@ -321,7 +326,6 @@ impl Waiting {
             self.chunks.push(chunk);
         }
         taken.extend((!early.is_empty()).then_some(early));
-        self.pool.trim();
         taken
     }
 }

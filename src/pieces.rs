@@ -29,8 +29,8 @@ impl Pool {
         Piece { rows: rows.unwrap_or_else(|| Vec::with_capacity(PIECE_ROWS)), pool: Some(self.clone()) }
     }
 
-    /// Gives back half of the memory that was not asked for since the last call. So what is kept follows what is used
-    /// from one cut to the next.
+    /// Gives back half of the memory that was not asked for since the last call. Called every so often, that is several
+    /// cuts, what is kept follows what is used, and is soon nothing where nothing comes.
     pub fn trim(&self) {
         let mut kept = self.kept();
         let left = kept.pieces.len() - kept.fewest.div_ceil(2);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dataflows::feed::Facts;
 use schemas::Tick;
@@ -24,6 +24,8 @@ use crate::worker::{IDLE, PanicGuard, Shared, TELL_EVERY};
 /// Sources read up to a minute of stamps ahead of the frontier; when memory is short they are told of a frontier so much
 /// earlier. More than a grid step must be left, or the slowest partition would wait for itself.
 const LEAD_MS_LESS: Tick = 59_000;
+/// How often memory that was not used goes back.
+const TRIM_EVERY: Duration = Duration::from_secs(15);
 /// Facts of which the memory is kept for later; those that were used last are used first.
 const SPARES_MAX: usize = 16;
 
@@ -139,6 +141,7 @@ impl Reading {
         let mut source = (shared.source)(self.worker, self.workers)?;
         let mut intake = Intake::new(&shared, &*source);
         let mut asked: Option<Instant> = None;
+        let mut trimmed = Instant::now();
         while !cuts.stopping() && !cuts.has_failed() && !self.left() {
             let frontier = self.told.frontier.load(Ordering::Acquire);
             intake.passed(frontier);
@@ -157,6 +160,13 @@ impl Reading {
             if asked.is_none_or(|asked| asked.elapsed() >= TELL_EVERY) {
                 asked = Some(Instant::now());
                 intake.tell(&*source, &shared.health, self.worker);
+            }
+            if trimmed.elapsed() >= TRIM_EVERY {
+                trimmed = Instant::now();
+                intake.trim();
+            }
+            if !idle || intake.full() {
+                cuts.busy();
             }
             self.close_if_announced(&mut intake, &*source);
             if idle {

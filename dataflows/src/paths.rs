@@ -156,7 +156,7 @@ impl Eligibility {
 /// What the joins have to say to a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Match {
-    /// The target itself.
+    /// The target itself. There is one among many matches: their size is not to be its.
     Target(Arc<TargetRow>),
     /// A touch with its fingerprint was hot within its window: it gets no match by fingerprint.
     FingerprintHot,

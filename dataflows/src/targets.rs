@@ -1,5 +1,5 @@
-//! Targets: the installs and conversions that touches are matched to. About one event in fifty. Each has one row in memory,
-//! which all steps share.
+//! Targets: the installs and conversions that touches are matched to. About one event in fifty. Each copy has one row in
+//! memory, which all steps share.
 
 use std::sync::Arc;
 

@@ -42,17 +42,8 @@ impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> Batcher for Sor
     }
 
     fn seal(&mut self, upper: Antichain<T>) -> (Vec<Self::Output>, Description<T>) {
-        let mut ready = self.pending.take_before(upper.as_option());
+        let mut updates = self.pending.take_together(upper.as_option());
         self.frontier = self.pending.first().cloned().into_iter().collect();
-        let mut updates = match ready.len() {
-            1 => ready.remove(0),
-            _ => {
-                let mut all = Vec::with_capacity(ready.iter().map(Vec::len).sum());
-                // Each is freed at once: a day that is loaded as one step is large.
-                ready.drain(..).for_each(|mut updates| all.append(&mut updates));
-                all
-            }
-        };
         consolidate_updates(&mut updates);
         let description = Description::new(self.lower.clone(), upper.clone(), Antichain::from_elem(T::minimum()));
         self.lower = upper;

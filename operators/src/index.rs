@@ -188,12 +188,12 @@ where
                 let mut send = |answer: A, time: T, diff: isize| session.give((answer, time, diff));
                 let rows = rows.borrow();
                 while let Some(step) = steps.pop_front_if(|step| is_asked(step)) {
-                    let new = pending.take_before(earlier(&step.upper, &asked_to).as_ref());
+                    let new = pending.take_together(earlier(&step.upper, &asked_to).as_ref());
                     asking.step(new, &rows, &step.rows, &mut send);
                     asking.known = step.next;
                 }
                 if steps.is_empty() {
-                    let new = pending.take_before(earlier(&asked_to, &known_to).as_ref());
+                    let new = pending.take_together(earlier(&asked_to, &known_to).as_ref());
                     asking.step(new, &rows, &[], &mut send);
                 }
             }
@@ -223,7 +223,7 @@ impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L>
     /// Takes in new questions, then new rows.
     fn step<V: Expires<T>, A>(
         &mut self,
-        questions: Vec<Updates<(u64, Q), T, isize>>,
+        mut questions: Updates<(u64, Q), T, isize>,
         rows: &Postings<V, T>,
         new_rows: &[(u64, V, T)],
         send: &mut impl FnMut(A, T, isize),
@@ -231,7 +231,6 @@ impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L>
         L: FnMut(&Q, &V) -> Option<A>,
     {
         let first_new = self.asked.next();
-        let mut questions: Updates<(u64, Q), T, isize> = questions.into_iter().flatten().collect();
         consolidate_updates(&mut questions);
         for block in questions.chunks(BLOCK) {
             let hashes = hashes(block.iter().map(|((key, _), ..)| hash(*key)));

@@ -39,6 +39,20 @@ impl<D, T: Timestamp + TotalOrder, R> Pending<D, T, R> {
         self.0.iter().map(|waiting| &waiting.first).min()
     }
 
+    /// As [`Pending::take_before`], in one piece. Each of the pieces is freed at once: a day that is loaded as one step is
+    /// large.
+    pub(crate) fn take_together(&mut self, upper: Option<&T>) -> Updates<D, T, R> {
+        let mut taken = self.take_before(upper);
+        match taken.len() {
+            1 => taken.remove(0),
+            _ => {
+                let mut all = Vec::with_capacity(taken.iter().map(Vec::len).sum());
+                taken.drain(..).for_each(|mut updates| all.append(&mut updates));
+                all
+            }
+        }
+    }
+
     /// Takes out what lies before `upper`; all where there is none.
     pub(crate) fn take_before(&mut self, upper: Option<&T>) -> Vec<Updates<D, T, R>> {
         let is_before = |time: &T| upper.is_none_or(|upper| time < upper);

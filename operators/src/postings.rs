@@ -53,7 +53,7 @@ pub(crate) fn hash(key: u64) -> u64 {
     mixed ^ (mixed >> 32)
 }
 
-/// At most a block of hashes.
+/// A block of hashes, of which there may be fewer.
 pub(crate) fn hashes(all: impl Iterator<Item = u64>) -> [u64; BLOCK] {
     let mut hashes = [0; BLOCK];
     hashes.iter_mut().zip(all).for_each(|(place, hash)| *place = hash);
@@ -95,7 +95,7 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
         self.rows.advance(reader, since);
     }
 
-    /// Adds rows by the hashes of their keys, best at most [`BLOCK`] at a time.
+    /// Adds a row for each of these hashes of keys, best at most [`BLOCK`] at a time.
     ///
     /// # Panics
     /// When 2³² rows are kept.
@@ -103,20 +103,34 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
         // Read, so that all come into the cache at once.
         let words = hashes.iter().map(|hash| split(*hash)).map(|(table, kept)| self.tables[table].first(kept));
         std::hint::black_box(words.fold(0, |all, word| all ^ word));
+        let before = self.next();
         for (hash, value) in hashes.iter().zip(rows) {
-            self.push(*hash, value);
+            self.push(*hash, value, true);
+        }
+        debug_assert_eq!(self.next() - before, hashes.len() as u64);
+    }
+
+    /// Has the list of a hash hold these rows alone. What it held is not found any more; it is forgotten as ever.
+    ///
+    /// # Panics
+    /// As [`Postings::extend`].
+    pub(crate) fn replace(&mut self, hash: u64, rows: impl Iterator<Item = V>) {
+        for (at, value) in rows.enumerate() {
+            self.push(hash, value, at > 0);
         }
     }
 
-    fn push(&mut self, hash: u64, value: V) {
+    /// Adds a row to a list, or begins it with this one.
+    fn push(&mut self, hash: u64, value: V, goes_on: bool) {
         let (table, kept) = split(hash);
         let (first, next) = (self.rows.first(), self.rows.next());
         if self.tables[table].is_full() {
             self.tables[table].rebuild(first, next);
         }
         let place = self.tables[table].place(kept);
-        let back = number(*place, next).filter(|latest| *latest >= first).map_or(0, |latest| next - latest);
-        let back = u32::try_from(back).expect("a worker keeps fewer than 2^32 rows of an index");
+        let latest = number(*place, next).filter(|latest| goes_on && *latest >= first);
+        let back = latest.map_or(0, |latest| next - latest);
+        let back = u32::try_from(back).expect("a worker keeps fewer than 2^32 rows at a place");
         *place = kept << NUMBER_BITS | next & NUMBER;
         let expiry = value.expiry();
         self.rows.push(Row { value, back }, expiry);

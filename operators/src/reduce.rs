@@ -11,8 +11,40 @@
 //! Keys expire ([`Expires`]), and their values with them: a key that has expired must not change any more. What was made of
 //! it stays. Time is totally ordered: each time at which a key changes goes on from the one before.
 //!
-//! **State.** The values, also those that cancel, until their key and those of all values that came before have expired.
-//! And what comes until its time is complete. A change costs as many values as its key ever had.
+//! **State.** The values until their key and those of what came before, and shares a segment with them, have expired; of a key
+//! with many at most about twice those that count. And what comes until its time is complete. A change costs as many
+//! values as its key has, twice sorted, and `logic` twice.
+//!
+//! # Panics
+//! When a worker keeps 2³² values.
+//!
+//! ```
+//! use differential_dataflow::input::InputSession;
+//! use operators::{Expires, reduce};
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// A day, to whose sales nothing is added from the next day but one on.
+//! #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+//! struct Day(u64);
+//!
+//! impl Expires<u64> for Day {
+//!     fn expiry(&self) -> Option<u64> {
+//!         Some(self.0 + 2)
+//!     }
+//! }
+//!
+//! timely::execute_directly(|worker| {
+//!     let mut sales = InputSession::new();
+//!     worker.dataflow::<u64, _, _>(|scope| {
+//!         let best = reduce(sales.to_collection(scope), "best sale", |_, amounts, output| {
+//!             output.extend(amounts.last().map(|(amount, _)| (**amount, 1)));
+//!         });
+//!         best.inspect(|(best, at, change)| println!("{best:?} {change:+} at {at}"));
+//!     });
+//!     sales.update_at((Day(0), 30), 0, 1isize);
+//!     sales.update_at((Day(0), 50), 1, 1isize);
+//! });
+//! ```
 
 use differential_dataflow::consolidation::{consolidate, consolidate_updates};
 use differential_dataflow::difference::Abelian;
@@ -53,7 +85,7 @@ where
                 pending.push(std::mem::take(values));
             });
             let upper = first(frontier);
-            let new: Updates<(K, V1), T, R> = pending.take_before(upper.as_ref()).into_iter().flatten().collect();
+            let new: Updates<(K, V1), T, R> = pending.take_together(upper.as_ref());
             if !new.is_empty() {
                 let mut session = output.session(held.0.as_ref().expect("held with what waited"));
                 reducing.step(new, &mut |change| session.give(change));
@@ -98,29 +130,72 @@ where
         L: FnMut(&K, &[(&V1, R)], &mut Vec<(V2, R)>),
     {
         consolidate_updates(&mut new);
+        let Reducing { kept, logic } = self;
         let by_key: Vec<&[((K, V1), T, R)]> = new.chunk_by(|((one, _), ..), ((other, _), ..)| one == other).collect();
-        let mut values: Vec<Vec<(&V1, R)>> = vec![Vec::new(); BLOCK];
+        let (mut hashes_to_keep, mut to_keep, mut anew) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lists: Vec<List<'_, V1, R>> = std::iter::repeat_with(List::default).take(BLOCK).collect();
         for block in by_key.chunks(BLOCK) {
             let key = |at: usize| &block[at][0].0.0;
             let hashes = hashes((0..block.len()).map(|at| hash(key(at).hashed().into())));
-            values.iter_mut().for_each(Vec::clear);
-            self.kept.find(&hashes[..block.len()], u64::MAX, |at, _, kept| {
-                if kept.key == *key(at) {
-                    values[at].push((&kept.value, kept.diff.clone()));
+            lists.iter_mut().for_each(List::clear);
+            kept.find(&hashes[..block.len()], u64::MAX, |at, _, kept| lists[at].find(kept, key(at)));
+            for ((list, new), hash) in lists.iter_mut().zip(block).zip(hashes) {
+                let key = &new[0].0.0;
+                let rows = list.rows;
+                changes(key, &mut list.values, new, logic, send);
+                let keep = |value: &V1, diff| Kept { key: key.clone(), value: value.clone(), diff };
+                if !list.is_shared && !list.values.is_empty() && rows > MANY && rows > 2 * list.values.len() {
+                    let values: Vec<_> = list.values.iter().map(|(value, diff)| keep(value, diff.clone())).collect();
+                    anew.push((hash, values));
+                    continue;
                 }
-            });
-            for (at, new) in block.iter().enumerate() {
-                changes(key(at), &mut values[at], new, &mut self.logic, send);
+                // When they came in the step does not matter after it.
+                for equal in new.chunk_by(|((_, one), ..), ((_, other), ..)| one == other) {
+                    let mut sum = equal[0].2.clone();
+                    equal[1..].iter().for_each(|(.., diff)| sum.plus_equals(diff));
+                    if !sum.is_zero() {
+                        hashes_to_keep.push(hash);
+                        to_keep.push(keep(&equal[0].0.1, sum));
+                    }
+                }
             }
         }
-        drop((by_key, values));
-        let mut new = new.into_iter();
-        while new.len() > 0 {
-            let block = || new.as_slice().iter().take(BLOCK);
-            let hashes = hashes(block().map(|((key, _), ..)| hash(key.hashed().into())));
-            let length = block().len();
-            let kept = new.by_ref().take(length).map(|((key, value), _, diff)| Kept { key, value, diff });
-            self.kept.extend(&hashes[..length], kept);
+        drop(lists);
+        let mut to_keep = to_keep.into_iter();
+        hashes_to_keep.chunks(BLOCK).for_each(|hashes| kept.extend(hashes, to_keep.by_ref()));
+        anew.into_iter().for_each(|(hash, values)| kept.replace(hash, values.into_iter()));
+    }
+}
+
+/// A list with so many rows, of which no more than half count, is written anew.
+const MANY: usize = if cfg!(test) { 4 } else { 64 };
+
+/// What is found in the list of a key.
+struct List<'a, V, R> {
+    values: Vec<(&'a V, R)>,
+    rows: usize,
+    /// Whether it holds those of another key as well.
+    is_shared: bool,
+}
+
+impl<V, R> Default for List<'_, V, R> {
+    fn default() -> Self {
+        List { values: Vec::new(), rows: 0, is_shared: false }
+    }
+}
+
+impl<'a, V, R: Clone> List<'a, V, R> {
+    fn clear(&mut self) {
+        self.values.clear();
+        (self.rows, self.is_shared) = (0, false);
+    }
+
+    fn find<K: PartialEq>(&mut self, kept: &'a Kept<K, V, R>, key: &K) {
+        self.rows += 1;
+        if kept.key == *key {
+            self.values.push((&kept.value, kept.diff.clone()));
+        } else {
+            self.is_shared = true;
         }
     }
 }
@@ -187,8 +262,15 @@ mod tests {
     }
 
     /// Its number, and when it expires: a key changes in the ticks before.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
     struct Key(u64, u64);
+
+    /// Some share a list, also with those that expire at another time.
+    impl std::hash::Hash for Key {
+        fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
+            (self.0 / 3).hash(hasher);
+        }
+    }
 
     impl Expires<u64> for Key {
         fn expiry(&self) -> Option<u64> {
@@ -201,7 +283,7 @@ mod tests {
     /// Ticks in which a key may change.
     const LIFE: u64 = 3;
 
-    /// Key, value, time within its tick, difference.
+    /// Key, value, time from the begin of its tick, difference.
     type Update = (u64, u8, u64, i64);
     /// Changes of the output: key, (value, sum), time, difference.
     type Changes = Vec<((Key, (u8, i64)), u64, i64)>;
@@ -232,13 +314,16 @@ mod tests {
             let worker_index = worker.index();
             for (tick, updates) in (0..).zip(&*ticks) {
                 for (key, value, time, diff) in updates.iter().skip(worker_index).step_by(workers) {
-                    let key = Key(*key, (tick / LIFE + 1) * LIFE * TICK);
-                    input.update_at((key, *value), tick * TICK + time, *diff);
+                    let time = tick * TICK + time;
+                    let key = Key(*key, (time / (LIFE * TICK) + 1) * LIFE * TICK);
+                    input.update_at((key, *value), time, *diff);
                 }
                 input.advance_to((tick + 1) * TICK);
                 input.flush();
                 worker.step_while(|| probe.less_than(&((tick + 1) * TICK)));
             }
+            drop(input);
+            worker.step_while(|| !probe.done());
         });
         drop(guards.expect("workers start").join());
         let mut found = std::mem::take(&mut *found.lock().unwrap());
@@ -246,18 +331,58 @@ mod tests {
         found
     }
 
+    fn updates(keys: u64, apart: u64, most: usize) -> impl Strategy<Value = Vec<Vec<Update>>> {
+        // Some come for later ticks.
+        let time = prop_oneof![3 => 0..TICK, 1 => 0..4 * TICK];
+        let keys = (0..keys).prop_map(move |key| key * apart);
+        let update = (keys, 0..3u8, time, prop_oneof![3 => Just(1i64), 1 => Just(-1)]);
+        prop::collection::vec(prop::collection::vec(update, 0..most), 1..8)
+    }
+
     proptest! {
         #[test]
-        fn a_reduction_is_differentials_though_it_forgets(
-            ticks in prop::collection::vec(
-                prop::collection::vec(
-                    (0..100u64, 0..3u8, 0..TICK, prop_oneof![3 => Just(1i64), 1 => Just(-1)]), 0..200),
-                1..8),
-            workers in 1..3usize,
-        ) {
+        fn a_reduction_is_differentials_though_it_forgets(ticks in updates(100, 1, 200), workers in 1..3usize) {
             let [here, there] = reduced(ticks, workers);
             prop_assert_eq!(here, there);
         }
+
+        #[test]
+        fn lists_that_are_written_anew_hold_the_same(ticks in updates(3, 3, 60), workers in 1..3usize) {
+            let [here, there] = reduced(ticks, workers);
+            prop_assert_eq!(here, there);
+        }
+    }
+
+    /// What is made of each key: how many values it has.
+    fn counting() -> Reducing<u64, u8, u64, isize, impl FnMut(&u64, &[(&u8, isize)], &mut Vec<(usize, isize)>)> {
+        let logic = |_: &u64, values: &[(&u8, isize)], output: &mut Vec<_>| output.push((values.len(), 1));
+        Reducing { kept: Postings::new(), logic }
+    }
+
+    #[test]
+    fn a_key_whose_values_repeat_has_a_short_list() {
+        let (mut reducing, mut found) = (counting(), Vec::new());
+        for time in 0..10_000u64 {
+            reducing.step(vec![((7, (time % 3) as u8), time, 1)], &mut |change| found.push(change));
+        }
+        let mut rows = 0;
+        reducing.kept.find(&[hash(7u64.hashed())], u64::MAX, |_, _, _| rows += 1);
+        assert!(rows <= 2 * MANY, "{rows} rows");
+        let expected = [((7, 1), 0, 1), ((7, 1), 1, -1), ((7, 2), 1, 1), ((7, 2), 2, -1), ((7, 3), 2, 1)];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_key_that_lost_all_values_begins_anew() {
+        const VALUES: u8 = 4 * MANY as u8;
+        let (mut reducing, mut found) = (counting(), Vec::new());
+        for (time, diff) in [(0, 1), (1, -1), (2, 1)] {
+            let values = if time < 2 { 0..VALUES } else { VALUES..VALUES + 1 };
+            let updates = values.map(|value| ((7, value), time, diff)).collect();
+            reducing.step(updates, &mut |change| found.push(change));
+        }
+        let all = usize::from(VALUES);
+        assert_eq!(found, [((7, all), 0, 1), ((7, all), 1, -1), ((7, 1), 2, 1)]);
     }
 
     #[test]
