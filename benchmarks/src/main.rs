@@ -50,7 +50,7 @@ enum Benchmark {
         #[arg(long, default_value_t = 10_000)]
         tick_events: u64,
         /// How often each is run; the ratio is of the best.
-        #[arg(long, default_value_t = 2)]
+        #[arg(long, default_value_t = 4)]
         rounds: usize,
     },
     /// Peak resident memory of ours per live touch.
