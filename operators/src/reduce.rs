@@ -161,9 +161,10 @@ where
             }
         }
         drop(lists);
+        // These first: the step may bring the first value of another key of the list.
+        anew.into_iter().for_each(|(hash, values)| kept.replace(hash, values.into_iter()));
         let mut to_keep = to_keep.into_iter();
         hashes_to_keep.chunks(BLOCK).for_each(|hashes| kept.extend(hashes, to_keep.by_ref()));
-        anew.into_iter().for_each(|(hash, values)| kept.replace(hash, values.into_iter()));
     }
 }
 
@@ -354,8 +355,11 @@ mod tests {
     }
 
     /// What is made of each key: how many values it has.
-    fn counting() -> Reducing<u64, u8, u64, isize, impl FnMut(&u64, &[(&u8, isize)], &mut Vec<(usize, isize)>)> {
-        let logic = |_: &u64, values: &[(&u8, isize)], output: &mut Vec<_>| output.push((values.len(), 1));
+    fn counting<K>() -> Reducing<K, u8, u64, isize, impl FnMut(&K, &[(&u8, isize)], &mut Vec<(usize, isize)>)>
+    where
+        K: ExchangeData + Expires<u64>,
+    {
+        let logic = |_: &K, values: &[(&u8, isize)], output: &mut Vec<_>| output.push((values.len(), 1));
         Reducing { kept: Postings::new(), logic }
     }
 
@@ -370,6 +374,24 @@ mod tests {
         assert!(rows <= 2 * MANY, "{rows} rows");
         let expected = [((7, 1), 0, 1), ((7, 1), 1, -1), ((7, 2), 1, 1), ((7, 2), 2, -1), ((7, 3), 2, 1)];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_key_that_joins_a_list_as_it_is_written_anew_stays() {
+        const LAST: u64 = 4 * MANY as u64;
+        let [long, joins] = [0, 1].map(|number| Key(number, LAST + 1));
+        for joined in 0..LAST {
+            let (mut reducing, mut found) = (counting(), Vec::new());
+            for time in 0..=LAST {
+                let mut values = vec![((long, 0), time, 1)];
+                values.extend((time == joined).then_some(((joins, 0), time, 1)));
+                values.extend((time == LAST).then_some(((joins, 1), time, 1)));
+                reducing.step(values, &mut |change| found.push(change));
+            }
+            found.retain(|((key, _), ..)| *key == joins);
+            found.sort();
+            assert_eq!(found, [((joins, 1), joined, 1), ((joins, 1), LAST, -1), ((joins, 2), LAST, 1)]);
+        }
     }
 
     #[test]
