@@ -71,6 +71,7 @@ impl Demo {
             workers,
             commit_every: COMMIT_EVERY,
             take_over: false,
+            void: Vec::new(),
             hasher: hasher.clone(),
             clock: clock.clone(),
         };

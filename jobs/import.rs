@@ -94,6 +94,7 @@ impl Import {
             workers: 1,
             commit_every,
             take_over: false,
+            void: Vec::new(),
             hasher,
             clock: clock.clone(),
         };

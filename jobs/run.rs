@@ -122,6 +122,7 @@ fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
         workers: job.workers,
         commit_every: Duration::from_millis(job.commit_every.0 as u64),
         take_over,
+        void: Vec::new(),
         hasher,
         clock: Clock::system(),
     })

@@ -270,6 +270,8 @@ pub enum Half {
         positions: Vec<(PartitionId, i64)>,
         /// Topics and their ids at the broker.
         topic_ids: BTreeMap<String, String>,
+        /// What the ledger is to note.
+        notes: BTreeMap<String, i64>,
     },
     /// The worker's.
     Changes {
@@ -284,9 +286,9 @@ impl Half {
     /// Adds it to its part, and tells the bytes that were counted for those of `records`.
     fn add_to(self, part: &mut Part, weights: &Weights) -> usize {
         match self {
-            Half::Records { rows, positions, topic_ids } => {
+            Half::Records { rows, positions, topic_ids, notes } => {
                 let (rows, bytes) = rows.named();
-                (part.rows, part.positions, part.topic_ids) = (rows, positions, topic_ids);
+                (part.rows, part.positions, part.topic_ids, part.notes) = (rows, positions, topic_ids, notes);
                 bytes
             }
             Half::Changes { installs, credits } => {

@@ -87,7 +87,7 @@ mod tests {
         let settings = Plan::settings(None, Params::default(), &IdHasher::new(b"k"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (mut ledger, _) = Ledger::open(dir.path(), &settings, false, &Symbols::new()).await.unwrap();
+            let (mut ledger, _) = Ledger::open(dir.path(), &settings, false, &[], &Symbols::new()).await.unwrap();
             for cut in [1_000, 2_000] {
                 let name = format!("name {cut}");
                 let named = vec![(schemas::Symbol::of(&name), name)];

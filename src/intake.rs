@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use schemas::decode::{Decoded, Decoder};
+use schemas::fault::Extras;
 use schemas::table::{RecordRow, Verdict};
 use schemas::{Accepted, Capped, PayloadHash, Tick};
 
@@ -14,7 +15,7 @@ use crate::clock::Clock;
 use crate::cuts::{Cuts, GRID_MS, cut_of};
 use crate::gate::{Gate, HotKeys, Passage};
 use crate::pieces::{PIECE_ROWS, Piece, Pool};
-use crate::source::{Arrived, PartitionId, Payload, Progress, Source, SourceError};
+use crate::source::{About, Arrived, PartitionId, Payload, Progress, Source, SourceError};
 use crate::status::{RecordCounters, Status};
 use crate::telemetry::{Health, name};
 use crate::worker::{STEP_RECORDS_MAX, Shared};
@@ -116,17 +117,17 @@ impl<'a> Intake<'a> {
     /// Takes in one record: decides on it, notes what it says when accepted, and keeps its row.
     fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, facts: &mut Facts) {
         let Arrived { partition, offset, arrival_ms, payload } = arrived;
-        let (payload_hash, decoded, raw) = match payload {
-            Payload::Bytes { bytes, encoding } => {
+        let (payload_hash, decoded, raw, about) = match payload {
+            Payload::Bytes { bytes, encoding, about } => {
                 let decoded = self.decoder.decode(bytes, encoding).map_err(|reason| reason.to_string());
-                (PayloadHash::of(bytes), decoded, bytes)
+                (PayloadHash::of(bytes), decoded, bytes, about)
             }
             Payload::Row { event, hash, raw } => {
                 let decoded = match event {
                     Ok(event) => self.decoder.validate(event).map_err(|reason| reason.to_string()),
                     Err(reason) => Err(reason.to_owned()),
                 };
-                (hash, decoded, raw)
+                (hash, decoded, raw, About::default())
             }
         };
         let (verdict, reason, decoded) = match decoded {
@@ -149,6 +150,12 @@ impl<'a> Intake<'a> {
             facts.push(&Accepted { event: *event, payload_hash, capped }, tick);
             self.arrivals.note(tick, arrival_ms);
         }
+        let extras = match decoded {
+            Some(decoded) => decoded.extras.clone(),
+            None => {
+                Extras { key: about.key.map(Box::from), headers: about.headers.map(Box::from), ..Extras::default() }
+            }
+        };
         self.waiting.push(RecordRow {
             verdict,
             reason: reason.map(String::into_boxed_str),
@@ -162,6 +169,7 @@ impl<'a> Intake<'a> {
             capped,
             items: decoded.and_then(|decoded| decoded.items.clone()),
             raw: (verdict == Verdict::Dead).then(|| raw.into()),
+            extras: (!extras.is_empty()).then(|| Box::new(extras)),
         });
         self.tally.push((partition, verdict));
         if verdict == Verdict::Ok {
@@ -282,6 +290,7 @@ fn waiting_bytes(row: &RecordRow) -> usize {
         + row.raw.as_ref().map_or(0, |raw| raw.len())
         + row.items.as_ref().map_or(0, |items| items.len())
         + row.reason.as_ref().map_or(0, |reason| reason.len())
+        + row.extras.as_ref().map_or(0, |extras| extras.bytes())
 }
 
 /// Rows that wait for their cut, in chunks, so that closing a cut moves chunks and not rows: a row is large.

@@ -26,11 +26,12 @@
 
 mod fields;
 mod spec;
-mod value;
 
 use std::collections::HashSet;
 use std::path::Path;
 
+use schemas::decimal::Decimal;
+use schemas::times::TimeFormat;
 use schemas::{EventType, wire};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -39,7 +40,6 @@ pub use crate::config::ConfigError;
 use crate::config::located::{self, Outline};
 use fields::Setter;
 pub use fields::{Kind, fields};
-use value::TimeFormat;
 
 /// The most `first_of` columns of a mapping: their answers for a row are bits of a word.
 pub const FIRST_OF_MAX: usize = 64;
@@ -263,11 +263,11 @@ impl Mapping {
 
     /// The product of columns; none where one of them is empty.
     fn number(&self, columns: &[usize], digits: i32, cells: &Cells<'_>) -> Result<Option<i64>, String> {
-        let mut product: Option<value::Decimal> = None;
+        let mut product: Option<Decimal> = None;
         for column in columns {
             let Some(text) = cells[*column] else { return Ok(None) };
             let name = || &self.columns[*column].name;
-            let factor = value::Decimal::parse(text).map_err(|error| format!("column {}: {error}", name()))?;
+            let factor = Decimal::parse(text).map_err(|error| format!("column {}: {error}", name()))?;
             product = Some(match product {
                 None => factor,
                 Some(product) => {

@@ -40,6 +40,8 @@ pub struct Plan {
     pub commit_every: Duration,
     /// Whether to take the lake over from a run that holds it.
     pub take_over: bool,
+    /// Topics to declare void with the claim of the lake: earlier imports that are to count no more.
+    pub void: Vec<String>,
     /// Makes ids.
     pub hasher: IdHasher,
     /// The process's clock.
@@ -96,7 +98,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
         .build()
         .expect("a thread can be started");
     let symbols = Arc::new(Symbols::new());
-    let opened = Ledger::open(&plan.lake, &plan.settings, plan.take_over, &symbols);
+    let opened = Ledger::open(&plan.lake, &plan.settings, plan.take_over, &plan.void, &symbols);
     let (mut ledger, state) = runtime.block_on(opened)?;
     let patience = Patience::endless();
     ledger.bear(&patience);

@@ -213,7 +213,8 @@ impl Reading {
             self.closed = announced;
             let started = Instant::now();
             let rows = intake.take_through(announced);
-            let half = Half::Records { rows, positions: intake.positions(source), topic_ids: source.topic_ids() };
+            let positions = intake.positions(source);
+            let half = Half::Records { rows, positions, topic_ids: source.topic_ids(), notes: source.notes() };
             self.shared.cuts.hand(&self.parts, Closed { worker: self.worker, half });
             telemetry::closed(self.worker, "reader", started.elapsed());
         }

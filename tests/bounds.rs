@@ -38,6 +38,7 @@ fn start(faulty: &Faulty) -> Run {
         workers: WORKERS,
         commit_every: Duration::from_millis(200),
         take_over: false,
+        void: Vec::new(),
         hasher,
         clock: clock.clone(),
     };

@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use self::names::Names;
 use crate::event::{Event, EventType};
+use crate::fault::Extras;
 use crate::ids::{IdHasher, IpHash};
 use crate::raw_ids::write_ip_net;
 use crate::symbols::{Clash, Symbols};
@@ -85,6 +86,8 @@ pub struct Decoded {
     pub event: Event,
     /// Its item lines, as a JSON array.
     pub items: Option<Box<str>>,
+    /// The faults of its optional fields, and what else few records have.
+    pub extras: Extras,
 }
 
 /// Decodes the records of one worker. It remembers names and user agents that it has seen, both bounded, and reuses
@@ -284,6 +287,7 @@ impl Checker {
             version,
             install_begin_time,
         };
+        decoded.extras = Extras::default();
         decoded.items = (!wire.items.is_empty()).then(|| {
             serde_json::to_string(&wire.items).expect("item lines have text keys and no fallible parts").into()
         });

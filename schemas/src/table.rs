@@ -20,6 +20,7 @@ mod views;
 use std::sync::Arc;
 
 use crate::event::{Capped, Event};
+use crate::fault::Extras;
 use crate::ids::PayloadHash;
 use crate::units::Tick;
 
@@ -85,4 +86,6 @@ pub struct RecordRow {
     pub items: Option<Box<str>>,
     /// The record's value, where dead.
     pub raw: Option<Box<[u8]>>,
+    /// What few records have; not read back, as nothing in memory follows from it.
+    pub extras: Option<Box<Extras>>,
 }

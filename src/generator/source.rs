@@ -5,7 +5,7 @@ use schemas::wire::Encoding;
 
 use super::Generator;
 use crate::clock::Clock;
-use crate::source::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
+use crate::source::{About, Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
 
 /// The topic of generated records. Kafka allows no colon in a name, so it is nobody else's.
 pub const TOPIC: &str = "generator:";
@@ -98,7 +98,7 @@ impl Source for GeneratorSource {
                 partition: 0,
                 offset: self.offset as i64,
                 arrival_ms: self.arrival_ms,
-                payload: Payload::Bytes { bytes: &bytes, encoding: Encoding::Protobuf },
+                payload: Payload::Bytes { bytes: &bytes, encoding: Encoding::Protobuf, about: About::default() },
             });
             self.offset += 1;
             records += 1;

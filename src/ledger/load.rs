@@ -26,8 +26,8 @@ use crate::failpoint;
 
 /// The partition column of `records`: the day of arrival, UTC.
 pub(super) const ARRIVAL_DATE: &str = "arrival_date";
-/// Columns of `records` that only dead letters have.
-const DEAD_COLUMNS: [&str; 2] = ["raw", "reason"];
+/// Columns of `records` from which nothing in memory follows.
+const UNREAD_COLUMNS: [&str; 7] = ["raw", "reason", "referrer", "faults", "unknown_fields", "key", "headers"];
 
 /// Files that are decoded at a time; each is wholly in memory meanwhile.
 const FILES_AT_A_TIME: usize = 2;
@@ -75,7 +75,7 @@ pub(super) async fn records(
         by_date.entry(date).or_default().push(file.location().map_err(LedgerError::delta(log.name()))?);
     }
     for files in by_date.into_values() {
-        read(log, files, &DEAD_COLUMNS, decode, &mut each).await?;
+        read(log, files, &UNREAD_COLUMNS, decode, &mut each).await?;
     }
     Ok(())
 }

@@ -220,7 +220,7 @@ mod tests {
         let state = |ledger: &Ledger| (ledger.committed(), ledger.records.txn("bidstream/offset/ads/0"));
         let was = state(&ledger);
         ledger.close().await;
-        let (ledger, found) = Ledger::open(dir.path(), &settings(), false, &Symbols::new()).await.unwrap();
+        let (ledger, found) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
         assert_eq!((state(&ledger), found.load_to), (was, cut));
         assert_eq!(loaded(&ledger, 0, T0 + 20_000).await, before);
         let query = "select event_time, sum(_diff) from t group by 1 having sum(_diff) <> 0";

@@ -20,6 +20,8 @@
 //! | `bidstream/offset/<topic>/<partition>` | the next offset to read |
 //! | `bidstream/arrival/<topic>/<partition>` | arrival of the last record before that: no later one arrives earlier |
 //! | `bidstream/topic/<topic>/<topic id>` | 1: the topic's id at the broker |
+//! | `bidstream/void/<topic>` | 1: the topic (an import) was declared void, its records count no more |
+//! | `bidstream/note/<name>` | a number under a name, as when a file of that name was imported |
 //! | `bidstream/any-age` | 1: some records entered however long ago they happened, so that nothing can be forgotten |
 //! | `bidstream/done/<view>/<hash>/delta` | the cut up to which the view's table holds everything |
 //!
@@ -44,7 +46,7 @@ pub(crate) mod sink;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -75,6 +77,8 @@ use crate::source::{PartitionId, Resume};
 const OFFSET: &str = "bidstream/offset/";
 const ARRIVAL: &str = "bidstream/arrival/";
 const TOPIC: &str = "bidstream/topic/";
+const VOID: &str = "bidstream/void/";
+const NOTE: &str = "bidstream/note/";
 const ANY_AGE: &str = "bidstream/any-age";
 
 /// A lake that this process writes to.
@@ -117,6 +121,10 @@ pub struct State {
     pub resumes: Vec<Resume>,
     /// The id of each topic, as the broker told it.
     pub topic_ids: BTreeMap<String, String>,
+    /// What earlier runs noted with their commits: names and numbers, as the names of imported files.
+    pub notes: BTreeMap<String, i64>,
+    /// Topics that were declared void: their records count no more.
+    pub voids: BTreeSet<String>,
 }
 
 /// What one worker contributes to a commit.
@@ -130,6 +138,8 @@ pub struct Part {
     pub positions: Vec<(PartitionId, i64)>,
     /// Topics and their ids at the broker.
     pub topic_ids: BTreeMap<String, String>,
+    /// Names and numbers to note in the ledger.
+    pub notes: BTreeMap<String, i64>,
     /// Changes of `installs`.
     pub installs: Vec<Arc<dyn Changes<InstallRow>>>,
     /// Changes of `credits`.
@@ -158,13 +168,14 @@ impl Ledger {
         path: &Path,
         settings: &LakeSettings,
         take_over: bool,
+        void: &[String],
         symbols: &Symbols,
     ) -> Result<(Ledger, State), LedgerError> {
         let writer = Writer::here();
         let lock = Lock::take(path, &writer, take_over)?;
         let lake = Lake::read_or_make(path, settings)?;
         reached("open", "locked")?;
-        Ledger::claim(lake, Some(lock), writer, symbols).await
+        Ledger::claim(lake, Some(lock), writer, void, symbols).await
     }
 
     /// Claims the tables of a lake.
@@ -172,6 +183,7 @@ impl Ledger {
         lake: Lake,
         lock: Option<Lock>,
         writer: Writer,
+        void: &[String],
         symbols: &Symbols,
     ) -> Result<(Ledger, State), LedgerError> {
         let schema = load::with_arrival_date(&table::records_schema());
@@ -182,7 +194,7 @@ impl Ledger {
         // Above all tables, for `records` may be a restored copy.
         let logs = [&names, &installs.log, &credits.log];
         let above = logs.into_iter().filter_map(|log| log.txn(EPOCH)).max().unwrap_or(0);
-        let epoch = claim(&mut records, &writer, above).await?;
+        let epoch = claim(&mut records, &writer, above, void).await?;
         reached("open", "claimed")?;
         // From here on nobody else commits to `records`: what it says now is what this start goes on from.
         let committed = records.cut();
@@ -212,6 +224,8 @@ impl Ledger {
             behind: load_to < last || installs.is_fresh() || credits.is_fresh() || lake.unnamed,
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
+            notes: records.txns_under(NOTE).map(|(name, number)| (name.to_owned(), number)).collect(),
+            voids: records.txns_under(VOID).map(|(topic, _)| topic.to_owned()).collect(),
         };
         tracing::info!(lake = %lake.path.display(), epoch, committed, load_to = state.load_to, %writer, "claimed the lake");
         let ledger = Ledger {
@@ -387,6 +401,9 @@ impl Ledger {
             for (topic, id) in &part.topic_ids {
                 txns.insert(format!("{TOPIC}{topic}/{id}"), 1);
             }
+            for (name, number) in &part.notes {
+                txns.insert(format!("{NOTE}{name}"), *number);
+            }
             // Rows of a partition come in runs, so names are made once a run.
             let same = |a: &RecordRow, b: &RecordRow| a.partition == b.partition && Arc::ptr_eq(&a.topic, &b.topic);
             for run in part.rows.iter().flat_map(|piece| piece.chunk_by(same)) {
@@ -416,11 +433,13 @@ impl Ledger {
     }
 }
 
-/// Claims the next epoch of `records`, which is also beyond `above`.
-async fn claim(records: &mut TableLog, writer: &Writer, above: i64) -> Result<i64, LedgerError> {
+/// Claims the next epoch of `records`, which is also beyond `above`, and declares topics void in the same commit.
+async fn claim(records: &mut TableLog, writer: &Writer, above: i64, void: &[String]) -> Result<i64, LedgerError> {
     for _ in 0..OVERTAKEN_MAX {
         let epoch = records.txn(EPOCH).unwrap_or(0).max(above) + 1;
-        let commit = records.prepare(writer, Vec::new(), BTreeMap::from([(EPOCH.to_owned(), epoch)]));
+        let mut txns = BTreeMap::from([(EPOCH.to_owned(), epoch)]);
+        txns.extend(void.iter().map(|topic| (format!("{VOID}{topic}"), 1)));
+        let commit = records.prepare(writer, Vec::new(), txns);
         if records.put(&commit).await? == Put::Done {
             return Ok(epoch);
         }

@@ -61,7 +61,7 @@ pub async fn repair(path: &Path) -> Result<Repaired, LedgerError> {
         sinks.push(maintain::open(&lake, view).await?);
     }
     let above = sinks.iter().filter_map(|sink| sink.txn(EPOCH)).max().unwrap_or(0);
-    let epoch = claim(&mut records, &writer, above).await?;
+    let epoch = claim(&mut records, &writer, above, &[]).await?;
     let cut = records.cut().unwrap_or(0);
     let mut tables = Vec::new();
     for sink in &mut sinks {

@@ -37,15 +37,15 @@ pub(super) fn settings() -> LakeSettings {
 }
 
 pub(super) async fn open(lake: &Path) -> (Ledger, State) {
-    Ledger::open(lake, &settings(), false, &Symbols::new()).await.unwrap()
+    Ledger::open(lake, &settings(), false, &[], &Symbols::new()).await.unwrap()
 }
 
 pub(super) async fn open_error(lake: &Path, settings: &LakeSettings) -> String {
-    Ledger::open(lake, settings, false, &Symbols::new()).await.map(|_| ()).unwrap_err().to_string()
+    Ledger::open(lake, settings, false, &[], &Symbols::new()).await.map(|_| ()).unwrap_err().to_string()
 }
 
 async fn take_over(lake: &Path) -> (Ledger, State) {
-    Ledger::open(lake, &settings(), true, &Symbols::new()).await.unwrap()
+    Ledger::open(lake, &settings(), true, &[], &Symbols::new()).await.unwrap()
 }
 
 fn partition(number: i32) -> PartitionId {
@@ -76,6 +76,7 @@ fn record(offset: i64, arrival_ms: i64, cut: Tick) -> RecordRow {
         capped: Capped::default(),
         items: None,
         raw: None,
+        extras: None,
     }
 }
 
@@ -177,6 +178,8 @@ async fn what_is_committed_is_found_again() {
         behind: false,
         resumes: vec![],
         topic_ids: BTreeMap::new(),
+        notes: BTreeMap::new(),
+        voids: Default::default(),
     };
     assert_eq!(state, empty);
 
@@ -265,7 +268,7 @@ async fn names_are_saved_once_and_loaded() {
     ledger.commit_names(T0 + 9_000, vec![(Symbol::of("web"), "web".to_owned())]).await.unwrap();
     drop(ledger);
     let symbols = Symbols::new();
-    let (mut ledger, state) = Ledger::open(dir.path(), &settings(), false, &symbols).await.unwrap();
+    let (mut ledger, state) = Ledger::open(dir.path(), &settings(), false, &[], &symbols).await.unwrap();
     assert_eq!(state.committed, Some(T0 + 2_000));
     assert_eq!(symbols.name(Symbol::of("web")).as_deref(), Some("web"));
     // The next cut may come before the one that was cut off.
@@ -483,12 +486,12 @@ async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_mov
     let old = Lake::read(dir.path()).unwrap();
     // A start that comes to nothing moves nothing.
     for _ in 0..2 {
-        let (_, state) = Ledger::open(dir.path(), &shorter, false, &Symbols::new()).await.unwrap();
+        let (_, state) = Ledger::open(dir.path(), &shorter, false, &[], &Symbols::new()).await.unwrap();
         assert!((state.fresh_installs, state.fresh_credits, state.behind) == (false, true, true), "{state:?}");
         assert_eq!(state.load_to, T0 + 2_000, "the other view holds all");
         assert_eq!(Lake::read(dir.path()).unwrap().views, old.views);
     }
-    let (mut ledger, _) = Ledger::open(dir.path(), &shorter, false, &Symbols::new()).await.unwrap();
+    let (mut ledger, _) = Ledger::open(dir.path(), &shorter, false, &[], &Symbols::new()).await.unwrap();
     commit(&mut ledger, T0 + 3_000, change(2, T0 + 3_000)).await.unwrap();
     let new = Lake::read(dir.path()).unwrap();
     assert_eq!(new.settings, shorter);
@@ -496,7 +499,7 @@ async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_mov
     assert!(old.table("credits").join("_delta_log").is_dir(), "the old table is still there");
     drop(ledger);
     // Back again: the old table goes on from where it was.
-    let (_, state) = Ledger::open(dir.path(), &settings(), false, &Symbols::new()).await.unwrap();
+    let (_, state) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
     assert!((state.fresh_installs, state.fresh_credits, state.behind) == (false, false, true), "{state:?}");
     assert_eq!(state.load_to, T0 + 2_000);
 }

@@ -5,13 +5,14 @@ use std::fmt;
 use std::path::Path;
 
 use schemas::EventType;
+use schemas::decimal::Decimal;
+use schemas::times::TimeFormat;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
 
 use super::fields::{Kind, SETTERS};
-use super::value::{Decimal, TimeFormat};
 use super::{Arrival, Column, Condition, Entry, FIRST_OF_MAX, FileFormat, Mapping, Test, Value};
 use crate::config::located::{self, ConfigError, Outline};
 

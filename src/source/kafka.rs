@@ -35,7 +35,7 @@ pub use self::follow::BEHIND_MS_MAX;
 use self::follow::Follow;
 use self::probe::{Answer, Findings, Prober};
 pub use self::shared::SharedTicks;
-use super::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError, Standing};
+use super::{About, Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError, Standing};
 
 /// A partition whose last arrival is further ahead of the frontier than this is not polled.
 pub const AHEAD_MS_MAX: i64 = 60_000;
@@ -427,7 +427,7 @@ impl KafkaSource {
                         partition: index,
                         offset: record.offset(),
                         arrival_ms: arrival.ms,
-                        payload: Payload::Bytes { bytes, encoding: topic.encoding },
+                        payload: Payload::Bytes { bytes, encoding: topic.encoding, about: About::default() },
                     });
                     handed.records += 1;
                     handed.bytes += bytes.len();

@@ -49,6 +49,8 @@ pub enum Payload<'a> {
         bytes: &'a [u8],
         /// How to read it.
         encoding: schemas::wire::Encoding,
+        /// The record's key and headers (as a JSON object of texts), kept where it is a dead letter.
+        about: About<'a>,
     },
     /// One event of a file's row, already mapped; or why the row could not be.
     Row {
@@ -59,6 +61,15 @@ pub enum Payload<'a> {
         /// The row, as text.
         raw: &'a [u8],
     },
+}
+
+/// What a record of a topic has besides its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About<'a> {
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The headers, as a JSON object of texts.
+    pub headers: Option<&'a str>,
 }
 
 /// What a poll achieved.
@@ -109,6 +120,11 @@ pub trait Source {
 
     /// The ids that the log gives to the topics read, by name, where it gives any: a topic made anew has another.
     fn topic_ids(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// What the ledger is to note with the next commit: names and numbers (see [`crate::ledger::State::notes`]).
+    fn notes(&self) -> BTreeMap<String, i64> {
         BTreeMap::new()
     }
 }

@@ -88,6 +88,7 @@ impl Records {
             capped: Capped::default(),
             items: None,
             raw: dead.then(|| b"{nonsense".as_slice().into()),
+            extras: None,
         });
     }
 }
@@ -150,7 +151,7 @@ async fn lake() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let records = records();
     let (installs, credits) = changes(&records.rows);
-    let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &Symbols::new()).await.unwrap();
+    let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
     let mut names = records.symbols.take_unsaved();
     for cut in CUTS {
         let part = Part {
@@ -373,7 +374,7 @@ async fn audit_finds_rows_that_stand_less_than_never_and_what_is_stored_twice() 
 #[tokio::test]
 async fn an_empty_lake_has_empty_tables() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Ledger::open(dir.path(), &settings(), false, &Symbols::new()).await.unwrap());
+    drop(Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap());
     for session in [at(&dir, None).await, catalog::empty(Params::default(), &hasher()).await.unwrap()] {
         for table in session.tables().await.unwrap().into_keys() {
             assert_eq!(printed(&session, &format!("SELECT count(*) n FROM {table}")).await, "n\n0\n", "{table}");

@@ -71,7 +71,7 @@ impl Reading {
     fn poll(&mut self) -> Result<Progress, SourceError> {
         let mut came = Vec::new();
         let progress = self.source.poll(self.tick, self.records_max, &mut |arrived| {
-            let Payload::Bytes { bytes, encoding: Encoding::Json } = arrived.payload else {
+            let Payload::Bytes { bytes, encoding: Encoding::Json, .. } = arrived.payload else {
                 panic!("not as configured")
             };
             let record = Record { offset: arrived.offset, arrival_ms: arrived.arrival_ms, bytes: bytes.to_vec() };

@@ -33,6 +33,7 @@ pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
             capped: record.capped,
             items: None,
             raw: None,
+            extras: None,
         })
         .collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");

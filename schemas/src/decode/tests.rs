@@ -229,7 +229,7 @@ fn a_whole_event_in_json_is_what_it_says() {
         "user":"u1","device":"6D92078A-8246-4BA4-AE5B-76104861E7DC","click_id":"c1","campaign":"spring","channel":"search",
         "name":"purchase","items":[{"item":"sku-1","quantity":2,"amount_micros":1500000},{"item":"sku-2"}],
         "revenue_micros":1500000,"currency":"EUR","quantity":2,"new_field":{"a":[null]}}"#;
-    let Decoded { event, items } = decoder().decode(json, Encoding::Json).cloned().unwrap();
+    let Decoded { event, items, .. } = decoder().decode(json, Encoding::Json).cloned().unwrap();
     let expected = Event {
         event_type: EventType::Conversion,
         tenant: Symbol::of("shop"),

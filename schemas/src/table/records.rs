@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayBuilder, ListArray, ListBuilder, RecordBatch, StringBuilder, StructBuilder};
+use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 
 use super::columns::{Reader, TableError, Writer};
 use super::{RecordRow, Verdict};
 use crate::event::{Accepted, Capped, Event, EventType};
+use crate::fault::Extras;
 use crate::ids::{ClickId, DeviceId, EventId, Fingerprint, IpHash, LoginId, PayloadHash, Subject, UserId};
 use crate::units::{EventTime, Micros};
 
@@ -37,6 +38,12 @@ pub fn records_batch<'a>(rows: impl Iterator<Item = &'a RecordRow>) -> RecordBat
     out.text_or_null("items", rows.clone().map(|row| row.items.as_deref()));
     out.int("capped", rows.clone().map(|row| i32::from(row.capped.0)));
     out.bytes_or_null("raw", rows.clone().map(|row| row.raw.as_deref()));
+    let extras = || rows.clone().map(|row| row.extras.as_deref());
+    out.text_or_null("referrer", extras().map(|extras| extras?.referrer.as_deref()));
+    out.push("faults", true, Arc::new(write_faults(extras())));
+    out.push("unknown_fields", true, Arc::new(write_unknown_fields(extras())));
+    out.bytes_or_null("key", extras().map(|extras| extras?.key.as_deref()));
+    out.text_or_null("headers", extras().map(|extras| extras?.headers.as_deref()));
     out.finish()
 }
 
@@ -54,6 +61,42 @@ pub fn events_batch<'a>(rows: impl Iterator<Item = &'a Accepted>) -> RecordBatch
     write_events(&mut out, &events);
     out.int("capped", rows.iter().map(|row| i32::from(row.capped.0)));
     out.finish()
+}
+
+/// Field faults: a list of (field, reason, value); null where there are none.
+fn write_faults<'a>(rows: impl Iterator<Item = Option<&'a Extras>>) -> ListArray {
+    let texts = || StringBuilder::new();
+    let fields = [("field", false), ("reason", false), ("value", true)];
+    let fields = Fields::from_iter(fields.map(|(name, nullable)| Field::new(name, DataType::Utf8, nullable)));
+    let columns: Vec<Box<dyn ArrayBuilder>> = vec![Box::new(texts()), Box::new(texts()), Box::new(texts())];
+    let item = Field::new("element", DataType::Struct(fields.clone()), false);
+    let mut lists = ListBuilder::new(StructBuilder::new(fields, columns)).with_field(item);
+    for extras in rows {
+        let faults = extras.map_or(&[][..], |extras| &extras.faults);
+        for fault in faults {
+            let structs = lists.values();
+            let mut text = |at: usize, text: Option<&str>| {
+                structs.field_builder::<StringBuilder>(at).expect("a column of texts").append_option(text);
+            };
+            text(0, Some(fault.field));
+            text(1, Some(fault.reason));
+            text(2, fault.value.as_deref());
+            structs.append(true);
+        }
+        lists.append(!faults.is_empty());
+    }
+    lists.finish()
+}
+
+/// Names of unknown fields: a list; null where there are none.
+fn write_unknown_fields<'a>(rows: impl Iterator<Item = Option<&'a Extras>>) -> ListArray {
+    let mut lists = ListBuilder::new(StringBuilder::new()).with_field(Field::new("element", DataType::Utf8, false));
+    for extras in rows {
+        let names = extras.map_or(&[][..], |extras| &extras.unknown_fields);
+        names.iter().for_each(|name| lists.values().append_value(name));
+        lists.append(!names.is_empty());
+    }
+    lists.finish()
 }
 
 /// Appends the columns of events; all are null where there is none.
@@ -156,6 +199,7 @@ fn blank() -> RecordRow {
         capped: Capped::default(),
         items: None,
         raw: None,
+        extras: None,
     }
 }
 

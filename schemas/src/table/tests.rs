@@ -94,6 +94,7 @@ impl Words {
             capped: Capped(self.long() as u8),
             items: self.text(),
             raw: self.maybe().map(|word| word.to_le_bytes().into()),
+            extras: None,
         }
     }
 
@@ -234,6 +235,7 @@ fn dead(reason: &str, raw: &[u8]) -> RecordRow {
         capped: Capped::default(),
         items: None,
         raw: Some(raw.into()),
+        extras: None,
     }
 }
 

@@ -346,7 +346,7 @@ fn template() -> Template {
     runtime().block_on(async {
         let store = SimulatedStore::new(Arc::clone(&shared), requests);
         let symbols = Symbols::new();
-        let claim = Ledger::claim(lake(store), None, Writer::here(), &symbols);
+        let claim = Ledger::claim(lake(store), None, Writer::here(), &[], &symbols);
         tokio::pin!(claim);
         // Until the first claim: only the tables are made then.
         while shared.applied.lock().expect("no panic while locked").len() < 4 {

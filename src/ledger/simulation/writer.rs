@@ -30,7 +30,7 @@ pub(super) async fn write(
 ) -> Result<(), LedgerError> {
     let writer = Writer { id: number.to_string(), host: "simulation".to_owned(), pid: number };
     let symbols = Symbols::new();
-    let (mut ledger, state) = Ledger::claim(lake, None, writer, &symbols).await?;
+    let (mut ledger, state) = Ledger::claim(lake, None, writer, &[], &symbols).await?;
     world.borrow_mut().check(|model| model.opened(&state, |name| symbols.name(Symbol::of(name)).is_some()));
     let committed = state.committed.unwrap_or(0);
     // What a load must give is known, so most of them are spared: they take more time than all else.
@@ -165,6 +165,7 @@ fn record(row: &Row) -> RecordRow {
         capped: Capped::default(),
         items: None,
         raw: None,
+        extras: None,
     }
 }
 

@@ -8,7 +8,7 @@ use super::*;
 /// A lake of these records, all in one commit; no dataflow runs.
 async fn written(records: Records) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &Symbols::new()).await.unwrap();
+    let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
     let last = records.rows.iter().map(|row| row.cut).max().unwrap();
     let part = Part { rows: vec![records.rows.into()], ..Part::default() };
     ledger.commit(last, vec![part], records.symbols.take_unsaved()).await.unwrap();

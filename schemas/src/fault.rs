@@ -1,0 +1,51 @@
+//! Field faults: what was wrong with an optional field of an event that counts all the same.
+//!
+//! Only what identifies, dates or pays is strict. Any other field that cannot be read is left out or cut, and the
+//! fault is kept with the record, so that views can count it by field and reason.
+
+/// Why a field of an accepted event is absent, cut or changed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fault {
+    /// The field of the event, as it is named in JSON and in mappings.
+    pub field: &'static str,
+    /// What was wrong, one of few texts: faults are counted by it.
+    pub reason: &'static str,
+    /// The value, where it is one of few and tells nothing of a person (a placeholder, say).
+    pub value: Option<Box<str>>,
+}
+
+/// What few records have, besides what [`crate::table::RecordRow`] has of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// The faults of its optional fields.
+    pub faults: Vec<Fault>,
+    /// Names of fields that no event has.
+    pub unknown_fields: Vec<Box<str>>,
+    /// The referrer without what could be an id of a person.
+    pub referrer: Option<Box<str>>,
+    /// Of a dead letter: the key of the record.
+    pub key: Option<Box<[u8]>>,
+    /// Of a dead letter: the headers of the record, as a JSON object of texts.
+    pub headers: Option<Box<str>>,
+}
+
+impl Extras {
+    /// Whether there is nothing to keep.
+    pub fn is_empty(&self) -> bool {
+        let Extras { faults, unknown_fields, referrer, key, headers } = self;
+        faults.is_empty() && unknown_fields.is_empty() && referrer.is_none() && key.is_none() && headers.is_none()
+    }
+
+    /// Its size in memory, about.
+    pub fn bytes(&self) -> usize {
+        let Extras { faults, unknown_fields, referrer, key, headers } = self;
+        let texts =
+            faults.iter().filter_map(|fault| fault.value.as_deref()).chain(unknown_fields.iter().map(|name| &**name));
+        let texts = texts.chain(referrer.as_deref()).chain(headers.as_deref());
+        size_of::<Extras>()
+            + faults.len() * size_of::<Fault>()
+            + unknown_fields.len() * size_of::<Box<str>>()
+            + texts.map(str::len).sum::<usize>()
+            + key.as_ref().map_or(0, |key| key.len())
+    }
+}
