@@ -6,4 +6,5 @@ mod exactly_once;
 mod faults;
 mod files;
 mod kafka;
+mod oracles;
 mod tidy;
