@@ -21,13 +21,19 @@ ORDER BY roas DESC LIMIT 10;
 SELECT method, count(*) AS installs, sum(CASE WHEN reinstall THEN 1 ELSE 0 END) AS reinstalls,
        round(avg(candidates), 2) AS candidates, round(median(ctit_ms) / 60000.0, 1) AS median_ctit_minutes
 FROM installs GROUP BY method ORDER BY installs DESC;
--- Which sources click much and convert little? (a bot shows here)
-SELECT e.source, e.clicks, e.devices, round(e.clicks * 1.0 / greatest(e.devices, 1), 1) AS clicks_per_device,
-       coalesce(i.installs, 0) AS installs
-FROM (SELECT source, count(*) AS clicks, count(DISTINCT device_id) AS devices
-      FROM events WHERE type = 'click' GROUP BY source) e
-LEFT JOIN (SELECT source, count(*) AS installs FROM installs GROUP BY source) i ON i.source = e.source
-ORDER BY clicks_per_device DESC LIMIT 5;
+-- Which source is a bot? (one device with most of the clicks, and no install)
+WITH clicks AS (
+  SELECT source, device_id, count(*) AS clicks FROM events
+  WHERE type = 'click' AND source IS NOT NULL AND device_id IS NOT NULL GROUP BY source, device_id
+)
+SELECT c.source, sum(c.clicks) AS clicks, count(*) AS devices, max(c.clicks) AS clicks_of_busiest_device,
+       coalesce(max(i.installs), 0) AS installs,
+       CASE WHEN 2 * max(c.clicks) > sum(c.clicks) AND max(i.installs) IS NULL
+            THEN 'a bot: device ' || max(CASE WHEN c.clicks = m.clicks THEN encode(c.device_id, 'hex') END) END AS verdict
+FROM clicks c
+JOIN (SELECT source, max(clicks) AS clicks FROM clicks GROUP BY source) m ON m.source = c.source
+LEFT JOIN (SELECT source, count(*) AS installs FROM installs GROUP BY source) i ON i.source = c.source
+GROUP BY c.source ORDER BY clicks_of_busiest_device DESC LIMIT 5;
 -- What came in, and what did lateness, copies and withdrawals change?
 SELECT verdict, count(*) AS records,
        (SELECT count(*) FROM events) AS events,
