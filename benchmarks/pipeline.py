@@ -4,6 +4,8 @@
   benchmarks/pipeline.py throughput   reads what is in the topic as fast as it can, then restarts: recovery too
   benchmarks/pipeline.py freshness    reads along at 50,000 events/s: arrival -> readable in the published arrangement
   benchmarks/pipeline.py commit       reads along at 100,000 events/s, commits of 5 s: how long they stop the dataflow
+  benchmarks/pipeline.py against      throughput of this build and of another, --other BINARY, in turns on one topic: the ratio
+  benchmarks/pipeline.py import       a CSV file of --events rows into a lake, both passes; with --other in turns as well
   benchmarks/pipeline.py windows      replays --days of history as if live: memory, and files with housekeeping, over
                                       many windows; --picture FILE.svg draws both
 
@@ -41,9 +43,9 @@ class Bench:
         subprocess.run(["bash", KAFKA, "stop", f"{self.dir}/kafka"], stdout=sys.stderr)
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def start(self, *arguments):
+    def start(self, *arguments, binary=None):
         log = open(f"{self.dir}/{len(self.processes)}.log", "w")
-        process = subprocess.Popen([self.args.bidstream, *arguments], stdout=log, stderr=log)
+        process = subprocess.Popen([binary or self.args.bidstream, *arguments], stdout=log, stderr=log)
         self.processes.append(process)
         return process
 
@@ -52,12 +54,12 @@ class Bench:
         return self.start("generate", "--brokers", self.broker, "--events", str(events), "--users", str(self.args.users),
                           "--partitions", str(PARTITIONS), "--traffic", self.args.traffic, *rated)
 
-    def run(self, workers):
+    def run(self, workers, binary=None):
         job = f"{self.dir}/job.yaml"
         with open(job, "w") as file:
             file.write(f"lake: {self.dir}/lake\nsource: {{ kafka: {{ brokers: '{self.broker}', topics: {{ ad-events: protobuf }} }} }}\n"
                        f"commit_every: 5s\nworkers: {workers}\nhttp: {self.http}\n")
-        return self.start("run", job)
+        return self.start("run", job, binary=binary)
 
     def get(self, path):
         try:
@@ -156,6 +158,91 @@ def throughput(bench):
         "recovery_events_per_s": round(args.events / recovered), "recovery_peak_over_steady": round(recovery_peak / recovery_steady, 2),
         "recovery_peak_mib": recovery_peak >> 20,
     }
+
+
+def cpu_seconds(process):
+    """Processor time of a process so far, all threads."""
+    with open(f"/proc/{process.pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def against(bench):
+    """Two builds read the same topic in turns, each into a lake of its own that is removed afterwards."""
+    args, found = bench.args, {"this": [], "other": []}
+    bench.generate(args.events).wait()
+    for _ in range(args.rounds):
+        for name, binary in (("other", args.other), ("this", args.bidstream)):
+            run = bench.run(args.workers, binary)
+            bench.wait(run, "first record", lambda: bench.records() > 0)
+            started, first = time.time(), bench.records()
+            bench.wait(run, "all records durable", lambda: bench.durable() >= args.events)
+            rate = (args.events - first) / (time.time() - started)
+            found[name].append((round(rate), round(cpu_seconds(run) / args.events * 1e6, 2), resident(run)[1] >> 20))
+            bench.finish(run, signal.SIGKILL)
+            shutil.rmtree(f"{bench.dir}/lake")
+    return compared(found, args.events, "durable_events_per_s")
+
+
+def compared(found, events, what):
+    """Best rate and least processor time of each build, and the ratios of this one to the other."""
+    best = {name: max(run[0] for run in runs) for name, runs in found.items() if runs}
+    cpu = {name: min(run[1] for run in runs) for name, runs in found.items() if runs}
+    measured = {"events": events}
+    for name, runs in found.items():
+        if runs:
+            measured |= {f"{name}_{what}": best[name], f"{name}_cpu_us_an_event": cpu[name],
+                         f"{name}_peak_mib": max(run[2] for run in runs), f"{name}_all_rounds": [run[0] for run in runs]}
+    if len(best) == 2:
+        measured |= {"rate_ratio": round(best["this"] / best["other"], 2), "cpu_ratio": round(cpu["this"] / cpu["other"], 2)}
+    return measured
+
+
+def rows_file(path, rows):
+    """Clicks, and 2 % purchases with amounts: a function of its arguments."""
+    dice, start = random.Random(1), 1_772_352_000_000
+    with open(path, "w") as file:
+        file.write("time,kind,user,device,click_id,channel,campaign,revenue\n")
+        for n in range(rows):
+            user, buy = dice.randrange(100_000), dice.random() < 0.02
+            device = f"{user * 2654435761 % 2 ** 32:08x}-0000-4000-8000-{user:012x}" if user % 10 < 7 else ""
+            file.write(f"{start + n * 400},{'buy' if buy else 'click'},u{user},{device},{'' if n % 5 else f'Cj0K{n}'},"
+                       f"c{dice.randrange(8)},k{dice.randrange(50)},{dice.randrange(9_000) / 100 if buy else ''}\n")
+
+
+ROWS_MAPPING = """format: csv
+tenant: acme
+app: shop
+event_time: { column: time, format: epoch_ms }
+emit:
+  - { type: click, when: { kind: [click] }, set: { user: user, device: device, click_id: click_id, channel: channel, campaign: campaign } }
+  - { type: conversion, when: { kind: [buy] }, set: { user: user, device: device, name: kind, revenue_micros: { column: revenue, unit: units }, currency: { const: EUR } } }
+"""
+
+
+def imports(args):
+    """Imports one file into a new lake, from the start of the process to its end."""
+    dir, found = tempfile.mkdtemp(prefix="bidstream-bench-", dir=args.dir), {"this": [], "other": []}
+    try:
+        rows_file(f"{dir}/rows.csv", args.events)
+        with open(f"{dir}/mapping.yaml", "w") as file:
+            file.write(ROWS_MAPPING)
+        for _ in range(args.rounds):
+            for name, binary in (("other", args.other), ("this", args.bidstream)):
+                if binary is None:
+                    continue
+                started = time.time()
+                done = subprocess.Popen([binary, "import", f"{dir}/rows.csv", "--mapping", f"{dir}/mapping.yaml", "--lake", f"{dir}/lake"],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                _, status, used = os.wait4(done.pid, 0)
+                if status:
+                    sys.exit(f"{binary} import: status {status}")
+                found[name].append((round(args.events / (time.time() - started)),
+                                    round((used.ru_utime + used.ru_stime) / args.events * 1e6, 2), used.ru_maxrss >> 10))
+                shutil.rmtree(f"{dir}/lake")
+    finally:
+        shutil.rmtree(dir, ignore_errors=True)
+    return compared(found, args.events, "rows_per_s")
 
 
 def along(bench, rate):
@@ -257,8 +344,10 @@ def draw(path, samples, days):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["throughput", "freshness", "commit", "windows"])
-    parser.add_argument("--events", type=int, default=10_000_000, help="of throughput")
+    parser.add_argument("what", choices=["throughput", "freshness", "commit", "against", "import", "windows"])
+    parser.add_argument("--events", type=int, help="of throughput (10,000,000), against (4,000,000) and import (1,000,000)")
+    parser.add_argument("--other", help="of against and import: another build's binary")
+    parser.add_argument("--rounds", type=int, default=3, help="of against and import")
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--traffic", choices=["flat", "journeys"], default="flat", help="what `bidstream generate` makes")
     parser.add_argument("--workers", type=int, default=1)
@@ -271,13 +360,19 @@ def main():
     parser.add_argument("--dir", default=None, help="where the broker and the lake keep their files")
     parser.add_argument("--format", choices=["table", "json"], default="table")
     args = parser.parse_args()
+    args.events = args.events or {"against": 4_000_000, "import": 1_000_000}.get(args.what, 10_000_000)
+    if args.what == "against" and not args.other:
+        parser.error("against needs --other BINARY")
     if args.what == "windows":
         measured = windows(args)
+    elif args.what == "import":
+        measured = imports(args)
     else:
         bench = Bench(args)
         try:
             rate = args.rate or (50_000 if args.what == "freshness" else 100_000)
-            measured = throughput(bench) if args.what == "throughput" else along(bench, rate)
+            whole = {"throughput": throughput, "against": against}
+            measured = whole[args.what](bench) if args.what in whole else along(bench, rate)
         finally:
             bench.close()
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
