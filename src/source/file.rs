@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use schemas::units::TIME_MS_MAX;
+use schemas::units::{DAY_MS, TIME_MS_MAX};
 use schemas::{PayloadHash, Tick, wire};
 use sha2::{Digest, Sha256};
 
@@ -30,8 +30,10 @@ use crate::mapping::{Arrival, Mapping, RowId, Seen};
 
 /// The most text that is kept in memory to replay a file in the order of event time: 4 GiB.
 pub const REPLAY_BYTES_MAX: usize = 4 << 30;
-/// While the last arrival is further ahead of the frontier than this, a replay waits.
-const AHEAD_MS_MAX: i64 = 60_000;
+/// While the last arrival is further ahead of the frontier than this, a replay waits. All that lies between is one step of
+/// the dataflow, and a step costs about a millisecond however little is in it, so a minute (what a topic may be ahead) would
+/// make months of sparse history slow. A day is what retention allows for one step, as recovery takes a day in at a time.
+const AHEAD_MS_MAX: i64 = DAY_MS;
 
 /// Reads one file.
 pub struct FileSource {
