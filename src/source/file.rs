@@ -290,7 +290,7 @@ fn payload<'a>(event: Result<&'a wire::Event, &'a str>, entry: usize, text: &'a 
     text.extend_from_slice(&(entry as u32).to_be_bytes());
     let hash = PayloadHash::of(text);
     text.truncate(row);
-    Payload::Row { event, hash, raw: text }
+    Payload::Row { event, hash, raw: text, faults: &[] }
 }
 
 fn topic(content: &[u8; 32]) -> String {

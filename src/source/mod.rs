@@ -60,6 +60,8 @@ pub enum Payload<'a> {
         hash: PayloadHash,
         /// The row, as text.
         raw: &'a [u8],
+        /// What was wrong with, or changed in, fields that the event does without.
+        faults: &'a [schemas::fault::Fault],
     },
 }
 

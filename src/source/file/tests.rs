@@ -26,7 +26,7 @@ fn open(path: &Path, mapping: &str, resumes: &[Resume], now_ms: i64) -> Result<F
 /// Polls once with an open frontier.
 fn poll(source: &mut FileSource, records_max: usize, all: &mut Vec<Got>) -> Progress {
     let mut each = |arrived: Arrived<'_>| {
-        let Payload::Row { event, hash, raw } = arrived.payload else { panic!("a file has rows") };
+        let Payload::Row { event, hash, raw, .. } = arrived.payload else { panic!("a file has rows") };
         all.push(Got {
             offset: arrived.offset,
             arrival_ms: arrived.arrival_ms,
