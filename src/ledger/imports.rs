@@ -8,10 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemas::Tick;
+use schemas::table::RecordRow;
+
 use super::error::LedgerError;
 use super::lake::Lake;
 use super::log::TableLog;
-use super::{NOTE, OFFSET, VOID, topic_ids};
+use super::{NOTE, OFFSET, VOID, load, topic_ids};
 
 /// How the topic of a file begins; no topic of Kafka can.
 const FILE_TOPIC: &str = "file:";
@@ -86,6 +89,14 @@ impl Imports {
             files.entry(topic.to_owned()).or_default().void_ms = Some(at_ms);
         }
         Ok(Imports { files, voids })
+    }
+}
+
+/// Reads the accepted records of a lake, of imports that are void too, without claiming it.
+pub async fn accepted(lake: &Lake, mut each: impl FnMut(&RecordRow)) -> Result<(), LedgerError> {
+    match TableLog::look(lake, "records").await? {
+        Some(records) => load::records(&records, 0, Tick::MAX, |rows| rows.iter().for_each(&mut each)).await,
+        None => Ok(()),
     }
 }
 
