@@ -89,7 +89,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Run(run) => return run.run(),
         Command::Check(check) => return check.run(),
-        Command::Import(import) => import.run(),
+        Command::Import(import) => return import.run(),
         Command::Generate(generate) => generate.run(),
         Command::Sql(sql) => sql.run(),
         Command::Audit(audit) => return audit.run(),

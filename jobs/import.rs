@@ -1,46 +1,94 @@
-//! `bidstream import`: a file, by a mapping, into a lake or through Kafka.
+//! `bidstream import`: a file, by a mapping, into a lake or through Kafka; and the way back.
 
+mod kafka;
+mod lake;
+mod undo;
+
+use std::io::{IsTerminal, stderr};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use bidstream::clock::Clock;
-use bidstream::config::{self, COMMIT_EVERY_DEFAULT, Lateness};
-use bidstream::gate::Gate;
-use bidstream::ledger::{Lake, State};
-use bidstream::mapping::{Arrival, Mapping};
-use bidstream::pipeline::{self, Plan};
-use bidstream::source::file::FileSource;
-use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, Producer, ensure_topic};
-use bidstream::source::{Arrived, Payload, Source};
-use bidstream::telemetry;
+use bidstream::config::{self, COMMIT_EVERY_DEFAULT, ConfigError, Job, Lateness};
+use bidstream::cuts::RunError;
+use bidstream::ledger::imports::Imports;
+use bidstream::ledger::{Lake, LakeSettings, LedgerError};
+use bidstream::mapping::Mapping;
+use bidstream::pipeline::Plan;
+use bidstream::source::SourceError;
+use bidstream::source::file::imported::NotFound;
+use bidstream::source::file::report::{Outcome, Report, printable};
+use bidstream::source::file::survey::{Allowed, Survey};
+use bidstream::source::file::{Input, survey};
 use dataflows::params::Params;
-use schemas::table::Verdict;
+use schemas::ids::IdHasher;
 
 use crate::IdKey;
-use crate::produce::{EncodingName, FLUSH_MAX};
-use crate::service;
+use crate::produce::EncodingName;
+use crate::run::{EXIT_FAILED, EXIT_FENCED, EXIT_REFUSED, EXIT_SOURCE, EXIT_USAGE};
 
 /// Import a file.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
+  bidstream import clicks.csv --mapping clicks.yaml --lake ./lake --dry-run
   bidstream import clicks.csv --mapping clicks.yaml --lake ./lake
+  bidstream import clicks.csv --mapping better.yaml --lake ./lake --replace
+  bidstream import clicks_grown.csv --mapping clicks.yaml --lake ./lake --replace clicks.csv
+  bidstream import --undo clicks.csv --lake ./lake
+  bidstream import clicks.csv --mapping clicks.yaml --job jobs/attribution.yaml
   bidstream import history.parquet --mapping history.yaml --brokers 127.0.0.1:9092 --topic site-events
+
+The file is read whole first, and nothing is written where it breaks midway, changes meanwhile, or is refused for what it
+holds. Then its rows enter, and the report says what became of them.
 
 An import into a lake has no gate: however old a row is, it counts (a mapping with `arrival: event_time` is gated as live
 traffic is). Interrupted, it goes on where it was; importing a file again adds nothing. A lake that reads Kafka takes
-files through Kafka only.")]
+files through Kafka only.
+
+Exit codes:
+  0  imported, or nothing new; with --dry-run: it could be; with --undo: undone, or void already
+  1  failed: the message says why; the same command goes on where the ledger stands
+  2  the command line, the mapping or the job file is wrong; --undo or --replace names no import
+  3  refused, and nothing was written: no row matches the mapping (unless --allow-empty), more dead letters than
+     --allow-dead says, the file is there by another mapping, or the lake is in use or was made with other settings
+  4  the file cannot be read, breaks midway, or changes while it is read
+  5  another run has taken the lake over")]
 pub struct Import {
-    /// CSV, JSONL (both also gzipped) or Parquet.
-    file: PathBuf,
+    /// CSV, JSONL (both also compressed) or Parquet.
+    #[arg(required_unless_present_any = ["undo", "replace"], conflicts_with = "undo")]
+    file: Option<PathBuf>,
     /// How rows become events.
-    #[arg(long, value_name = "M.yaml")]
-    mapping: PathBuf,
-    /// Directory of the lake; made when it is missing.
-    #[arg(long, required_unless_present = "brokers", conflicts_with = "brokers")]
+    #[arg(long, value_name = "M.yaml", required_unless_present = "undo")]
+    mapping: Option<PathBuf>,
+    /// Directory of the lake; made when it is missing. Default: that of --job.
+    #[arg(long, conflicts_with = "brokers")]
     lake: Option<PathBuf>,
+    /// A job file: its lake, allowed lateness, time between commits and id key are those of this import, and its
+    /// parameters of views become those of the lake. Its `source` is not read.
+    #[arg(long, value_name = "JOB.yaml", conflicts_with = "brokers")]
+    job: Option<PathBuf>,
+    /// Only read and check the file: the report, and the first events of each type as they would enter.
+    #[arg(long, conflicts_with = "undo")]
+    dry_run: bool,
+    /// Declare an earlier import void: its path, file name, or the head of its id. Its records count no more.
+    #[arg(long, value_name = "FILE|ID", conflicts_with = "brokers")]
+    undo: Option<String>,
+    /// Import, and declare void what the file stands for: FILE|ID, or where none is named what was imported under its
+    /// file name, and its own content by another mapping.
+    #[arg(long, value_name = "FILE|ID", num_args = 0..=1, conflicts_with_all = ["undo", "brokers"])]
+    replace: Option<Option<String>>,
+    /// The share of the rows wanted by the mapping that may be dead letters, 0 to 1; beyond it nothing is imported.
+    #[arg(long, value_name = "SHARE", default_value = "0.5", value_parser = share)]
+    allow_dead: f64,
+    /// It is no error where no row matches the mapping, or the file has none.
+    #[arg(long)]
+    allow_empty: bool,
+    /// How the report is written to standard output.
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    format: ReportFormat,
     /// Kafka's bootstrap servers: host:port, several with commas between.
     #[arg(long)]
     brokers: Option<String>,
@@ -50,138 +98,201 @@ pub struct Import {
     /// How events are encoded for --brokers.
     #[arg(long, value_enum, default_value_t = EncodingName::Protobuf)]
     encoding: EncodingName,
-    /// With --lake: where to serve /metrics, /healthz and /readyz, as 127.0.0.1:9464.
-    #[arg(long, value_name = "ADDRESS", requires = "lake")]
+    /// Into a lake: where to serve /metrics, /healthz and /readyz, as 127.0.0.1:9464.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "brokers")]
     http: Option<SocketAddr>,
     #[command(flatten)]
     id_key: IdKey,
 }
 
-const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// Records that a poll of the file may hand over on their way to Kafka.
-const POLL_RECORDS_MAX: usize = 4_096;
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ReportFormat {
+    /// Some lines for people.
+    Human,
+    /// One object on one line.
+    Json,
+}
+
+/// A mistake on the command line that clap does not see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Nothing was written, for what the file holds.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+/// How often progress is told on a terminal, and elsewhere.
+const TOLD_EVERY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
 impl Import {
-    /// Imports the file.
-    pub fn run(self) -> anyhow::Result<()> {
-        let mapping = Mapping::read(&self.mapping)?;
-        match (&self.lake, &self.brokers) {
-            (Some(lake), _) => self.to_lake(lake.clone(), mapping),
-            (None, Some(brokers)) => self.through_kafka(brokers, mapping),
-            (None, None) => bail!("say where to: --lake DIR or --brokers HOST:PORT"),
+    /// Imports the file; the answer is the process's exit code.
+    pub fn run(self) -> ExitCode {
+        match self.execute() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {}", printable(&format!("{error:#}")));
+                ExitCode::from(exit_code(&error))
+            }
         }
     }
 
-    fn to_lake(&self, lake: PathBuf, mapping: Mapping) -> anyhow::Result<()> {
-        let (clock, hasher) = (Clock::system(), config::id_hasher(self.id_key.id_key_file.as_deref())?);
-        let settings = if Lake::exists(&lake) {
-            let made = Lake::read(&lake)?.settings;
-            Plan::settings(made.allowed_lateness_ms, made.views, &hasher)
-        } else {
-            Plan::settings(Lateness::default().ms(), Params::default(), &hasher)
-        };
-        let gated = mapping.arrival == Arrival::EventTime;
-        let gate = Gate { allowed_lateness_ms: settings.allowed_lateness_ms.filter(|_| gated) };
-        let commit_every = Duration::from_millis(COMMIT_EVERY_DEFAULT.0 as u64);
-        // Read before the lake is claimed: a file that cannot be read is no reason to touch it.
-        FileSource::check(&self.file, &mapping)?;
-        let replays = Some(FileSource::topic(&self.file)?);
-        let plan = Plan {
-            lake,
-            settings,
-            gate,
-            replays,
-            workers: 1,
-            commit_every,
-            take_over: false,
-            void: Vec::new(),
-            hasher,
-            clock: clock.clone(),
-        };
-        let http = match self.http {
-            Some(address) => Some((address, telemetry::install_metrics()?)),
-            None => None,
-        };
-        let file = self.file.clone();
-        let run = pipeline::start(plan, move |state| {
-            let kafka = kafka_topic(state);
-            let State { resumes, topic_ids, .. } = state.clone();
-            Box::new(move |_, _| match &kafka {
-                Some(topic) => Err(bidstream::source::SourceError::Setup(format!(
-                    "this lake reads the Kafka topic {topic}: import through Kafka (--brokers), so that one log orders all"
-                ))),
-                None => {
-                    let source = FileSource::open(&file, mapping.clone(), &resumes, &topic_ids, clock.clone())?;
-                    Ok(Box::new(source) as Box<dyn Source>)
-                }
-            })
-        })?;
-        let served = service::serve(&run, http)?;
-        let mut shown = Instant::now();
-        while !run.is_over() {
-            std::thread::sleep(Duration::from_millis(20));
-            if shown.elapsed() >= STATUS_EVERY {
-                shown = Instant::now();
-                eprintln!("{} events imported so far", run.status.records_all());
-            }
+    fn execute(mut self) -> anyhow::Result<()> {
+        if self.file.is_none() && self.undo.is_none() {
+            // `--replace FILE` reads as a replacement that names the file itself.
+            self.file = self.replace.replace(None).flatten().map(PathBuf::from);
         }
-        let status = run.status.clone();
-        let cut = run.wait()?;
-        drop(served);
-        println!(
-            "{}: {} events, {} late, {} dead letters; durable at cut {cut}.",
-            self.file.display(),
-            status.records(Verdict::Ok),
-            status.records(Verdict::Late),
-            status.records(Verdict::Dead),
-        );
-        if status.records_all() == 0 {
-            println!("Nothing new: this file was imported before, or no row matches the mapping.");
+        if let Some(brokers) = &self.brokers {
+            return self.through_kafka(brokers);
         }
-        Ok(())
+        match &self.undo {
+            Some(what) => self.undo(what),
+            None => self.to_lake(),
+        }
     }
 
-    fn through_kafka(&self, brokers: &str, mapping: Mapping) -> anyhow::Result<()> {
-        let properties = Default::default();
-        let mut source = FileSource::open(&self.file, mapping, &[], &Default::default(), Clock::system())?;
-        ensure_topic(brokers, &properties, &self.topic, PARTITIONS_DEFAULT)?;
-        let producer = Producer::new(brokers, &properties, &self.topic, false)?;
-        let encoding = self.encoding.into();
-        let mut failed = Ok(());
-        let mut shown = Instant::now();
-        loop {
-            let mut send = |arrived: Arrived<'_>| {
-                let sent = match arrived.payload {
-                    Payload::Row { event: Ok(event), .. } => {
-                        let key = [&event.user, &event.device, &event.click_id].into_iter().find(|id| !id.is_empty());
-                        producer.send(key.map(|key| key.as_bytes()), &schemas::wire::Encoding::encode(encoding, event))
-                    }
-                    // A row that is no event goes as it is: it becomes a dead letter there, and is not lost.
-                    Payload::Row { event: Err(_), raw, .. } => producer.send(None, raw),
-                    Payload::Bytes { bytes, .. } => producer.send(None, bytes),
-                };
-                if failed.is_ok() {
-                    failed = sent;
-                }
-            };
-            let progress = source.poll(u64::MAX, POLL_RECORDS_MAX, &mut send)?;
-            std::mem::replace(&mut failed, Ok(()))?;
-            if shown.elapsed() >= STATUS_EVERY {
-                shown = Instant::now();
-                eprintln!("{} records acknowledged so far", producer.acknowledged());
+    fn file(&self) -> Result<&Path, Usage> {
+        self.file.as_deref().ok_or_else(|| Usage("say which file to import: bidstream import FILE …".to_owned()))
+    }
+
+    fn mapping(&self) -> anyhow::Result<(&Path, Mapping)> {
+        let path =
+            self.mapping.as_deref().ok_or_else(|| Usage("say how rows become events: --mapping M.yaml".to_owned()))?;
+        Ok((path, Mapping::read(path)?))
+    }
+
+    fn target(&self) -> anyhow::Result<Target> {
+        let job = self.job.as_deref().map(Job::read).transpose()?;
+        let path = self.lake.clone().or_else(|| Some(job.as_ref()?.lake.clone()));
+        let hasher = match (&self.id_key.id_key_file, &job) {
+            (None, Some(job)) => job.id_hasher()?,
+            (file, _) => config::id_hasher(file.as_deref())?,
+        };
+        let lake = path.as_deref().filter(|path| Lake::exists(path)).map(Lake::read).transpose()?;
+        let settings = match (&job, &lake) {
+            (Some(job), _) => Plan::settings(job.allowed_lateness.ms(), job.views.clone(), &hasher),
+            (None, Some(lake)) => {
+                Plan::settings(lake.settings.allowed_lateness_ms, lake.settings.views.clone(), &hasher)
             }
-            if progress.finished {
-                break;
-            }
+            (None, None) => Plan::settings(Lateness::default().ms(), Params::default(), &hasher),
+        };
+        let commit_every = job.as_ref().map_or(COMMIT_EVERY_DEFAULT, |job| job.commit_every);
+        let imports = match &lake {
+            Some(lake) => waiting(Imports::read(lake))?,
+            None => Imports::default(),
+        };
+        let commit_every = Duration::from_millis(commit_every.0 as u64);
+        Ok(Target { path, lake, settings, commit_every, hasher, imports })
+    }
+
+    /// The first pass, with words of progress.
+    fn survey(&self, input: &Input, mapping: &Mapping, hasher: &IdHasher, others: bool) -> anyhow::Result<Survey> {
+        let mut told = Told::new();
+        let mut progress =
+            |rows: u64| told.tell(|per_second| format!("{rows} rows checked so far, {per_second:.0} a second"), rows);
+        Ok(survey(input, mapping, hasher, &Clock::system(), others, &mut progress)?)
+    }
+
+    /// Prints the report of what is refused, where it is.
+    fn accept(&self, report: &mut Report, found: &Survey) -> anyhow::Result<()> {
+        for warning in &report.warnings {
+            eprintln!("warning: {}", printable(warning));
         }
-        producer.flush(FLUSH_MAX)?;
-        println!("{}: {} records are in topic {}.", self.file.display(), producer.acknowledged(), self.topic);
-        Ok(())
+        let Some(refusal) = found.refusal(&Allowed { dead_share: self.allow_dead, empty: self.allow_empty }) else {
+            return Ok(());
+        };
+        report.outcome = Outcome::Refused;
+        self.print(report);
+        Err(Refused(format!("{}: {refusal}", report.file)).into())
+    }
+
+    fn print(&self, report: &Report) {
+        match self.format {
+            ReportFormat::Human => println!("{report}"),
+            ReportFormat::Json => println!("{}", report.json()),
+        }
     }
 }
 
-/// A topic of Kafka that the lake reads: names of other sources have a colon, which Kafka does not allow.
-fn kafka_topic(state: &State) -> Option<String> {
-    let topics = state.resumes.iter().map(|resume| &resume.partition.topic);
-    topics.filter(|topic| !topic.contains(':')).map(|topic| topic.to_string()).next()
+/// The lake of an import, there or to be made, and the settings of the run.
+struct Target {
+    path: Option<PathBuf>,
+    lake: Option<Lake>,
+    settings: LakeSettings,
+    commit_every: Duration,
+    hasher: IdHasher,
+    imports: Imports,
+}
+
+impl Target {
+    fn path(&self) -> Result<PathBuf, Usage> {
+        self.path
+            .clone()
+            .ok_or_else(|| Usage("say where to: --lake DIR, --job JOB.yaml or --brokers HOST:PORT".to_owned()))
+    }
+}
+
+/// Words of progress on standard error, now and then.
+struct Told {
+    started: Instant,
+    last: Instant,
+    every: Duration,
+}
+
+impl Told {
+    fn new() -> Told {
+        let every = TOLD_EVERY[usize::from(!stderr().is_terminal())];
+        Told { started: Instant::now(), last: Instant::now(), every }
+    }
+
+    /// Tells, where it is time to, how many are done and how many that is a second.
+    fn tell(&mut self, words: impl FnOnce(f64) -> String, done: u64) {
+        if self.last.elapsed() >= self.every {
+            self.last = Instant::now();
+            eprintln!("{}", words(done as f64 / self.started.elapsed().as_secs_f64()));
+        }
+    }
+}
+
+/// Waits for what is asked of a lake without a run.
+fn waiting<T>(asked: impl Future<Output = Result<T, LedgerError>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    Ok(runtime.block_on(asked)?)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "write a share from 0 to 1, as 0.05".to_owned())
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let source = |error: &SourceError| match error {
+        SourceError::Setup(_) => EXIT_USAGE,
+        SourceError::Refused(_) => EXIT_REFUSED,
+        _ => EXIT_SOURCE,
+    };
+    let ledger = |error: &LedgerError| match error {
+        LedgerError::Fenced { .. } => EXIT_FENCED,
+        error if error.is_refusal() => EXIT_REFUSED,
+        _ => EXIT_FAILED,
+    };
+    if error.is::<Refused>() {
+        return EXIT_REFUSED;
+    }
+    if error.is::<ConfigError>() || error.is::<Usage>() || error.is::<NotFound>() {
+        return EXIT_USAGE;
+    }
+    if let Some(error) = error.downcast_ref::<SourceError>() {
+        return source(error);
+    }
+    if let Some(error) = error.downcast_ref::<LedgerError>() {
+        return ledger(error);
+    }
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Source(error)) => source(error),
+        Some(RunError::Ledger(error)) => ledger(error),
+        _ => EXIT_FAILED,
+    }
 }

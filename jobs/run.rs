@@ -21,10 +21,14 @@ use crate::service;
 
 /// The exit code for mistakes in the job file or on the command line.
 pub const EXIT_USAGE: u8 = 2;
-const EXIT_FAILED: u8 = 1;
-const EXIT_REFUSED: u8 = 3;
-const EXIT_SOURCE: u8 = 4;
-const EXIT_FENCED: u8 = 5;
+/// The exit code where a restart goes on.
+pub const EXIT_FAILED: u8 = 1;
+/// The exit code where the lake, or what it holds, forbids it.
+pub const EXIT_REFUSED: u8 = 3;
+/// The exit code where the source cannot go on.
+pub const EXIT_SOURCE: u8 = 4;
+/// The exit code of a run that was overtaken.
+pub const EXIT_FENCED: u8 = 5;
 
 /// The exit codes of `run`, as its help prints them.
 pub const EXIT_CODES: &str = "\

@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 
 use dataflows::params::{Params, Span};
 use schemas::ids::IdHasher;
@@ -224,7 +223,7 @@ impl Job {
         })
     }
 
-    /// The hasher of ids: from `id_key_file`, else the environment, else the demo key (with a warning in the log).
+    /// The hasher of ids: from `id_key_file`, else the environment, else the demo key.
     pub fn id_hasher(&self) -> Result<IdHasher, ConfigError> {
         id_hasher(self.id_key_file.as_deref())
     }
@@ -255,23 +254,14 @@ impl Kafka {
     }
 }
 
-/// The hasher of ids with the secret of a file, else of [`ID_KEY_ENV`], else [`ID_KEY_DEMO`] with a warning in the log.
+/// The hasher of ids with the secret of a file, else of [`ID_KEY_ENV`], else [`ID_KEY_DEMO`].
 pub fn id_hasher(id_key_file: Option<&Path>) -> Result<IdHasher, ConfigError> {
     let (named, secret) = match id_key_file {
         Some(file) => (file.to_owned(), located::read_text(file)?.trim_end_matches(['\r', '\n']).to_owned()),
         None => match std::env::var(ID_KEY_ENV) {
             Ok(secret) => (PathBuf::from(ID_KEY_ENV), secret),
-            Err(_) => {
-                // Once: a demo asks several questions.
-                static WARNED: Once = Once::new();
-                WARNED.call_once(|| {
-                    tracing::warn!(
-                        "ids are hashed with the demo key, which everybody knows: set {ID_KEY_ENV} or `id_key_file` before \
-                         the first record of real people"
-                    );
-                });
-                return Ok(IdHasher::new(ID_KEY_DEMO.as_bytes()));
-            }
+            // The lake that is made with it warns, once.
+            Err(_) => return Ok(IdHasher::new(ID_KEY_DEMO.as_bytes())),
         },
     };
     if secret.len() < ID_KEY_BYTES_MIN {

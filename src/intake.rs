@@ -117,17 +117,17 @@ impl<'a> Intake<'a> {
     /// Takes in one record: decides on it, notes what it says when accepted, and keeps its row.
     fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, facts: &mut Facts) {
         let Arrived { partition, offset, arrival_ms, payload } = arrived;
-        let (payload_hash, decoded, raw, about) = match payload {
+        let (payload_hash, decoded, raw, about, mapped) = match payload {
             Payload::Bytes { bytes, encoding, about } => {
                 let decoded = self.decoder.decode(bytes, encoding).map_err(|reason| reason.to_string());
-                (PayloadHash::of(bytes), decoded, bytes, about)
+                (PayloadHash::of(bytes), decoded, bytes, about, &[][..])
             }
-            Payload::Row { event, hash, raw } => {
+            Payload::Row { event, hash, raw, faults } => {
                 let decoded = match event {
                     Ok(event) => self.decoder.validate(event).map_err(|reason| reason.to_string()),
                     Err(reason) => Err(reason.to_owned()),
                 };
-                (hash, decoded, raw, About::default())
+                (hash, decoded, raw, About::default(), faults)
             }
         };
         let (verdict, reason, decoded) = match decoded {
@@ -151,7 +151,11 @@ impl<'a> Intake<'a> {
             self.arrivals.note(tick, arrival_ms);
         }
         let extras = match decoded {
-            Some(decoded) => decoded.extras.clone(),
+            Some(decoded) => {
+                let mut extras = decoded.extras.clone();
+                extras.faults.extend_from_slice(mapped);
+                extras
+            }
             None => {
                 Extras { key: about.key.map(Box::from), headers: about.headers.map(Box::from), ..Extras::default() }
             }

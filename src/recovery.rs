@@ -1,7 +1,7 @@
 //! Recovery is a query: state is rebuilt from the same table that analysts read. The loader reads `records` once and
 //! hands batches to whichever worker is free; on the way it rebuilds the counters of hot keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -58,6 +58,7 @@ impl Lacking {
 /// Feeds [`Recovered`].
 pub struct Loader {
     committed: Tick,
+    voids: BTreeSet<String>,
     resumes: HashMap<PartitionId, Resume>,
     batches: SyncSender<Vec<RecordRow>>,
     hot_keys: Arc<Mutex<HashMap<PartitionId, HotKeys>>>,
@@ -70,7 +71,7 @@ pub fn loading(state: &State) -> (Loader, Recovered) {
     let hot_keys = Arc::new(Mutex::new(HashMap::new()));
     let resumes = state.resumes.iter().map(|resume| (resume.partition.clone(), resume.clone())).collect();
     (
-        Loader { committed, resumes, batches: sender, hot_keys: Arc::clone(&hot_keys) },
+        Loader { committed, voids: state.voids.clone(), resumes, batches: sender, hot_keys: Arc::clone(&hot_keys) },
         Recovered {
             load_to: state.load_to,
             committed,
@@ -85,15 +86,20 @@ pub fn loading(state: &State) -> (Loader, Recovered) {
 }
 
 impl Loader {
-    /// Reads all accepted records; the workers wait until it is done.
+    /// Reads all accepted records but those of void topics; the workers wait until it is done.
     pub async fn load(self, ledger: &Ledger) -> Result<(), LedgerError> {
         ledger
-            .load(0, self.committed, |rows| {
+            .load(0, self.committed, |mut rows| {
+                if !self.voids.is_empty() {
+                    rows.retain(|row| !self.voids.contains(&*row.topic));
+                }
                 for row in &rows {
                     self.count(row);
                 }
-                // The workers are gone only after a failure, which ends the run.
-                let _ = self.batches.send(rows);
+                if !rows.is_empty() {
+                    // The workers are gone only after a failure, which ends the run.
+                    let _ = self.batches.send(rows);
+                }
             })
             .await
     }

@@ -44,13 +44,13 @@ pub fn definitions() -> &'static [Definition] {
     &DEFINITIONS
 }
 
-static DEFINITIONS: [Definition; 6] = [
+static DEFINITIONS: [Definition; 9] = [
     Definition {
         name: "events",
         question: "What happened: which accepted records stand, each event once and none that was withdrawn?",
         key: &["tenant", "subject", "event_id", "event_time"],
         code: 1,
-        reads: &["records"],
+        reads: &["records", "voids"],
         maintained: false,
         sql: |_| events::EVENTS_SQL.to_owned(),
     },
@@ -59,7 +59,7 @@ static DEFINITIONS: [Definition; 6] = [
         question: "What came after the allowed lateness?",
         key: &["topic", "partition", "offset"],
         code: 1,
-        reads: &["records"],
+        reads: &["records", "voids"],
         maintained: false,
         sql: |_| events::LATE_EVENTS_SQL.to_owned(),
     },
@@ -68,9 +68,36 @@ static DEFINITIONS: [Definition; 6] = [
         question: "What could not be read, and why?",
         key: &["topic", "partition", "offset"],
         code: 1,
-        reads: &["records"],
+        reads: &["records", "voids"],
         maintained: false,
         sql: |_| events::DEAD_LETTERS_SQL.to_owned(),
+    },
+    Definition {
+        name: "field_faults",
+        question: "Which optional fields were left out or cut because of what they held, and in how many records?",
+        key: &["topic", "tenant", "field", "reason", "value"],
+        code: 1,
+        reads: &["records", "voids"],
+        maintained: false,
+        sql: |_| events::FIELD_FAULTS_SQL.to_owned(),
+    },
+    Definition {
+        name: "unknown_fields",
+        question: "Which fields do records have that no event has?",
+        key: &["topic", "field"],
+        code: 1,
+        reads: &["records", "voids"],
+        maintained: false,
+        sql: |_| events::UNKNOWN_FIELDS_SQL.to_owned(),
+    },
+    Definition {
+        name: "imports",
+        question: "Which files were imported, what came of them, and which were undone?",
+        key: &["topic"],
+        code: 1,
+        reads: &["records", "import_notes"],
+        maintained: false,
+        sql: |_| events::IMPORTS_SQL.to_owned(),
     },
     Definition {
         name: "costs",

@@ -1,10 +1,12 @@
-//! The views that read the ledger: which records are events, which came too late, which could not be read, and what
-//! did media cost? No dataflow maintains them: they are SQL over `records`.
+//! The views that read the ledger: which records are events, which came too late, which could not be read, what was wrong
+//! with fields, what was imported, and what did media cost? No dataflow maintains them: they are SQL over `records`. None of them counts what a void topic holds: an
+//! import that was undone stays in `records`, and in nothing else.
 
 /// `events`: of the accepted copies of each identity the one that stands, unless it was withdrawn.
 pub const EVENTS_SQL: &str = "\
 -- Copies share (tenant, subject, event_id, event_time); the one with the smallest payload hash stands. Copies with one
--- hash are one content; a join key is capped if it is in all of them. A tombstone carries the identity it withdraws.
+-- hash are one content; a join key is capped if it is in all of them. A tombstone carries the identity it withdraws. What
+-- a void topic holds was undone: it neither stands nor withdraws.
 WITH copies AS (
   SELECT *,
     row_number() OVER (
@@ -12,16 +14,18 @@ WITH copies AS (
       ROWS UNBOUNDED PRECEDING
     ) AS place,
     bit_and(capped) OVER (PARTITION BY tenant, subject, event_id, event_time, payload_hash) AS capped_in_all
-  FROM records
+  FROM records LEFT ANTI JOIN voids USING (topic)
   WHERE verdict = 'ok' AND type <> 'tombstone'
 ),
 withdrawn AS (
-  SELECT DISTINCT tenant, subject, event_id, event_time FROM records WHERE verdict = 'ok' AND type = 'tombstone'
+  SELECT DISTINCT tenant, subject, event_id, event_time
+  FROM records LEFT ANTI JOIN voids USING (topic)
+  WHERE verdict = 'ok' AND type = 'tombstone'
 )
 SELECT type, tenant, app, event_id, event_time, subject, user_id, device_id, click_id, login_id, fingerprint,
   campaign, ad_group, creative, source, channel, placement, ip_hash, ip_net, os, os_version, device_model, language,
   country, name, item, quantity, revenue_micros, cost_micros, currency, version, install_begin_time, items,
-  capped_in_all AS capped, payload_hash, arrival, topic, \"partition\", \"offset\", _cut
+  referrer, capped_in_all AS capped, payload_hash, arrival, topic, \"partition\", \"offset\", _cut
 FROM copies LEFT ANTI JOIN withdrawn USING (tenant, subject, event_id, event_time)
 WHERE place = 1
 ";
@@ -31,16 +35,67 @@ pub const LATE_EVENTS_SQL: &str = "\
 SELECT type, tenant, app, event_id, event_time, subject, user_id, device_id, click_id, login_id, fingerprint,
   campaign, ad_group, creative, source, channel, placement, ip_hash, ip_net, os, os_version, device_model, language,
   country, name, item, quantity, revenue_micros, cost_micros, currency, version, install_begin_time, items,
-  payload_hash, arrival, arrival - event_time AS lateness_ms, topic, \"partition\", \"offset\", _cut
-FROM records
+  payload_hash, arrival, arrival - event_time AS lateness_ms,
+  CASE
+    WHEN arrival - event_time >= 86400000
+      THEN concat((arrival - event_time) / 86400000, 'd ', (arrival - event_time) % 86400000 / 3600000, 'h')
+    WHEN arrival - event_time >= 3600000
+      THEN concat((arrival - event_time) / 3600000, 'h ', (arrival - event_time) % 3600000 / 60000, 'm')
+    ELSE concat((arrival - event_time) / 60000, 'm ', (arrival - event_time) % 60000 / 1000, 's')
+  END AS lateness,
+  topic, \"partition\", \"offset\", _cut
+FROM records LEFT ANTI JOIN voids USING (topic)
 WHERE verdict = 'late'
 ";
 
 /// `dead_letters`: what could not be read, and why.
 pub const DEAD_LETTERS_SQL: &str = "\
-SELECT reason, raw, topic, \"partition\", \"offset\", arrival, payload_hash, _cut
-FROM records
+SELECT reason, raw, key, headers, topic, \"partition\", \"offset\", arrival, payload_hash, _cut
+FROM records LEFT ANTI JOIN voids USING (topic)
 WHERE verdict = 'dead'
+";
+
+/// `field_faults`: what was wrong with optional fields of events that count all the same.
+pub const FIELD_FAULTS_SQL: &str = "\
+WITH faulty AS (
+  SELECT topic, tenant, arrival, unnest(faults) AS fault
+  FROM records LEFT ANTI JOIN voids USING (topic)
+  WHERE faults IS NOT NULL
+)
+SELECT topic, tenant, fault['field'] AS field, fault['reason'] AS reason, fault['value'] AS value,
+  count(*) AS records, min(arrival) AS first_arrival, max(arrival) AS last_arrival
+FROM faulty
+GROUP BY topic, tenant, fault['field'], fault['reason'], fault['value']
+";
+
+/// `unknown_fields`: fields that records have and events do not.
+pub const UNKNOWN_FIELDS_SQL: &str = "\
+WITH named AS (
+  SELECT topic, arrival, unnest(unknown_fields) AS field
+  FROM records LEFT ANTI JOIN voids USING (topic)
+  WHERE unknown_fields IS NOT NULL
+)
+SELECT topic, field, count(*) AS records, min(arrival) AS first_arrival, max(arrival) AS last_arrival
+FROM named
+GROUP BY topic, field
+";
+
+/// `imports`: the files that were imported, and those that were undone.
+pub const IMPORTS_SQL: &str = "\
+-- Records of an import that was undone are still counted here, and nowhere else. An import by release 0.1.0 left no note
+-- of its time: the arrival of its last record stands for it.
+WITH counts AS (
+  SELECT topic, count(*) AS records,
+    count(*) FILTER (WHERE verdict = 'ok') AS ok, count(*) FILTER (WHERE verdict = 'late') AS late,
+    count(*) FILTER (WHERE verdict = 'dead') AS dead, max(arrival) AS last_arrival
+  FROM records
+  WHERE topic LIKE 'file:%'
+  GROUP BY topic
+)
+SELECT topic, file, mapping, file_bytes, file_rows, coalesce(records, 0) AS records, coalesce(ok, 0) AS ok,
+  coalesce(late, 0) AS late, coalesce(dead, 0) AS dead, coalesce(imported_at, last_arrival) AS imported_at, is_void,
+  declared_at
+FROM import_notes LEFT JOIN counts USING (topic)
 ";
 
 /// `costs`: media cost by hour, the largest version of each.

@@ -44,6 +44,8 @@ impl CheckpointHint {
 pub(super) struct Part {
     /// App ids and their versions.
     pub(super) txns: Vec<(String, i64)>,
+    /// The table's schema, where this file holds it.
+    pub(super) schema: Option<String>,
     /// The table's files.
     pub(super) files: Vec<DataFile>,
 }
@@ -51,7 +53,7 @@ pub(super) struct Part {
 /// Reads a file of a checkpoint.
 pub(super) fn read(file: Bytes) -> Result<Part, DeltaTableError> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
-    let columns = ProjectionMask::columns(reader.parquet_schema(), ["txn", "add"]);
+    let columns = ProjectionMask::columns(reader.parquet_schema(), ["txn", "add", "metaData"]);
     let mut part = Part::default();
     for batch in reader.with_projection(columns).build()? {
         let batch = batch?;
@@ -59,6 +61,10 @@ pub(super) fn read(file: Bytes) -> Result<Part, DeltaTableError> {
         if let Some(txns) = action("txn") {
             let (app_ids, versions) = (text(txns, "appId")?, long(txns, "version")?);
             part.txns.extend(present(txns).map(|row| (app_ids(row), versions(row))));
+        }
+        if let Some(metadata) = action("metaData") {
+            let schemas = text(metadata, "schemaString")?;
+            part.schema = present(metadata).map(schemas).last().or(part.schema);
         }
         if let Some(adds) = action("add") {
             read_files(adds, &mut part.files)?;

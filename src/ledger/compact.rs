@@ -3,7 +3,7 @@
 //! Files of one partition are merged in the order of their cuts, up to [`FILE_ROWS_MAX`] rows each. Of two neighbours
 //! that are left, one is large or both together would be: so a table has at most
 //! `2 × rows / FILE_ROWS_MAX + 1` files per partition after it, and a changelog fewer rows. Records are sorted again by
-//! type and event time. Rows of a changelog up to a cut *since* are summed and stand at *since* from then on: whoever
+//! type and event time, and have all columns that any of the merged files has. Rows of a changelog up to a cut *since* are summed and stand at *since* from then on: whoever
 //! asks for an earlier cut must be refused, so the log says it (`bidstream/since`).
 //!
 //! The commit removes the old files and adds the new one, at exactly the version after the held one. A writer that comes
@@ -11,10 +11,11 @@
 //! what it uploaded is left to a vacuum. It carries no epoch and no cut: to the ledger it is as if it had not been.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, partition, take_record_batch};
-use arrow::datatypes::Int64Type;
+use arrow::array::{AsArray, RecordBatch, new_null_array};
+use arrow::compute::{SortColumn, cast, concat_batches, lexsort_to_indices, partition, take_record_batch};
+use arrow::datatypes::{FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::{Add, Remove};
@@ -23,7 +24,7 @@ use differential_dataflow::consolidation::consolidate_updates;
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use schemas::Tick;
-use schemas::table::{TableError, credits_batch, credits_rows, installs_batch, installs_rows};
+use schemas::table::{TableError, credits_batch, credits_rows, installs_batch, installs_rows, records_schema};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -189,8 +190,8 @@ fn rewrite(table: &str, batches: &[RecordBatch], since: Tick) -> Result<(Option<
 
 /// Records by type and event time, in batches of one type.
 fn sorted(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
-    let Some(first) = batches.first() else { return Ok(Vec::new()) };
-    let all = concat_batches(&first.schema(), batches)?;
+    let (schema, batches) = widened(batches)?;
+    let all = concat_batches(&schema, &batches)?;
     let by = ["type", "event_time"].map(|column| SortColumn { values: all[column].clone(), options: None });
     let all = take_record_batch(&all, &lexsort_to_indices(&by, None)?)?;
     let types = partition(&[all["type"].clone()])?.ranges();
@@ -199,6 +200,31 @@ fn sorted(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
         starts.map(move |start| (start, (run.end - start).min(BATCH_ROWS_MAX)))
     });
     Ok(chunks.map(|(start, rows)| all.slice(start, rows)).collect())
+}
+
+/// Records with the columns that any of them has, in one schema: a file that is older than a column is without it.
+fn widened(batches: &[RecordBatch]) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
+    let found = |name: &str| batches.iter().find_map(|batch| batch.schema_ref().column_with_name(name));
+    let ours = records_schema();
+    let mut fields: Vec<FieldRef> =
+        ours.fields().iter().filter(|field| found(field.name()).is_some()).cloned().collect();
+    // A newer release may have added columns since this one opened the table: they are kept as they are.
+    for field in batches.iter().flat_map(|batch| batch.schema_ref().fields()) {
+        if fields.iter().all(|known| known.name() != field.name()) {
+            fields.push(Arc::new(field.as_ref().clone().with_nullable(true)));
+        }
+    }
+    let schema = Arc::new(Schema::new(fields));
+    let widened = batches.iter().map(|batch| {
+        let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+            // Lists have other names for their elements where another client wrote them.
+            Some(column) => cast(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        });
+        RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
+    });
+    let widened = widened.collect::<Result<_, _>>()?;
+    Ok((schema, widened))
 }
 
 fn summed<R: Ord>(

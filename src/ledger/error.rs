@@ -56,6 +56,47 @@ pub enum LedgerError {
         /// The job's value.
         job: String,
     },
+    /// Columns of a table that this build does not write.
+    #[error(
+        "table {table} has columns that this bidstream ({version}) does not know: {names}; a newer release wrote them: write \
+         this lake with that release or a later one (reading it is fine)",
+        version = env!("CARGO_PKG_VERSION"),
+        names = columns.join(", ")
+    )]
+    NewerColumns {
+        /// The table.
+        table: String,
+        /// Their names.
+        columns: Vec<String>,
+    },
+    /// A column of another type than this build writes.
+    #[error(
+        "table {table}: column {column} is {found}, and this bidstream writes {ours}; write this lake with the release that \
+         made the column"
+    )]
+    ColumnType {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// Its type in the table.
+        found: String,
+        /// The type that this build writes.
+        ours: String,
+    },
+    /// A field of `lake.json` that this build does not know.
+    #[error(
+        "{}: this bidstream ({version}) does not know the field {field}; a newer release wrote it: use this lake with that \
+         release or a later one",
+        file.display(),
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    NewerField {
+        /// The file.
+        file: PathBuf,
+        /// The field's path.
+        field: String,
+    },
     /// A file of the lake that does not read as one.
     #[error("{}: {why}", file.display())]
     Unreadable {
@@ -129,9 +170,19 @@ fn name(by: &Option<Writer>) -> String {
 }
 
 impl LedgerError {
-    /// Whether a start was refused: the lake is in use, of another format, or was made with other settings.
+    /// Whether a start was refused: the lake is in use, of another format or a newer release, or was made with other
+    /// settings.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, LedgerError::InUse { .. } | LedgerError::Format { .. } | LedgerError::Settings { .. })
+        use LedgerError::{ColumnType, Format, InUse, NewerColumns, NewerField, Settings};
+        matches!(
+            self,
+            InUse { .. }
+                | Format { .. }
+                | Settings { .. }
+                | NewerColumns { .. }
+                | NewerField { .. }
+                | ColumnType { .. }
+        )
     }
 
     /// Whether another process took over: the one error after which everything is in good order.

@@ -1,14 +1,15 @@
 //! A lake's directory: `lake.json`, where its tables are, and the lock that one writer holds.
 //!
 //! ```text
-//! <lake>/lake.json        format version, settings that were fixed when the lake was made, hash of each view
+//! <lake>/lake.json        format version, settings that were fixed when the lake was made, hash of each view, and the
+//!                         topics that those views leave out as void
 //! <lake>/.lock            locked by the process that writes; says which one it is
 //! <lake>/records/         Delta tables
 //! <lake>/symbols/
 //! <lake>/<view>/<hash>/
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -22,13 +23,17 @@ use deltalake_core::{DeltaTableBuilder, ObjectStore};
 use schemas::ids::{IdHasher, IdKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::error::LedgerError;
 use super::log::Writer;
+use crate::config::{ID_KEY_DEMO, ID_KEY_ENV};
 
 /// The version of the lake's format that this code reads and writes.
 pub const FORMAT: u32 = 1;
+/// The version of a lake with void topics: a release that counted their records would be wrong without a word.
+pub const FORMAT_VOIDS: u32 = 2;
 
 /// What is fixed when a lake is made: verdicts, cuts and ids that it holds depend on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +68,9 @@ pub struct Lake {
     pub settings: LakeSettings,
     /// The hash of each maintained view's definition, which names its table's directory.
     pub views: BTreeMap<String, String>,
+    /// The void topics that those views leave out. One that was declared since counts for readers until the views that
+    /// leave it out are named.
+    pub voids: BTreeSet<String>,
     /// Whether `lake.json` still names the views of an earlier definition: those of this run are being built beside them.
     pub(super) unnamed: bool,
     pub(super) storage: Storage,
@@ -84,10 +92,13 @@ impl Default for Storage {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LakeFile {
     format: u32,
     settings: LakeSettings,
     views: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    voids: BTreeSet<String>,
 }
 
 impl Lake {
@@ -98,12 +109,15 @@ impl Lake {
         let unreadable = |why: serde_json::Error| LedgerError::Unreadable { file: file.clone(), why: why.to_string() };
         let value: Value = serde_json::from_str(&text).map_err(unreadable)?;
         // Before anything else, for another format may hold other fields.
-        if value["format"] != FORMAT {
-            return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT });
+        if value["format"] != FORMAT && value["format"] != FORMAT_VOIDS {
+            return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT_VOIDS });
         }
-        let read: LakeFile = serde_json::from_value(value).map_err(unreadable)?;
-        let (settings, views) = (read.settings, read.views);
-        Ok(Lake { path: path.to_owned(), settings, views, unnamed: false, storage: Storage::default() })
+        let read = serde_json::from_value(value.clone()).map_err(|why| match unknown_field(&value, &why) {
+            Some(field) => LedgerError::NewerField { file: file.clone(), field },
+            None => unreadable(why),
+        });
+        let LakeFile { settings, views, voids, .. } = read?;
+        Ok(Lake { path: path.to_owned(), settings, views, voids, unnamed: false, storage: Storage::default() })
     }
 
     /// Whether there is a lake at `path`.
@@ -152,7 +166,14 @@ impl Lake {
     pub(super) fn read_or_make(path: &Path, settings: &LakeSettings) -> Result<Lake, LedgerError> {
         let file = path.join("lake.json");
         if !Lake::exists(path) {
-            make(path, &file, &content(settings, &views(&settings.views)))?;
+            make(path, &file, &content(settings, &views(&settings.views, &BTreeSet::new()), &BTreeSet::new()))?;
+            if settings.id_key_check == id_key_check(&IdHasher::new(ID_KEY_DEMO.as_bytes())) {
+                tracing::warn!(
+                    lake = %path.display(),
+                    "this lake was made with the demo key of ids, which everybody knows: before the first record of real \
+                     people set {ID_KEY_ENV} or `id_key_file`, and make another lake"
+                );
+            }
         }
         let lake = Lake::read(path)?;
         let fixed = |settings: &LakeSettings| {
@@ -162,15 +183,25 @@ impl Lake {
         if let Some((field, lake, job)) = difference("settings", &fixed(&lake.settings), &fixed(settings)) {
             return Err(LedgerError::Settings { file, field, lake, job });
         }
-        let ours = views(&settings.views);
+        let ours = views(&settings.views, &lake.voids);
         let unnamed = lake.views != ours || lake.settings.views != settings.views;
         Ok(Lake { settings: settings.clone(), views: ours, unnamed, ..lake })
+    }
+
+    /// Has the views leave out these topics too: where that is news, they have tables of their own, beside those that
+    /// `lake.json` names.
+    pub(super) fn leave_out(&mut self, voids: BTreeSet<String>) {
+        if voids != self.voids {
+            self.views = views(&self.settings.views, &voids);
+            self.voids = voids;
+            self.unnamed = true;
+        }
     }
 
     /// Has `lake.json` name the views of this run: from now on readers find their tables, all at once.
     pub(super) fn name_views(&mut self) -> Result<(), LedgerError> {
         let file = self.path.join("lake.json");
-        let aside = write_aside(&self.path, &content(&self.settings, &self.views))?;
+        let aside = write_aside(&self.path, &content(&self.settings, &self.views, &self.voids))?;
         std::fs::rename(&aside, &file).map_err(LedgerError::io(&file))?;
         self.unnamed = false;
         tracing::info!(views = ?self.views, "the names of the views are those of this run's tables now");
@@ -179,9 +210,26 @@ impl Lake {
 }
 
 /// What `lake.json` says.
-fn content(settings: &LakeSettings, views: &BTreeMap<String, String>) -> Value {
-    let file = LakeFile { format: FORMAT, settings: settings.clone(), views: views.clone() };
+fn content(settings: &LakeSettings, views: &BTreeMap<String, String>, voids: &BTreeSet<String>) -> Value {
+    let format = if voids.is_empty() { FORMAT } else { FORMAT_VOIDS };
+    let file = LakeFile { format, settings: settings.clone(), views: views.clone(), voids: voids.clone() };
     serde_json::to_value(file).expect("settings are plain data")
+}
+
+/// The path of the field that the file has and this build does not know, where that is why it does not read.
+fn unknown_field(file: &Value, why: &serde_json::Error) -> Option<String> {
+    let why = why.to_string();
+    let name = why.strip_prefix("unknown field `")?.split('`').next()?;
+    Some(path_of(file, name).unwrap_or_else(|| name.to_owned()))
+}
+
+/// The path of the first field of a name.
+fn path_of(value: &Value, name: &str) -> Option<String> {
+    let fields = value.as_object()?;
+    if fields.contains_key(name) {
+        return Some(name.to_owned());
+    }
+    fields.iter().find_map(|(field, value)| Some(format!("{field}.{}", path_of(value, name)?)))
 }
 
 /// Written aside and linked: the file appears whole or not at all, and never over another.
@@ -201,10 +249,21 @@ fn write_aside(path: &Path, content: &Value) -> Result<PathBuf, LedgerError> {
     Ok(aside)
 }
 
-/// The hash of each maintained view's definition.
-fn views(params: &Params) -> BTreeMap<String, String> {
+/// The hash of each maintained view: of its definition, and of the topics that it leaves out.
+fn views(params: &Params, voids: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let hash = |definition: String| {
+        if voids.is_empty() {
+            return definition;
+        }
+        let mut hasher = Sha256::new();
+        for part in std::iter::once(&definition).chain(voids) {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
     let maintained = catalogue::definitions().iter().filter(|view| view.maintained);
-    maintained.map(|view| (view.name.to_owned(), view.hash(params))).collect()
+    maintained.map(|view| (view.name.to_owned(), hash(view.hash(params)))).collect()
 }
 
 /// The first place where two values differ: its path, and both values there.

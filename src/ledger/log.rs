@@ -14,7 +14,7 @@ use arrow::datatypes::Schema;
 use bytes::Bytes;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitData, TransactionError};
-use deltalake_core::kernel::{Action, Add, Remove, StructType, Transaction};
+use deltalake_core::kernel::{Action, Add, Remove, StructField, StructType, Transaction};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
@@ -35,6 +35,7 @@ use super::pace::Pace;
 use super::patience::{Patience, pause};
 #[cfg(test)]
 use super::simulation;
+use super::widen::{self, Widening};
 use crate::failpoint;
 
 /// The app id under which a log carries the writer's epoch.
@@ -83,6 +84,10 @@ pub(super) struct TableLog {
     /// The version of the next commit.
     next: u64,
     txns: BTreeMap<String, i64>,
+    /// The columns that this build writes.
+    columns: StructType,
+    /// The table's schema, as its log says it.
+    schema: String,
     /// The files of the table by their paths in the log.
     files: BTreeMap<String, DataFile>,
     /// Who wrote the last commit that carries an epoch, as far as the log still holds it.
@@ -108,6 +113,8 @@ pub(super) struct Prepared {
     txns: Vec<Transaction>,
     adds: Vec<Add>,
     removes: Vec<String>,
+    /// The table's schema from here on, where it changes.
+    schema: Option<String>,
     writer: Writer,
 }
 
@@ -117,6 +124,8 @@ struct Line {
     txn: Option<Transaction>,
     add: Option<DataFile>,
     remove: Option<Removed>,
+    #[serde(rename = "metaData")]
+    metadata: Option<TableSchema>,
     #[serde(rename = "commitInfo")]
     commit_info: Option<Info>,
 }
@@ -140,6 +149,12 @@ pub(super) struct DataFile {
 #[derive(Deserialize)]
 struct Removed {
     path: String,
+}
+
+#[derive(Deserialize)]
+struct TableSchema {
+    #[serde(rename = "schemaString")]
+    schema: String,
 }
 
 #[derive(Deserialize)]
@@ -174,7 +189,8 @@ impl DataFile {
 }
 
 impl TableLog {
-    /// Opens a table of a lake at its latest version; makes it where there is none.
+    /// Opens a table of a lake at its latest version; makes it where there is none. A table with columns that this build
+    /// does not know is refused: who opens a log is to write.
     pub(super) async fn open(
         lake: &Lake,
         name: &str,
@@ -182,10 +198,9 @@ impl TableLog {
         partitioned_by: Option<&str>,
     ) -> Result<TableLog, LedgerError> {
         let store = lake.log_store(name)?;
+        let columns: StructType =
+            schema.try_into_kernel().map_err(|error: arrow::error::ArrowError| LedgerError::delta::<_>(name)(error))?;
         if !store.is_delta_table_location().await.map_err(LedgerError::delta(name))? {
-            let columns: StructType = schema
-                .try_into_kernel()
-                .map_err(|error: arrow::error::ArrowError| LedgerError::delta::<_>(name)(error))?;
             let create = CreateBuilder::new()
                 .with_log_store(store.clone())
                 .with_table_name(name)
@@ -195,7 +210,25 @@ impl TableLog {
                 .with_save_mode(SaveMode::Ignore);
             create.await.map_err(LedgerError::delta(name))?;
         }
-        let mut log = TableLog {
+        let mut log = TableLog::unread(lake, name, store, columns);
+        log.read_from_checkpoint().await?;
+        log.lacking()?;
+        Ok(log)
+    }
+
+    /// Opens a table of a lake to see what its log says, and not to write; none where there is none.
+    pub(super) async fn look(lake: &Lake, name: &str) -> Result<Option<TableLog>, LedgerError> {
+        if !lake.table(name).join("_delta_log").is_dir() {
+            return Ok(None);
+        }
+        let columns = StructType::new_unchecked([]);
+        let mut log = TableLog::unread(lake, name, lake.log_store(name)?, columns);
+        log.read_from_checkpoint().await?;
+        Ok(Some(log))
+    }
+
+    fn unread(lake: &Lake, name: &str, store: LogStoreRef, columns: StructType) -> TableLog {
+        TableLog {
             name: name.to_owned(),
             store,
             retry_after: lake.storage.retry_after,
@@ -203,13 +236,13 @@ impl TableLog {
             pace: Pace::default(),
             next: 0,
             txns: BTreeMap::new(),
+            columns,
+            schema: String::new(),
             files: BTreeMap::new(),
             claimant: None,
             seen: Vec::new(),
             checkpointing: None,
-        };
-        log.read_from_checkpoint().await?;
-        Ok(log)
+        }
     }
 
     /// Has the log bear a failing store in another way.
@@ -235,6 +268,11 @@ impl TableLog {
     /// The version that is held.
     pub(super) fn version(&self) -> u64 {
         self.next - 1
+    }
+
+    /// Columns that this build writes and the table does not have yet.
+    pub(super) fn lacking(&self) -> Result<Vec<StructField>, LedgerError> {
+        widen::lacking(&self.name, &self.columns, &self.schema)
     }
 
     /// Where data files go.
@@ -329,6 +367,21 @@ impl TableLog {
         self.prepare_rewrite(writer, operation, adds, Vec::new(), txns)
     }
 
+    /// Makes a commit ready that moves app ids, and adds the columns that the table lacks.
+    pub(super) fn prepare_claim(
+        &self,
+        writer: &Writer,
+        txns: BTreeMap<String, i64>,
+        widening: Option<Widening>,
+    ) -> Prepared {
+        let Some(Widening { fields, schema, metadata }) = widening else {
+            return self.prepare(writer, Vec::new(), txns);
+        };
+        let operation = DeltaOperation::AddColumn { fields };
+        let prepared = self.prepare_actions(writer, operation, vec![Action::Metadata(metadata)], txns);
+        Prepared { schema: Some(schema), ..prepared }
+    }
+
     /// Makes a commit ready that also removes files.
     pub(super) fn prepare_rewrite(
         &self,
@@ -338,18 +391,28 @@ impl TableLog {
         removes: Vec<Remove>,
         txns: BTreeMap<String, i64>,
     ) -> Prepared {
+        let removed = removes.iter().map(|remove| remove.path.clone()).collect();
+        let removes = removes.into_iter().map(Action::Remove);
+        let actions = removes.chain(adds.iter().cloned().map(Action::Add)).collect();
+        Prepared { adds, removes: removed, ..self.prepare_actions(writer, operation, actions, txns) }
+    }
+
+    fn prepare_actions(
+        &self,
+        writer: &Writer,
+        operation: DeltaOperation,
+        actions: Vec<Action>,
+        txns: BTreeMap<String, i64>,
+    ) -> Prepared {
         let id = Uuid::new_v4().to_string();
         let metadata = HashMap::from([
             ("bidstreamCommit".to_owned(), Value::from(id.clone())),
             ("bidstreamWriter".to_owned(), serde_json::to_value(writer).expect("a writer is plain data")),
         ]);
         let txns: Vec<_> = txns.into_iter().map(|(app_id, version)| Transaction::new(app_id, version)).collect();
-        let removed = removes.iter().map(|remove| remove.path.clone()).collect();
-        let removes = removes.into_iter().map(Action::Remove);
-        let actions = removes.chain(adds.iter().cloned().map(Action::Add)).collect();
         let data = CommitData::new(actions, operation, metadata, txns.clone());
         let bytes = data.get_bytes().expect("actions are plain data");
-        Prepared { id, bytes, txns, adds, removes: removed, writer: writer.clone() }
+        Prepared { id, bytes, txns, adds: Vec::new(), removes: Vec::new(), schema: None, writer: writer.clone() }
     }
 
     /// Puts a commit at the version after the held one; temporary trouble is retried.
@@ -402,6 +465,9 @@ impl TableLog {
         }
         self.next += 1;
         self.txns.extend(commit.txns.iter().map(|txn| (txn.app_id.clone(), txn.version)));
+        if let Some(schema) = &commit.schema {
+            self.schema.clone_from(schema);
+        }
         for path in &commit.removes {
             self.files.remove(path);
         }
@@ -440,6 +506,9 @@ impl TableLog {
             txns.extend(line.txn);
             adds.extend(line.add);
             removes.extend(line.remove);
+            if let Some(metadata) = line.metadata {
+                self.schema = metadata.schema;
+            }
             info = line.commit_info.or(info);
         }
         if let Some(info) = info {
@@ -462,6 +531,7 @@ impl TableLog {
     /// Reads the whole log anew; after an error, what was held is still held.
     async fn read_from_checkpoint(&mut self) -> Result<(), LedgerError> {
         let (txns, files) = (std::mem::take(&mut self.txns), std::mem::take(&mut self.files));
+        let schema = std::mem::take(&mut self.schema);
         let (claimant, next, seen) = (self.claimant.take(), std::mem::take(&mut self.next), self.seen.len());
         let mut read = self.read_all().await;
         // The log may be shortened meanwhile: then its entries seem to end where they were removed.
@@ -473,6 +543,7 @@ impl TableLog {
         }
         if read.is_err() {
             (self.txns, self.files, self.claimant, self.next) = (txns, files, claimant, next);
+            self.schema = schema;
             self.seen.truncate(seen);
         }
         read.map(drop)
@@ -509,6 +580,7 @@ impl TableLog {
         let bytes = self.read(file).await.map_err(LedgerError::delta(&self.name))?;
         let part = checkpoint::read(bytes).map_err(LedgerError::delta(&self.name))?;
         self.txns.extend(part.txns);
+        self.schema = part.schema.unwrap_or_else(|| std::mem::take(&mut self.schema));
         self.files.extend(part.files.into_iter().map(|file| (file.path.clone(), file)));
         Ok(())
     }

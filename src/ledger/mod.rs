@@ -20,8 +20,9 @@
 //! | `bidstream/offset/<topic>/<partition>` | the next offset to read |
 //! | `bidstream/arrival/<topic>/<partition>` | arrival of the last record before that: no later one arrives earlier |
 //! | `bidstream/topic/<topic>/<topic id>` | 1: the topic's id at the broker |
-//! | `bidstream/void/<topic>` | 1: the topic (an import) was declared void, its records count no more |
+//! | `bidstream/void/<topic>` | when the topic (an import) was declared void, so that its records count no more: ms since 1970 |
 //! | `bidstream/note/<name>` | a number under a name, as when a file of that name was imported |
+//! | `bidstream/column/<name>` | when a later build added the column to the table: ms since 1970 |
 //! | `bidstream/any-age` | 1: some records entered however long ago they happened, so that nothing can be forgotten |
 //! | `bidstream/done/<view>/<hash>/delta` | the cut up to which the view's table holds everything |
 //!
@@ -33,6 +34,7 @@ mod checkpoint;
 pub(crate) mod compact;
 mod error;
 mod file;
+pub mod imports;
 pub mod lake;
 mod load;
 pub(crate) mod log;
@@ -45,6 +47,7 @@ mod simulation;
 pub(crate) mod sink;
 #[cfg(test)]
 mod tests;
+mod widen;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -69,7 +72,9 @@ use file::{Encoded, encode, encode_runs};
 use lake::Lock;
 use log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog};
 use sink::Sink;
+use widen::widening;
 
+use crate::clock::Clock;
 use crate::failpoint;
 use crate::pieces::Piece;
 use crate::source::{PartitionId, Resume};
@@ -78,6 +83,7 @@ const OFFSET: &str = "bidstream/offset/";
 const ARRIVAL: &str = "bidstream/arrival/";
 const TOPIC: &str = "bidstream/topic/";
 const VOID: &str = "bidstream/void/";
+const COLUMN: &str = "bidstream/column/";
 const NOTE: &str = "bidstream/note/";
 const ANY_AGE: &str = "bidstream/any-age";
 
@@ -180,7 +186,7 @@ impl Ledger {
 
     /// Claims the tables of a lake.
     async fn claim(
-        lake: Lake,
+        mut lake: Lake,
         lock: Option<Lock>,
         writer: Writer,
         void: &[String],
@@ -189,13 +195,23 @@ impl Ledger {
         let schema = load::with_arrival_date(&table::records_schema());
         let mut records = TableLog::open(&lake, "records", &schema, Some(load::ARRIVAL_DATE)).await?;
         let mut names = TableLog::open(&lake, "symbols", &table::symbols_schema(), None).await?;
+        // Those of `lake.json` too, for `records` may be a restored copy: what is void stays void.
+        let void: Vec<String> = void.iter().chain(&lake.voids).cloned().collect();
+        lake.leave_out(void.iter().cloned().chain(voids(&records)).collect());
         let mut installs = Sink::open(&lake, "installs", &table::installs_schema()).await?;
         let mut credits = Sink::open(&lake, "credits", &table::credits_schema()).await?;
         // Above all tables, for `records` may be a restored copy.
         let logs = [&names, &installs.log, &credits.log];
         let above = logs.into_iter().filter_map(|log| log.txn(EPOCH)).max().unwrap_or(0);
-        let epoch = claim(&mut records, &writer, above, void).await?;
+        let epoch = claim(&mut records, &writer, above, &void).await?;
         reached("open", "claimed")?;
+        let declared = voids(&records);
+        if declared != lake.voids {
+            // A start that was fenced by this one had declared others meanwhile.
+            lake.leave_out(declared);
+            installs = Sink::open(&lake, "installs", &table::installs_schema()).await?;
+            credits = Sink::open(&lake, "credits", &table::credits_schema()).await?;
+        }
         // From here on nobody else commits to `records`: what it says now is what this start goes on from.
         let committed = records.cut();
         follow(&mut names, &writer, epoch).await?;
@@ -225,7 +241,7 @@ impl Ledger {
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
             notes: records.txns_under(NOTE).map(|(name, number)| (name.to_owned(), number)).collect(),
-            voids: records.txns_under(VOID).map(|(topic, _)| topic.to_owned()).collect(),
+            voids: lake.voids.clone(),
         };
         tracing::info!(lake = %lake.path.display(), epoch, committed, load_to = state.load_to, %writer, "claimed the lake");
         let ledger = Ledger {
@@ -403,6 +419,11 @@ impl Ledger {
             }
             for (name, number) in &part.notes {
                 txns.insert(format!("{NOTE}{name}"), *number);
+                if let Some((topic, _)) = imports::file(name) {
+                    let imported = format!("{NOTE}{}", imports::imported(topic));
+                    let known = self.records.txn(&imported);
+                    txns.insert(imported, known.unwrap_or_else(|| Clock::system().now_ms()));
+                }
             }
             // Rows of a partition come in runs, so names are made once a run.
             let same = |a: &RecordRow, b: &RecordRow| a.partition == b.partition && Arc::ptr_eq(&a.topic, &b.topic);
@@ -433,13 +454,20 @@ impl Ledger {
     }
 }
 
-/// Claims the next epoch of `records`, which is also beyond `above`, and declares topics void in the same commit.
+/// Claims the next epoch of `records`, which is also beyond `above`. The same commit declares topics void, and adds the
+/// columns that the table lacks.
 async fn claim(records: &mut TableLog, writer: &Writer, above: i64, void: &[String]) -> Result<i64, LedgerError> {
     for _ in 0..OVERTAKEN_MAX {
         let epoch = records.txn(EPOCH).unwrap_or(0).max(above) + 1;
+        let now_ms = Clock::system().now_ms();
         let mut txns = BTreeMap::from([(EPOCH.to_owned(), epoch)]);
-        txns.extend(void.iter().map(|topic| (format!("{VOID}{topic}"), 1)));
-        let commit = records.prepare(writer, Vec::new(), txns);
+        let declared = void.iter().map(|topic| format!("{VOID}{topic}"));
+        // The first declaration stands.
+        txns.extend(declared.filter(|app_id| records.txn(app_id).is_none()).map(|app_id| (app_id, now_ms)));
+        let widening = widening(records).await?;
+        let added = widening.iter().flat_map(|widening| &widening.fields);
+        txns.extend(added.map(|field| (format!("{COLUMN}{}", field.name()), now_ms)));
+        let commit = records.prepare_claim(writer, txns, widening);
         if records.put(&commit).await? == Put::Done {
             return Ok(epoch);
         }
@@ -447,11 +475,11 @@ async fn claim(records: &mut TableLog, writer: &Writer, above: i64, void: &[Stri
     Err(LedgerError::overtaken("records"))
 }
 
-/// Carries a claimed epoch into another table, whose last cut stands from then on.
+/// Carries a claimed epoch into another table, whose last cut stands from then on, and adds the columns that it lacks.
 async fn follow(log: &mut TableLog, writer: &Writer, epoch: i64) -> Result<(), LedgerError> {
-    let commit = log.prepare(writer, Vec::new(), BTreeMap::from([(EPOCH.to_owned(), epoch)]));
     for _ in 0..OVERTAKEN_MAX {
         log.check_epoch(epoch)?;
+        let commit = log.prepare_claim(writer, BTreeMap::from([(EPOCH.to_owned(), epoch)]), widening(log).await?);
         if log.put(&commit).await? == Put::Done {
             return Ok(());
         }
@@ -493,6 +521,10 @@ fn resumes(records: &TableLog) -> Vec<Resume> {
         Resume { partition, offset, arrival_ms }
     };
     offsets.map(resume).collect()
+}
+
+fn voids(records: &TableLog) -> BTreeSet<String> {
+    records.txns_under(VOID).map(|(topic, _)| topic.to_owned()).collect()
 }
 
 fn topic_ids(records: &TableLog) -> BTreeMap<String, String> {

@@ -2,7 +2,10 @@
 //!
 //! A file is a topic, `file:` and the SHA-256 of its content, with one partition. Importing it twice is therefore
 //! resuming at its end. The topic's id is the mapping's identity: under another mapping the same offsets would mean other
-//! events, so that is refused. There are two ways to arrive ([`Arrival`]):
+//! events, so that is refused. Once the topic was declared void, the same content is imported as `file:…@2`, then `@3`.
+//!
+//! A file is read whole before anything is written ([`survey`]), and must not change until it is imported ([`Input`]).
+//! There are two ways to arrive ([`Arrival`]):
 //! * *import*: the file is read in its order; all arrives at the moment of import, which a resumed import keeps. Offset =
 //!   row · entries of the mapping + entry. Memory: one row, and what `first_of` has seen.
 //! * *event time*: the file is read twice, its text kept in memory, and handed over in the order of event time (ties: row,
@@ -10,50 +13,54 @@
 //!
 //! A row that cannot be read is handed over with the reason, once, as its entry 0. Rows that no entry wants are passed.
 
+pub mod imported;
+mod input;
+pub mod overlap;
+pub mod report;
 mod rows;
+mod scan;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
-use schemas::units::TIME_MS_MAX;
-use schemas::{PayloadHash, Tick, wire};
-use sha2::{Digest, Sha256};
+use schemas::Tick;
+use schemas::units::{DAY_MS, TIME_MS_MAX};
 
-use self::rows::{Cells, Layout, Rows};
-use super::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
+pub use self::input::Input;
+use self::scan::{Passed, Scan};
+pub use self::survey::survey;
+use super::{Arrived, PartitionId, Progress, Resume, Source, SourceError};
 use crate::clock::Clock;
-use crate::mapping::{Arrival, Mapping, RowId, Seen};
+use crate::ledger::State;
+use crate::mapping::{Arrival, Mapping};
 
 /// The most text that is kept in memory to replay a file in the order of event time: 4 GiB.
 pub const REPLAY_BYTES_MAX: usize = 4 << 30;
-/// While the last arrival is further ahead of the frontier than this, a replay waits.
-const AHEAD_MS_MAX: i64 = 60_000;
+/// While the last arrival is further ahead of the frontier than this, a replay waits. All that lies between is one step of
+/// the dataflow, and a step costs about a millisecond however little is in it, so a minute (what a topic may be ahead) would
+/// make months of sparse history slow. A day is what retention allows for one step, as recovery takes a day in at a time.
+const AHEAD_MS_MAX: i64 = DAY_MS;
 
 /// Reads one file.
 pub struct FileSource {
-    path: String,
+    input: Input,
     mapping: Mapping,
     partitions: Vec<PartitionId>,
-    content: [u8; 32],
-    layout: Layout,
+    scan: Scan,
     order: Order,
     /// The next offset to hand over.
     position: i64,
     arrival_ms: i64,
     clock: Clock,
     finished: bool,
-    // Reused for every row.
-    text: Vec<u8>,
-    cells: Cells,
+    notes: BTreeMap<String, i64>,
 }
 
 enum Order {
     /// As the file has them.
-    File { rows: Rows, next_row: u64, seen: Seen },
+    File,
     /// By event time.
     EventTime(Replay),
 }
@@ -67,105 +74,87 @@ struct Replay {
     events: Vec<(i64, u64, u32)>,
 }
 
+/// What the ledger knows of the files that it holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Where to go on with each.
+    pub resumes: Vec<Resume>,
+    /// By which mapping each was imported.
+    pub topic_ids: BTreeMap<String, String>,
+    /// Those that were declared void.
+    pub voids: BTreeSet<String>,
+}
+
+impl Known {
+    /// What a start is told.
+    pub fn of(state: &State) -> Known {
+        let State { resumes, topic_ids, voids, .. } = state.clone();
+        Known { resumes, topic_ids, voids }
+    }
+}
+
 impl FileSource {
-    /// Checks that a file can be read and has the columns that the mapping names; reads no more than its head.
-    pub fn check(path: &Path, mapping: &Mapping) -> Result<(), SourceError> {
-        Rows::open(path, mapping).map(|_| ())
-    }
-
-    /// The topic that a file is. Reads all of it.
-    pub fn topic(path: &Path) -> Result<String, SourceError> {
-        Ok(topic(&content_hash(path)?))
-    }
-
-    /// Opens a file. It goes on where the `resumes` say for this very content, wherever the file lies now; a new import
-    /// begins at the clock's time. `topic_ids` (by topic) tell by which mapping it was imported before.
-    pub fn open(
-        path: &Path,
-        mapping: Mapping,
-        resumes: &[Resume],
-        topic_ids: &BTreeMap<String, String>,
-        clock: Clock,
-    ) -> Result<FileSource, SourceError> {
-        let name = path.display().to_string();
-        let content = content_hash(path)?;
-        let partition = PartitionId { topic: topic(&content).into(), partition: 0 };
-        if topic_ids.get(&*partition.topic).is_some_and(|identity| *identity != mapping.identity) {
-            let error = "is in this lake already, imported by another mapping, and its rows would count twice: import it \
-                         into another lake, or go on with the mapping of the first import";
-            return Err(SourceError::File { path: name, error: error.to_owned() });
+    /// Opens a file. It goes on where the ledger says for this very content, wherever the file lies now; a new import
+    /// begins at the clock's time.
+    pub fn open(input: &Input, mapping: Mapping, known: &Known, clock: Clock) -> Result<FileSource, SourceError> {
+        let partition = PartitionId { topic: imported::topic(input, &known.voids).into(), partition: 0 };
+        if known.topic_ids.get(&*partition.topic).is_some_and(|identity| *identity != mapping.identity) {
+            return Err(imported::by_another_mapping(input));
         }
-        let resume = resumes.iter().find(|resume| resume.partition == partition);
-        let (rows, layout) = Rows::open(path, &mapping)?;
+        let resume = known.resumes.iter().find(|resume| resume.partition == partition);
         let mut source = FileSource {
-            path: name,
+            input: input.clone(),
+            scan: Scan::open(input, &mapping)?,
             partitions: vec![partition],
-            content,
-            layout,
-            order: Order::File { rows, next_row: 0, seen: Seen::default() },
+            order: Order::File,
             position: resume.map_or(0, |resume| resume.offset),
             arrival_ms: resume.map_or_else(|| clock.now_ms(), |resume| resume.arrival_ms),
             clock,
             finished: false,
-            text: Vec::new(),
-            cells: Cells::default(),
+            notes: BTreeMap::new(),
             mapping,
         };
         if source.mapping.arrival == Arrival::EventTime {
             source.arrival_ms = resume.map_or(0, |resume| resume.arrival_ms);
             let replay = source.replay()?;
-            source.finished = source.position >= replay.events.len() as i64;
             source.order = Order::EventTime(replay);
         }
         Ok(source)
     }
 
-    /// The path that was opened.
-    pub fn path(&self) -> &str {
-        &self.path
+    /// Has the ledger note the file's name and size, and the rows that were read in it.
+    pub fn note(mut self, rows: u64) -> FileSource {
+        let topic = &self.partitions[0].topic;
+        self.notes.insert(format!("file/{topic}/{}", self.input.name()), rows as i64);
+        self.notes.insert(format!("bytes/{topic}"), self.input.bytes() as i64);
+        self
     }
 
     /// Reads the whole file and sorts its events by time.
     fn replay(&mut self) -> Result<Replay, SourceError> {
-        let Order::File { rows, seen, .. } = &mut self.order else { unreachable!("a file is sorted once") };
         let mut replay = Replay { text: Vec::new(), ends: Vec::new(), events: Vec::new() };
         // Events without a time of their own take the last one; those before the first time take the first.
         let mut last_ms = None;
         let mut timeless = 0;
-        loop {
-            let start = replay.text.len();
-            if !rows.next(&mut replay.text)? {
-                break;
+        while self.scan.next(&self.input, &self.mapping, |made| {
+            let time_ms = made.event.ok().and_then(|event| event.event_time);
+            let time_ms = time_ms.map(|time_ms| time_ms.clamp(0, TIME_MS_MAX));
+            if let (Some(time_ms), None) = (time_ms, last_ms) {
+                replay.events[..timeless].iter_mut().for_each(|event| event.0 = time_ms);
             }
+            timeless += usize::from(time_ms.is_none() && last_ms.is_none());
+            last_ms = time_ms.or(last_ms);
+            replay.events.push((last_ms.unwrap_or(0), made.row, made.entry as u32));
+        })? != Passed::End
+        {
+            replay.text.extend_from_slice(self.scan.text());
+            replay.ends.push(replay.text.len());
             if replay.text.len() > REPLAY_BYTES_MAX {
                 let error = format!(
                     "has more than {REPLAY_BYTES_MAX} bytes of text, which `arrival: event_time` would keep in memory: \
                      split it by time, or use `arrival: import`"
                 );
-                return Err(SourceError::File { path: self.path.clone(), error });
-            }
-            let row = replay.ends.len() as u64;
-            replay.ends.push(replay.text.len());
-            let mut add = |entry: u32, time_ms: Option<i64>| {
-                if let (Some(time_ms), None) = (time_ms, last_ms) {
-                    replay.events[..timeless].iter_mut().for_each(|event| event.0 = time_ms);
-                }
-                timeless += usize::from(time_ms.is_none() && last_ms.is_none());
-                last_ms = time_ms.or(last_ms);
-                replay.events.push((last_ms.unwrap_or(0), row, entry));
-            };
-            match self.layout.read(&replay.text[start..], &mut self.cells) {
-                Err(_) => add(0, None),
-                Ok(false) => {}
-                Ok(true) => {
-                    let cells = self.cells.get();
-                    let firsts = self.mapping.firsts(seen, &cells);
-                    let id = RowId { content: &self.content, row };
-                    self.mapping.apply(id, &cells, firsts, |entry, event| {
-                        let time_ms = event.ok().and_then(|event| event.event_time);
-                        add(entry as u32, time_ms.map(|time_ms| time_ms.clamp(0, TIME_MS_MAX)));
-                    });
-                }
+                return Err(SourceError::File { path: self.input.path().display().to_string(), error });
             }
         }
         replay.events.sort_unstable();
@@ -174,56 +163,44 @@ impl FileSource {
 
     /// Hands over the next rows in the order of the file.
     fn poll_file(&mut self, records_max: usize, each: &mut dyn FnMut(Arrived<'_>)) -> Result<usize, SourceError> {
-        let Order::File { rows, next_row, seen } = &mut self.order else {
-            unreachable!("read in the order of the file")
-        };
         let entries = self.mapping.entries() as i64;
+        let (position, arrival_ms) = (self.position, self.arrival_ms);
         let mut records = 0;
         for _ in 0..records_max {
             if records >= records_max {
                 break;
             }
-            self.text.clear();
-            if !rows.next(&mut self.text)? {
-                self.finished = true;
-                break;
-            }
-            let row = *next_row;
-            *next_row += 1;
-            let (position, arrival_ms) = (self.position, self.arrival_ms);
-            let mut hand_over = |entry: usize, event: Result<&wire::Event, &str>, text: &mut Vec<u8>| {
-                let offset = row as i64 * entries + entry as i64;
+            let passed = self.scan.next(&self.input, &self.mapping, |mut made| {
+                let offset = made.row as i64 * entries + made.entry as i64;
                 if offset >= position {
-                    each(Arrived { partition: 0, offset, arrival_ms, payload: payload(event, entry, text) });
+                    each(Arrived { partition: 0, offset, arrival_ms, payload: made.payload() });
                     records += 1;
                 }
-            };
-            match self.layout.read(&self.text, &mut self.cells) {
-                Err(reason) => hand_over(0, Err(&reason), &mut self.text),
-                Ok(false) => {}
-                Ok(true) => {
-                    let cells = self.cells.get();
-                    let firsts = self.mapping.firsts(seen, &cells);
-                    let id = RowId { content: &self.content, row };
-                    self.mapping.apply(id, &cells, firsts, |entry, event| {
-                        let event = event.as_ref().map(|event| *event).map_err(String::as_str);
-                        hand_over(entry, event, &mut self.text);
-                    });
+            })?;
+            match passed {
+                Passed::Row(row) | Passed::Blank(row) => self.position = self.position.max((row + 1) as i64 * entries),
+                Passed::End => {
+                    self.finish()?;
+                    break;
                 }
             }
-            self.position = self.position.max((row + 1) as i64 * entries);
         }
         Ok(records)
     }
 
     /// Hands over the next events in the order of event time.
-    fn poll_replay(&mut self, frontier: Tick, records_max: usize, each: &mut dyn FnMut(Arrived<'_>)) -> usize {
+    fn poll_replay(
+        &mut self,
+        frontier: Tick,
+        records_max: usize,
+        each: &mut dyn FnMut(Arrived<'_>),
+    ) -> Result<usize, SourceError> {
         let Order::EventTime(replay) = &self.order else { unreachable!("read in the order of event time") };
         let frontier_ms = i64::try_from(frontier).unwrap_or(i64::MAX);
         let mut records = 0;
         while records < records_max {
             let Some(&(time_ms, row, entry)) = replay.events.get(self.position as usize) else {
-                self.finished = true;
+                self.finish()?;
                 break;
             };
             if self.arrival_ms.min(self.clock.now_ms()) > frontier_ms.saturating_add(AHEAD_MS_MAX) {
@@ -231,19 +208,22 @@ impl FileSource {
             }
             self.arrival_ms = self.arrival_ms.max(time_ms);
             let start = row.checked_sub(1).map_or(0, |before| replay.ends[before as usize]);
-            self.text.clear();
-            self.text.extend_from_slice(&replay.text[start..replay.ends[row as usize]]);
-            let event = self.layout.read(&self.text, &mut self.cells).and_then(|_| {
-                let id = RowId { content: &self.content, row };
-                self.mapping.event(entry as usize, id, &self.cells.get())
+            let text = &replay.text[start..replay.ends[row as usize]];
+            let (offset, arrival_ms) = (self.position, self.arrival_ms);
+            self.scan.again(&self.input, &self.mapping, (row, entry as usize, text), |mut made| {
+                each(Arrived { partition: 0, offset, arrival_ms, payload: made.payload() });
             });
-            let event = event.as_ref().map_err(String::as_str);
-            let payload = payload(event, entry as usize, &mut self.text);
-            each(Arrived { partition: 0, offset: self.position, arrival_ms: self.arrival_ms, payload });
             self.position += 1;
             records += 1;
         }
-        records
+        Ok(records)
+    }
+
+    /// The end of the file: what was handed over was its content, or the run must not end well.
+    fn finish(&mut self) -> Result<(), SourceError> {
+        self.input.check_content()?;
+        self.finished = true;
+        Ok(())
     }
 }
 
@@ -254,15 +234,16 @@ impl Source for FileSource {
         records_max: usize,
         each: &mut dyn FnMut(Arrived<'_>),
     ) -> Result<Progress, SourceError> {
+        self.input.check()?;
         let records = match &self.order {
             _ if self.finished => 0,
-            Order::File { .. } => self.poll_file(records_max, each)?,
-            Order::EventTime(_) => self.poll_replay(frontier, records_max, each),
+            Order::File => self.poll_file(records_max, each)?,
+            Order::EventTime(_) => self.poll_replay(frontier, records_max, each)?,
         };
         let now_ms = self.clock.now_ms();
         let tick_ms = match &self.order {
             // The moment of import is what is stored; the tick goes on with the clock, so that a long import commits.
-            Order::File { .. } => now_ms.max(self.arrival_ms),
+            Order::File => now_ms.max(self.arrival_ms),
             // A time ahead of the clock counts as the clock.
             Order::EventTime(_) => now_ms.min(self.arrival_ms),
         };
@@ -280,32 +261,8 @@ impl Source for FileSource {
     fn topic_ids(&self) -> BTreeMap<String, String> {
         BTreeMap::from([(self.partitions[0].topic.to_string(), self.mapping.identity.clone())])
     }
-}
 
-/// A row's payload. Its hash covers the row's text and the entry, which is appended for that and stays out of `raw`.
-fn payload<'a>(event: Result<&'a wire::Event, &'a str>, entry: usize, text: &'a mut Vec<u8>) -> Payload<'a> {
-    let row = text.len();
-    text.extend_from_slice(&(entry as u32).to_be_bytes());
-    let hash = PayloadHash::of(text);
-    text.truncate(row);
-    Payload::Row { event, hash, raw: text }
-}
-
-fn topic(content: &[u8; 32]) -> String {
-    let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("file:{hex}")
-}
-
-fn content_hash(path: &Path) -> Result<[u8; 32], SourceError> {
-    let failed =
-        |error: std::io::Error| SourceError::File { path: path.display().to_string(), error: error.to_string() };
-    let mut file = File::open(path).map_err(failed)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hash.finalize().into()),
-            read => hash.update(&buffer[..read]),
-        }
+    fn notes(&self) -> BTreeMap<String, i64> {
+        self.notes.clone()
     }
 }

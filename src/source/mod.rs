@@ -60,6 +60,8 @@ pub enum Payload<'a> {
         hash: PayloadHash,
         /// The row, as text.
         raw: &'a [u8],
+        /// What was wrong with, or changed in, fields that the event does without.
+        faults: &'a [schemas::fault::Fault],
     },
 }
 
@@ -162,6 +164,9 @@ pub enum SourceError {
     /// A setting that the client library refuses, a missing topic, and the like.
     #[error("{0}")]
     Setup(String),
+    /// What the lake holds already forbids it.
+    #[error("{0}")]
+    Refused(String),
     /// A file that cannot be read.
     #[error("{path}: {error}")]
     File {
@@ -170,4 +175,21 @@ pub enum SourceError {
         /// What went wrong.
         error: String,
     },
+}
+
+/// A source of nothing, for a run that only brings the lake's tables up to what its ledger says.
+pub struct Nothing(pub crate::clock::Clock);
+
+impl Source for Nothing {
+    fn poll(&mut self, _: Tick, _: usize, _: &mut dyn FnMut(Arrived<'_>)) -> Result<Progress, SourceError> {
+        Ok(Progress { tick: self.0.now_ms().max(0) as Tick, records: 0, at_end: true, finished: true })
+    }
+
+    fn partitions(&self) -> &[PartitionId] {
+        &[]
+    }
+
+    fn position(&self, _partition: usize) -> i64 {
+        0
+    }
 }

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use chrono::DateTime;
 use dataflows::catalogue;
 use dataflows::params::Params;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, TableProvider};
-use datafusion::common::TableReference;
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::functions_aggregate::sum::sum;
 use datafusion::prelude::{DataFrame, Expr, SQLOptions, SessionConfig, SessionContext, cast, ident, lit};
@@ -32,6 +32,7 @@ use super::columns::{Kind, column};
 use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
 use crate::ledger::Lake;
 use crate::ledger::compact::SINCE;
+use crate::ledger::imports::Imports;
 use crate::ledger::lake::id_key_check;
 use crate::ledger::log::CUT;
 use crate::ledger::sink::Sink;
@@ -79,22 +80,30 @@ pub async fn open(lake: &Path, as_of: Option<Tick>, hasher: &IdHasher) -> Result
     if cut < since {
         return Err(SqlError::Summed { asked: cut, since });
     }
-    let session = session(tables, lake.settings.views, cut, hasher).await?;
+    let imports = Imports::read(&lake).await?;
+    let session = session(tables, imports, lake.settings.views, cut, hasher).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
 }
 
 /// The catalogue without a lake: every table is empty.
 pub async fn empty(params: Params, hasher: &IdHasher) -> Result<Session, SqlError> {
-    session(Tables::default(), params, 0, hasher).await
+    session(Tables::default(), Imports::default(), params, 0, hasher).await
 }
 
-async fn session(tables: Tables, params: Params, cut: Tick, hasher: &IdHasher) -> Result<Session, SqlError> {
+async fn session(
+    tables: Tables,
+    imports: Imports,
+    params: Params,
+    cut: Tick,
+    hasher: &IdHasher,
+) -> Result<Session, SqlError> {
     let catalog = Arc::new(MemoryCatalogProvider::new());
     for schema in [PUBLIC, RAW] {
         catalog.register_schema(schema, Arc::new(MemorySchemaProvider::new()))?;
     }
     let (public, raw) = (context(PUBLIC, &catalog), context(RAW, &catalog));
     tables.register(&raw, cut).await?;
+    register_imports(&raw, &imports)?;
     let names = Arc::new(names(&raw).await?);
     for function in functions(hasher, &names) {
         raw.register_udf(function.clone());
@@ -164,7 +173,7 @@ impl Session {
         let catalog = Arc::new(MemoryCatalogProvider::new());
         catalog.register_schema(RAW, Arc::new(MemorySchemaProvider::new()))?;
         let scratch = context(RAW, &catalog);
-        for table in ["records", "symbols"] {
+        for table in ["records", "symbols", "voids", "import_notes"] {
             scratch.register_table(table, self.raw.table_provider(table).await?)?;
         }
         Ok(scratch)
@@ -274,13 +283,61 @@ async fn register(
 ) -> Result<(), SqlError> {
     let rows: Arc<dyn TableProvider> = match table {
         Some(table) => table.table_provider().with_session(Arc::new(raw.state())).await?,
-        None => Arc::new(MemTable::try_new(schema, vec![vec![]])?),
+        None => Arc::new(MemTable::try_new(schema.clone(), vec![vec![]])?),
     };
     let rows = match cut {
-        Some(cut) => raw.read_table(rows)?.filter(ident("_cut").lt_eq(lit(cut as i64)))?.into_view(),
-        None => rows,
+        Some(cut) => raw.read_table(rows)?.filter(ident("_cut").lt_eq(lit(cut as i64)))?,
+        None => raw.read_table(rows)?,
     };
-    raw.register_table(name, rows)?;
+    raw.register_table(name, with_columns(rows, &schema)?.into_view())?;
+    Ok(())
+}
+
+/// The rows with all columns of `schema`: those that their table does not have, as one made by an older release, are null.
+fn with_columns(rows: DataFrame, schema: &Schema) -> Result<DataFrame, SqlError> {
+    let held = rows.schema().clone();
+    let lacking: Vec<_> =
+        schema.fields().iter().filter(|field| !held.has_column_with_unqualified_name(field.name())).collect();
+    if lacking.is_empty() {
+        return Ok(rows);
+    }
+    let mut columns: Vec<Expr> = held.fields().iter().map(|field| ident(field.name())).collect();
+    for field in lacking {
+        columns.push(lit(ScalarValue::try_from(field.data_type())?).alias(field.name()));
+    }
+    Ok(rows.select(columns)?)
+}
+
+/// Registers `voids`, the topics that no view counts, and `import_notes`, what the ledger notes of imported files.
+fn register_imports(raw: &SessionContext, imports: &Imports) -> Result<(), SqlError> {
+    let topics: StringArray = imports.voids.iter().map(Some).collect();
+    register_batch(raw, "voids", RecordBatch::try_from_iter([("topic", Arc::new(topics) as ArrayRef)])?)?;
+    let rows = || imports.files.iter();
+    let columns: [(&str, ArrayRef); 8] = [
+        ("topic", Arc::new(rows().map(|(topic, _)| Some(topic)).collect::<StringArray>())),
+        ("file", Arc::new(rows().map(|(_, import)| import.names()).collect::<StringArray>())),
+        ("mapping", Arc::new(rows().map(|(_, import)| import.mapping.clone()).collect::<StringArray>())),
+        ("file_bytes", Arc::new(rows().map(|(_, import)| import.bytes).collect::<Int64Array>())),
+        ("file_rows", Arc::new(rows().map(|(_, import)| import.rows()).collect::<Int64Array>())),
+        ("imported_at", Arc::new(rows().map(|(_, import)| import.imported_ms).collect::<Int64Array>())),
+        ("is_void", Arc::new(rows().map(|(topic, _)| Some(imports.voids.contains(topic))).collect::<BooleanArray>())),
+        ("declared_at", Arc::new(rows().map(|(_, import)| import.void_ms).collect::<Int64Array>())),
+    ];
+    register_batch(
+        raw,
+        "import_notes",
+        RecordBatch::try_from_iter_with_nullable(
+            columns.map(|(name, values)| (name, values, name != "topic" && name != "is_void")),
+        )?,
+    )
+}
+
+/// Registers rows in memory. A table without rows is planned as nothing: a join with it costs nothing then.
+fn register_batch(raw: &SessionContext, name: &str, batch: RecordBatch) -> Result<(), SqlError> {
+    let empty = batch.num_rows() == 0;
+    let rows = raw.read_batch(batch)?;
+    let rows = if empty { rows.filter(lit(false))? } else { rows };
+    raw.register_table(name, rows.into_view())?;
     Ok(())
 }
 

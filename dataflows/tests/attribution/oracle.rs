@@ -42,6 +42,9 @@ pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
         let records = records_batch(rows.iter());
         let table = MemTable::try_new(records.schema(), vec![vec![records]]).expect("one schema");
         context.register_table("records", Arc::new(table)).expect("a new name");
+        // No import was undone.
+        let nothing = context.sql("SELECT '' AS topic WHERE false").await.expect("a plain query");
+        context.register_table("voids", nothing.into_view()).expect("a new name");
         let mut last = Vec::new();
         let mut installs = Vec::new();
         for view in ["events", "installs", "credits"] {

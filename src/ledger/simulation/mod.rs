@@ -327,7 +327,14 @@ fn lake(store: SimulatedStore) -> Lake {
     let storage = Storage { objects: Some(Arc::new(store)), retry_after: Duration::ZERO };
     let views = ["installs", "credits"].map(|view| (view.to_owned(), HASH.to_owned()));
     let views = BTreeMap::from(views);
-    Lake { path: PathBuf::from("simulated"), settings: settings(), views, unnamed: false, storage }
+    Lake {
+        path: PathBuf::from("simulated"),
+        settings: settings(),
+        views,
+        voids: Default::default(),
+        unnamed: false,
+        storage,
+    }
 }
 
 /// A lake whose tables are made and empty: making them is delta-rs's part, and slow.

@@ -1,9 +1,12 @@
 //! Files of every format, both arrivals, resuming, and rows that cannot be read.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use schemas::{PayloadHash, wire};
+
+use super::super::Payload;
 use super::*;
 
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -19,14 +22,18 @@ struct Got {
 }
 
 fn open(path: &Path, mapping: &str, resumes: &[Resume], now_ms: i64) -> Result<FileSource, SourceError> {
+    open_known(path, mapping, &Known { resumes: resumes.to_vec(), ..Known::default() }, now_ms)
+}
+
+fn open_known(path: &Path, mapping: &str, known: &Known, now_ms: i64) -> Result<FileSource, SourceError> {
     let mapping = Mapping::parse(Path::new("map.yaml"), mapping).unwrap();
-    FileSource::open(path, mapping, resumes, &BTreeMap::new(), Clock::manual(now_ms))
+    FileSource::open(&Input::read(path)?, mapping, known, Clock::manual(now_ms))
 }
 
 /// Polls once with an open frontier.
 fn poll(source: &mut FileSource, records_max: usize, all: &mut Vec<Got>) -> Progress {
     let mut each = |arrived: Arrived<'_>| {
-        let Payload::Row { event, hash, raw } = arrived.payload else { panic!("a file has rows") };
+        let Payload::Row { event, hash, raw, .. } = arrived.payload else { panic!("a file has rows") };
         all.push(Got {
             offset: arrived.offset,
             arrival_ms: arrived.arrival_ms,
@@ -117,14 +124,66 @@ fn a_file_is_read_in_its_order_at_one_moment() {
 fn a_file_is_known_with_its_mapping() {
     let dir = Dir::new();
     let path = dir.file("a.csv", FILE.as_bytes());
-    let known = open(&path, MAPPING, &[], NOW_MS).unwrap().topic_ids();
-    let again = |mapping: &str| {
-        let mapping = Mapping::parse(Path::new("map.yaml"), mapping).unwrap();
-        FileSource::open(&path, mapping, &[], &known, Clock::manual(NOW_MS)).map(|_| ()).map_err(|e| e.to_string())
-    };
+    let topic_ids = open(&path, MAPPING, &[], NOW_MS).unwrap().topic_ids();
+    let mut known = Known { topic_ids, ..Known::default() };
+    let again =
+        |mapping: &str| open_known(&path, mapping, &known, NOW_MS).map(|_| ()).map_err(|error| error.to_string());
     assert_eq!(again(&format!("# a remark\n{MAPPING}")), Ok(()));
     let error = again(&MAPPING.replace("tenant: t", "tenant: other")).unwrap_err();
     assert!(error.contains("imported by another mapping"), "{error}");
+    // Once that import is void, the content is another topic, under any mapping.
+    let first = known.topic_ids.keys().next().unwrap().clone();
+    known.voids.insert(first.clone());
+    let source = open_known(&path, &MAPPING.replace("tenant: t", "tenant: other"), &known, NOW_MS).unwrap();
+    assert_eq!(*source.partitions()[0].topic, format!("{first}@2"));
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_ends_the_run() {
+    let dir = Dir::new();
+    let path = dir.file("a.csv", FILE.as_bytes());
+    let mut source = open(&path, MAPPING, &[], NOW_MS).unwrap();
+    poll(&mut source, 1, &mut Vec::new());
+    std::fs::write(&path, format!("{FILE}6000,s4,u4,home\n")).unwrap();
+    let error = source.poll(Tick::MAX, 1, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.ends_with("a.csv: changes while it is read: import it when it is complete"), "{error}");
+}
+
+#[test]
+fn a_survey_counts_what_an_import_will_do() {
+    let dir = Dir::new();
+    let rows = format!("{FILE}99999999999999,s4,u4,home\n7000,,,\n");
+    let input = Input::read(&dir.file("a.csv", rows.as_bytes())).unwrap();
+    let mapping = Mapping::parse(
+        Path::new("map.yaml"),
+        &MAPPING.replace("  - { type: event,", "  - { type: event, when: { present: user },"),
+    )
+    .unwrap();
+    let hasher = schemas::ids::IdHasher::new(b"test");
+    let found = survey(&input, &mapping, &hasher, &Clock::manual(NOW_MS), true, &mut |_| {}).unwrap();
+    let counted = (found.rows, found.unmatched_rows, found.wanted_rows(), found.dead_rows);
+    // Of the fourth row the fields do not match, of the third the time is none, of the sixth it is in the future.
+    assert_eq!(counted, (7, 1, 6, 3));
+    let events: Vec<_> = found.events.iter().map(|(kind, count)| (kind.name(), *count)).collect();
+    assert_eq!(events, [("click", 2), ("event", 3)]);
+    assert_eq!((found.first_ms, found.last_ms), (Some(3_000), Some(5_000)));
+    let reasons: Vec<_> = found.dead.most_frequent().iter().map(|(_, at)| (at.count, at.first_row)).collect();
+    assert_eq!(reasons, [(2, 3), (2, 6), (1, 4)]);
+    let shown: Vec<_> = found.shown[&schemas::EventType::Event].iter().map(|event| event.user.as_str()).collect();
+    assert_eq!(shown, ["u1", "u1", "u3"]);
+}
+
+#[test]
+fn a_survey_refuses_what_breaks_midway() {
+    let dir = Dir::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(FILE.as_bytes()).unwrap();
+    let bytes = gzip.finish().unwrap();
+    let input = Input::read(&dir.file("a.csv.gz", &bytes[..bytes.len() - 4])).unwrap();
+    let mapping = Mapping::parse(Path::new("map.yaml"), MAPPING).unwrap();
+    let hasher = schemas::ids::IdHasher::new(b"test");
+    let broken = survey(&input, &mapping, &hasher, &Clock::manual(NOW_MS), false, &mut |_| {});
+    assert!(matches!(broken, Err(SourceError::File { .. })));
 }
 
 #[test]
@@ -178,12 +237,13 @@ fn history_comes_in_the_order_of_event_time() {
 #[test]
 fn a_replay_waits_for_the_frontier_but_not_for_a_gap_in_history() {
     let dir = Dir::new();
-    let path = dir.file("a.csv", b"time,session,user,name\n1000,s,u,n\n900000000,s,u,n\n900000001,s,u,n\n");
+    let path = dir.file("a.csv", b"time,session,user,name\n1000,s,u,n\n86401001,s,u,n\n900000001,s,u,n\n");
     let mut source = open(&path, &format!("{MAPPING}\narrival: event_time"), &[], NOW_MS).unwrap();
     let mut count = |frontier: Tick| source.poll(frontier, 10, &mut |_| {}).unwrap().records;
+    // The first session's click and event, and the event that takes it a day ahead of the frontier.
     assert_eq!(count(0), 3);
     assert_eq!(count(0), 0);
-    assert_eq!(count(900_000_000), 1);
+    assert_eq!(count(1_001), 1);
 }
 
 #[test]

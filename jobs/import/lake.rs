@@ -1,0 +1,192 @@
+//! Into a lake: check, warn, import, report.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bidstream::clock::Clock;
+use bidstream::gate::Gate;
+use bidstream::ledger::State;
+use bidstream::ledger::imports::accepted;
+use bidstream::mapping::{Arrival, Mapping};
+use bidstream::pipeline::{self, Plan};
+use bidstream::source::file::overlap::{Overlap, Shared};
+use bidstream::source::file::report::{Outcome, Report, Written};
+use bidstream::source::file::survey::Survey;
+use bidstream::source::file::{FileSource, Input, Known, imported};
+use bidstream::source::{Source, SourceError};
+use bidstream::telemetry;
+use schemas::table::Verdict;
+
+use super::{Import, Target, Told, Usage, waiting};
+use crate::service;
+
+/// How often the run is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl Import {
+    pub(super) fn to_lake(&self) -> anyhow::Result<()> {
+        let (mapping_path, mapping) = self.mapping()?;
+        let input = Input::read(self.file()?)?;
+        let target = self.target()?;
+        if !self.dry_run {
+            target.path()?;
+        }
+        let imports = &target.imports;
+        let replaced = self.replaced(&target, &input, &mapping)?;
+        if !replaced.iter().any(|topic| imported::is_content(topic, &input)) {
+            imported::check(imports, &input, &mapping.identity)?;
+        }
+        let others = imported::has_others(imports, &input);
+        let found = self.survey(&input, &mapping, &target.hasher, others)?;
+        let mut report = Report::of(&input, &mapping_path.display().to_string(), &found);
+        report.replaced = replaced.iter().map(|topic| imported::shown(imports, topic)).collect();
+        report.warnings = warnings(&target, &input, &found, &replaced)?;
+        self.accept(&mut report, &found)?;
+        let mut voids = imported::voids(imports);
+        voids.extend(replaced.iter().cloned());
+        report.topic = Some(imported::topic(&input, &voids));
+        if self.dry_run {
+            report.show(&found);
+        } else {
+            self.write(&target, &input, mapping, &found, replaced, &mut report)?;
+        }
+        self.print(&report);
+        Ok(())
+    }
+
+    /// The imports that this one makes void.
+    fn replaced(&self, target: &Target, input: &Input, mapping: &Mapping) -> anyhow::Result<Vec<String>> {
+        match &self.replace {
+            None => Ok(Vec::new()),
+            Some(None) => Ok(imported::replaced(&target.imports, input, &mapping.identity)),
+            Some(Some(what)) => match imported::find(&target.imports, what) {
+                Ok(topic) if imported::is_the_same(&target.imports, &topic, input, &mapping.identity) => {
+                    let what = imported::shown(&target.imports, &topic);
+                    Err(Usage(format!(
+                        "{what} is this very file by this very mapping: to import it anew, first undo it (--undo {})",
+                        input.path().display()
+                    ))
+                    .into())
+                }
+                Ok(topic) => Ok(vec![topic]),
+                // Interrupted between the two, the same command goes on.
+                Err(imported::NotFound::Void(_)) => Ok(Vec::new()),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    /// The second pass: the rows enter the lake.
+    fn write(
+        &self,
+        target: &Target,
+        input: &Input,
+        mapping: Mapping,
+        found: &Survey,
+        replaced: Vec<String>,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let clock = Clock::system();
+        let gated = mapping.arrival == Arrival::EventTime;
+        let settings = target.settings.clone();
+        let plan = Plan {
+            lake: target.path()?,
+            gate: Gate { allowed_lateness_ms: settings.allowed_lateness_ms.filter(|_| gated) },
+            settings,
+            replays: report.topic.clone(),
+            workers: 1,
+            commit_every: target.commit_every,
+            take_over: false,
+            void: replaced,
+            hasher: target.hasher.clone(),
+            clock: clock.clone(),
+        };
+        let http = match self.http {
+            Some(address) => Some((address, telemetry::install_metrics()?)),
+            None => None,
+        };
+        let (rows, input) = (found.rows, input.clone());
+        let run = pipeline::start(plan, move |state| {
+            let (kafka, known) = (kafka_topic(state), Known::of(state));
+            Box::new(move |_, _| match &kafka {
+                Some(topic) => Err(SourceError::Refused(format!(
+                    "this lake reads the Kafka topic {topic}: import through Kafka (--brokers), so that one log orders all"
+                ))),
+                None => {
+                    let source = FileSource::open(&input, mapping.clone(), &known, clock.clone())?;
+                    Ok(Box::new(source.note(rows)) as Box<dyn Source>)
+                }
+            })
+        })?;
+        let served = service::serve(&run, http)?;
+        let mut told = Told::new();
+        let total = found.events_total() + found.dead.total();
+        while !run.is_over() {
+            std::thread::sleep(LOOK_EVERY);
+            let records = run.status.records_all();
+            let percent = 100 * records / total.max(1);
+            told.tell(
+                |per_second| format!("{records} events imported so far, {percent} %, {per_second:.0} a second"),
+                records,
+            );
+        }
+        let status = run.status.clone();
+        let cut = run.wait()?;
+        drop(served);
+        let [accepted, late, dead] = [Verdict::Ok, Verdict::Late, Verdict::Dead].map(|verdict| status.records(verdict));
+        report.written = Some(Written { accepted, late, dead, cut: Some(cut) });
+        let nothing = status.records_all() == 0 && report.replaced.is_empty();
+        report.outcome = if nothing { Outcome::NothingNew } else { Outcome::Imported };
+        Ok(())
+    }
+}
+
+/// What a person should know before the file enters: events that count already, and another file of this name.
+fn warnings(target: &Target, input: &Input, found: &Survey, replaced: &[String]) -> anyhow::Result<Vec<String>> {
+    let imports = &target.imports;
+    let voids = imported::voids(imports);
+    let counts = |topic: &str| !voids.contains(topic) && !replaced.iter().any(|replaced| replaced == topic);
+    let mut shared = Vec::new();
+    if let (Some(sample), Some(lake)) = (&found.sample, &target.lake) {
+        let mut overlap = Overlap::of(sample);
+        waiting(accepted(lake, |row| {
+            if counts(&row.topic) && !imported::is_content(&row.topic, input) {
+                overlap.look_at(row);
+            }
+        }))?;
+        shared = overlap.told();
+    }
+    let name = |path: &Path| path.display().to_string();
+    let mut warnings: Vec<String> = shared
+        .iter()
+        .map(|Shared { topic, events, exact }| {
+            format!(
+                "{} shares {}{events} of {} events with {}, and they count twice. Remedy: an `event_id` column in the \
+                 mapping of both, or --replace {}",
+                name(input.path()),
+                if *exact { "" } else { "about " },
+                found.events_total(),
+                imported::shown(imports, topic),
+                imported::handle(imports, topic),
+            )
+        })
+        .collect();
+    for topic in imported::namesakes(imports, input) {
+        if counts(&topic) && !shared.iter().any(|shared| shared.topic == topic) {
+            warnings.push(format!(
+                "{} was imported before with other content, as {}, and both count. Where it stands for that one: \
+                 --replace {}",
+                name(input.path()),
+                imported::shown(imports, &topic),
+                imported::handle(imports, &topic),
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+/// A topic of Kafka that the lake reads: names of other sources have a colon, which Kafka does not allow.
+fn kafka_topic(state: &State) -> Option<String> {
+    let topics = state.resumes.iter().map(|resume| &resume.partition.topic);
+    topics.filter(|topic| !topic.contains(':')).map(|topic| topic.to_string()).next()
+}

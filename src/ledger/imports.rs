@@ -1,0 +1,112 @@
+//! What the ledger says of imported files, by the notes that came with their commits and by what was declared void.
+//!
+//! | note | number |
+//! |---|---|
+//! | `file/<topic>/<file name>` | rows that were read in the file of that name |
+//! | `bytes/<topic>` | size of the file |
+//! | `imported/<topic>` | when its first commit was made: ms since 1970 |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemas::Tick;
+use schemas::table::RecordRow;
+
+use super::error::LedgerError;
+use super::lake::Lake;
+use super::log::TableLog;
+use super::{NOTE, OFFSET, VOID, load, topic_ids};
+
+/// How the topic of a file begins; no topic of Kafka can.
+const FILE_TOPIC: &str = "file:";
+const FILE: &str = "file/";
+const BYTES: &str = "bytes/";
+const IMPORTED: &str = "imported/";
+
+/// The files that were imported into a lake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imports {
+    /// By topic, all files and what else was declared void.
+    pub files: BTreeMap<String, Import>,
+    /// The topics that the views which readers see leave out.
+    pub voids: BTreeSet<String>,
+}
+
+/// What is known of one import.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Import {
+    /// The identity of its mapping.
+    pub mapping: Option<String>,
+    /// The names under which the file was imported, each with the rows that were read.
+    pub files: BTreeMap<String, i64>,
+    /// Its size.
+    pub bytes: Option<i64>,
+    /// When it was imported, ms since the Unix epoch.
+    pub imported_ms: Option<i64>,
+    /// When it was declared void, ms since the Unix epoch; readers see it once their views are made without it.
+    pub void_ms: Option<i64>,
+}
+
+impl Import {
+    /// Its names with commas between; none where no note says them.
+    pub fn names(&self) -> Option<String> {
+        let names: Vec<&str> = self.files.keys().map(String::as_str).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    /// The rows that were read in it.
+    pub fn rows(&self) -> Option<i64> {
+        self.files.values().copied().max()
+    }
+}
+
+impl Imports {
+    /// Reads what the ledger of a lake says now.
+    pub async fn read(lake: &Lake) -> Result<Imports, LedgerError> {
+        let voids = lake.voids.clone();
+        let Some(records) = TableLog::look(lake, "records").await? else {
+            return Ok(Imports { files: BTreeMap::new(), voids });
+        };
+        let mut files: BTreeMap<String, Import> = BTreeMap::new();
+        let offsets = records.txns_under(OFFSET).filter_map(|(name, _)| name.rsplit_once('/'));
+        for (topic, _) in offsets.filter(|(topic, _)| topic.starts_with(FILE_TOPIC)) {
+            files.entry(topic.to_owned()).or_default();
+        }
+        for (topic, id) in topic_ids(&records) {
+            if topic.starts_with(FILE_TOPIC) {
+                files.entry(topic).or_default().mapping = Some(id);
+            }
+        }
+        for (note, number) in records.txns_under(NOTE) {
+            if let Some((topic, name)) = file(note) {
+                files.entry(topic.to_owned()).or_default().files.insert(name.to_owned(), number);
+            } else if let Some(topic) = note.strip_prefix(BYTES) {
+                files.entry(topic.to_owned()).or_default().bytes = Some(number);
+            } else if let Some(topic) = note.strip_prefix(IMPORTED) {
+                files.entry(topic.to_owned()).or_default().imported_ms = Some(number);
+            }
+        }
+        for (topic, at_ms) in records.txns_under(VOID) {
+            files.entry(topic.to_owned()).or_default().void_ms = Some(at_ms);
+        }
+        Ok(Imports { files, voids })
+    }
+}
+
+/// Reads the accepted records of a lake, of imports that are void too, without claiming it.
+pub async fn accepted(lake: &Lake, mut each: impl FnMut(&RecordRow)) -> Result<(), LedgerError> {
+    match TableLog::look(lake, "records").await? {
+        Some(records) => load::records(&records, 0, Tick::MAX, |rows| rows.iter().for_each(&mut each)).await,
+        None => Ok(()),
+    }
+}
+
+/// The topic and the file name of a note of a file.
+pub(super) fn file(note: &str) -> Option<(&str, &str)> {
+    // A topic holds no slash; the name of a file may.
+    note.strip_prefix(FILE)?.split_once('/')
+}
+
+/// The note of when a topic was imported.
+pub(super) fn imported(topic: &str) -> String {
+    format!("{IMPORTED}{topic}")
+}
