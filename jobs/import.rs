@@ -158,7 +158,7 @@ impl Import {
                     }
                     // A row that is no event goes as it is: it becomes a dead letter there, and is not lost.
                     Payload::Row { event: Err(_), raw, .. } => producer.send(None, raw),
-                    Payload::Bytes { bytes, .. } => producer.send(None, bytes),
+                    Payload::Bytes { bytes, .. } | Payload::Mapped { bytes, .. } => producer.send(None, bytes),
                 };
                 if failed.is_ok() {
                     failed = sent;

@@ -10,7 +10,7 @@
 //!
 //! A row that cannot be read is handed over with the reason, once, as its entry 0. Rows that no entry wants are passed.
 
-mod rows;
+pub(in crate::source) mod rows;
 #[cfg(test)]
 mod tests;
 
