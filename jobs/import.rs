@@ -19,7 +19,7 @@ use dataflows::params::Params;
 use schemas::table::Verdict;
 
 use crate::IdKey;
-use crate::produce::{EncodingName, FLUSH_MAX};
+use crate::produce::{EncodingName, FLUSH_MAX, Properties};
 use crate::service;
 
 /// Import a file.
@@ -39,7 +39,7 @@ pub struct Import {
     #[arg(long, value_name = "M.yaml")]
     mapping: PathBuf,
     /// Directory of the lake; made when it is missing.
-    #[arg(long, required_unless_present = "brokers", conflicts_with = "brokers")]
+    #[arg(long, required_unless_present = "brokers", conflicts_with = "brokers", value_parser = config::lake_directory)]
     lake: Option<PathBuf>,
     /// Kafka's bootstrap servers: host:port, several with commas between.
     #[arg(long)]
@@ -47,6 +47,8 @@ pub struct Import {
     /// Topic of --brokers; made with stamps by the log where it is missing.
     #[arg(long, default_value = "ad-events")]
     topic: String,
+    #[command(flatten)]
+    properties: Properties,
     /// How events are encoded for --brokers.
     #[arg(long, value_enum, default_value_t = EncodingName::Protobuf)]
     encoding: EncodingName,
@@ -142,7 +144,7 @@ impl Import {
     }
 
     fn through_kafka(&self, brokers: &str, mapping: Mapping) -> anyhow::Result<()> {
-        let properties = Default::default();
+        let properties = self.properties.checked()?;
         let mut source = FileSource::open(&self.file, mapping, &[], &Default::default(), Clock::system())?;
         ensure_topic(brokers, &properties, &self.topic, PARTITIONS_DEFAULT)?;
         let producer = Producer::new(brokers, &properties, &self.topic, false)?;

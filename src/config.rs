@@ -153,7 +153,9 @@ pub fn lake_directory(text: &str) -> Result<PathBuf, String> {
         None => Ok(PathBuf::from(text)),
         Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
             let path = Url::parse(text).ok().and_then(|url| url.to_file_path().ok());
-            path.ok_or_else(|| format!("{text:?} names no directory of this machine: write file:///path, or the path alone"))
+            path.ok_or_else(|| {
+                format!("{text:?} names no directory of this machine: write file:///path, or the path alone")
+            })
         }
         Some(scheme) => Err(format!(
             "{text:?}: {scheme}:// is no local directory; object stores come later: write a directory, as ./lake"

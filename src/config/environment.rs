@@ -136,7 +136,9 @@ mod tests {
 
     #[test]
     fn what_names_no_variable_is_refused() {
-        for text in ["${NONE}", "$HOST", "a$", "$ ", "${", "${}", "${HOST", "${1A}", "${A-B}", "${A:?x}", "${A:-${HOST}}"] {
+        for text in
+            ["${NONE}", "$HOST", "a$", "$ ", "${", "${}", "${HOST", "${1A}", "${A-B}", "${A:?x}", "${A:-${HOST}}"]
+        {
             assert!(expanded(text).is_err(), "{text}");
         }
         assert!(expanded("${NONE}").unwrap_err().contains("variable NONE, which is not set"));

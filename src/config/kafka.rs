@@ -174,7 +174,8 @@ fn check_brokers(brokers: &str) -> Result<(), String> {
 /// Checks the name of a topic by the rules of Kafka.
 fn check_topic(name: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX || matches!(name, "." | "..") || !name.bytes().all(allowed) {
+    if name.is_empty() || name.len() > TOPIC_NAME_BYTES_MAX || matches!(name, "." | "..") || !name.bytes().all(allowed)
+    {
         return Err(format!(
             "is no name of a topic: Kafka allows 1 to {TOPIC_NAME_BYTES_MAX} letters, digits, dots, underscores and hyphens"
         ));
@@ -210,13 +211,8 @@ impl fmt::Display for Wrong {
 /// The ways to log in that the client of this build has.
 const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
 /// Settings that name a file.
-const FILES: [&str; 5] = [
-    "ssl.ca.location",
-    "ssl.certificate.location",
-    "ssl.crl.location",
-    "ssl.key.location",
-    "ssl.keystore.location",
-];
+const FILES: [&str; 5] =
+    ["ssl.ca.location", "ssl.certificate.location", "ssl.crl.location", "ssl.key.location", "ssl.keystore.location"];
 
 /// Checks settings of the client: those that a job cannot choose, those that contradict each other, files that are not
 /// there, and what the client library itself refuses. Asks no broker.

@@ -14,9 +14,12 @@ impl Mapping {
             return Err(self.outline.error("arrival", message));
         }
         if let Some(column) = self.first_of.first() {
-            let Some(column) = self.columns.get(*column) else { unreachable!("a mapping is checked when it is read") };
-            let message = "looks for the first row of a file, and a topic has no end of rows: write another condition";
-            return Err(self.outline.error(&column.field, message));
+            let message = format!(
+                "has `first_of: {}`, which looks for the first row of a file, and a topic has no end of rows: write \
+                 another condition",
+                self.columns[*column].name
+            );
+            return Err(self.outline.error("emit", message));
         }
         Ok(())
     }

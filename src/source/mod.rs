@@ -191,7 +191,8 @@ pub enum SourceError {
 fn lost(wanted: i64, earliest: i64) -> String {
     match earliest - wanted {
         missing @ 1.. => format!(": its retention has removed {missing} that were not read yet"),
-        _ => ": it has lost records at its end that were read (an unclean election of a leader, or a restored copy)".to_owned(),
+        _ => ": it has lost records at its end that were read (an unclean election of a leader, or a restored copy)"
+            .to_owned(),
     }
 }
 
@@ -199,7 +200,9 @@ impl SourceError {
     /// The option of `run` by which a person can accept what was lost.
     pub fn accept(&self) -> Option<(&'static str, &str)> {
         match self {
-            SourceError::OffsetGone { topic, wanted, earliest, .. } if wanted < earliest => Some(("--accept-gap", topic)),
+            SourceError::OffsetGone { topic, wanted, earliest, .. } if wanted < earliest => {
+                Some(("--accept-gap", topic))
+            }
             SourceError::OffsetGone { topic, .. } | SourceError::TopicRecreated { topic, .. } => {
                 Some(("--accept-new-topic", topic))
             }

@@ -28,7 +28,7 @@ const ANSWERS_MAX: Duration = Duration::from_secs(60);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where to go on, after what was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Start {
     /// Where each partition goes on.
     pub resumes: Vec<Resume>,
@@ -93,7 +93,14 @@ impl Start {
             let Some(&(first, _)) = bounds.get(&partition) else { continue };
             let from = resume.offset;
             if from < first {
-                tracing::warn!(topic, partition, from, to = first, lost = first - from, "gap accepted: goes on at the broker's first offset");
+                tracing::warn!(
+                    topic,
+                    partition,
+                    from,
+                    to = first,
+                    lost = first - from,
+                    "gap accepted: goes on at the broker's first offset"
+                );
                 self.notes.insert(format!("gap/{known}/{partition}/{from}"), first);
                 resume.offset = first;
                 lost += first - from;
@@ -118,8 +125,13 @@ impl Start {
             return;
         }
         let renamed = format!("{topic}@{}", generation(topic, &self.topic_ids) + 1);
-        tracing::warn!(topic, in_records = renamed, recorded, found = found_id,
-            "new topic accepted: read from its beginning; what was not read of the old one is lost");
+        tracing::warn!(
+            topic,
+            in_records = renamed,
+            recorded,
+            found = found_id,
+            "new topic accepted: read from its beginning; what was not read of the old one is lost"
+        );
         self.notes.insert(format!("new-topic/{renamed}"), now_ms);
         self.topic_ids.insert(renamed, found_id.to_owned());
     }
@@ -133,8 +145,12 @@ impl Start {
             let last = noted.max_by_key(|(_, at)| *at);
             match last {
                 Some((identity, _)) if identity == mapping.identity() => continue,
-                Some((identity, _)) => tracing::warn!(topic, before = identity, now = mapping.identity(),
-                    "the topic's mapping has changed: it counts from the next record on"),
+                Some((identity, _)) => tracing::warn!(
+                    topic,
+                    before = identity,
+                    now = mapping.identity(),
+                    "the topic's mapping has changed: it counts from the next record on"
+                ),
                 None => {}
             }
             // Later than the last, whatever the clock says.
@@ -180,7 +196,8 @@ impl Broker<'_> {
                 Ok(answer) => return Ok(answer),
                 Err(reason) if Instant::now() >= self.until => {
                     self.client.poll(Duration::ZERO);
-                    let detail = self.client.context().take_error().map(|detail| format!(" ({detail})")).unwrap_or_default();
+                    let detail =
+                        self.client.context().take_error().map(|detail| format!(" ({detail})")).unwrap_or_default();
                     let message = format!("Kafka at {} does not say what is lost: {reason}{detail}", self.brokers);
                     return Err(SourceError::Setup(message));
                 }

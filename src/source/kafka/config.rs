@@ -50,6 +50,17 @@ pub struct Accepted {
 }
 
 impl KafkaConfig {
+    /// Topics whose records are events, with the client's own settings.
+    pub fn new(brokers: &str, topics: impl IntoIterator<Item = (String, Encoding)>) -> KafkaConfig {
+        KafkaConfig {
+            brokers: brokers.to_owned(),
+            topics: topics.into_iter().map(|(name, encoding)| (name, Reading::from(encoding))).collect(),
+            properties: BTreeMap::new(),
+            accepted: Accepted::default(),
+            timing: Timing::default(),
+        }
+    }
+
     /// What a job says, with the mappings of its topics read.
     pub fn read(kafka: &Kafka) -> Result<KafkaConfig, ConfigError> {
         let reading = |topic: &Topic| {
@@ -57,13 +68,8 @@ impl KafkaConfig {
             Ok(Reading { encoding: topic.encoding, framing: topic.framing, mapping })
         };
         let topics = kafka.topics.iter().map(|(name, topic)| Ok((name.clone(), reading(topic)?)));
-        Ok(KafkaConfig {
-            brokers: kafka.brokers.clone(),
-            topics: topics.collect::<Result<_, ConfigError>>()?,
-            properties: kafka.properties.clone(),
-            accepted: Accepted::default(),
-            timing: Timing::default(),
-        })
+        let topics = topics.collect::<Result<_, ConfigError>>()?;
+        Ok(KafkaConfig { topics, properties: kafka.properties.clone(), ..KafkaConfig::new(&kafka.brokers, []) })
     }
 }
 

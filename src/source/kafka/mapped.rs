@@ -78,9 +78,13 @@ emit:
 
     #[test]
     fn the_first_entry_that_wants_a_record_makes_its_event() {
-        let order = r#"{"ts": 1772000000000, "kind": "order", "customer": {"id": 7}, "total": "12.50", "currency": "EUR"}"#;
+        let order =
+            r#"{"ts": 1772000000000, "kind": "order", "customer": {"id": 7}, "total": "12.50", "currency": "EUR"}"#;
         let made = event(order).unwrap().unwrap();
-        assert_eq!((made.r#type(), &*made.user, made.revenue_micros), (wire::EventType::Conversion, "7", Some(12_500_000)));
+        assert_eq!(
+            (made.r#type(), &*made.user, made.revenue_micros),
+            (wire::EventType::Conversion, "7", Some(12_500_000))
+        );
         assert_eq!(event(order).unwrap().unwrap().event_id, made.event_id, "a copy of the record is the same event");
         let other = event(&order.replace("12.50", "12.51")).unwrap().unwrap();
         assert_ne!(other.event_id, made.event_id);
@@ -102,7 +106,11 @@ emit:
         for (from, to, expected) in [
             ("jsonl", "csv", "orders.yaml:2: format: is no format of a topic's records"),
             ("tenant:", "arrival: event_time\ntenant:", "orders.yaml:3: arrival: means nothing for a topic"),
-            ("present: customer.id", "first_of: customer.id", "orders.yaml:7: emit[1].when.first_of: looks for the first row"),
+            (
+                "present: customer.id",
+                "first_of: customer.id",
+                "orders.yaml:5: emit: has `first_of: customer.id`, which looks for the first row",
+            ),
         ] {
             let error = mapped(&ORDERS.replace(from, to)).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");

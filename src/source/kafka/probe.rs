@@ -197,10 +197,13 @@ impl Asker {
             self.serve_events();
             // The client tells once why it cannot connect, and then only tries again.
             detail = self.client.context().take_error().or(detail).filter(|_| error.is_some());
-            self.tell(&mut connected, error.map(|reason| match &detail {
-                Some(detail) => format!("{reason} ({detail})"),
-                None => reason,
-            }));
+            self.tell(
+                &mut connected,
+                error.map(|reason| match &detail {
+                    Some(detail) => format!("{reason} ({detail})"),
+                    None => reason,
+                }),
+            );
             self.pause();
         }
     }

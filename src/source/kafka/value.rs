@@ -188,7 +188,9 @@ mod tests {
         assert_eq!(start(&protobuf, Some(b"\0\0\0\0\x07\x00rest")), Ok(6), "the first message");
         assert_eq!(start(&protobuf, Some(b"\0\0\0\0\x07\x02\x06rest")), Ok(7), "[3]");
         assert_eq!(start(&protobuf, Some(b"\0\0\0\0\x07\x04\x00\x80\x02rest")), Ok(9), "[0, 128]");
-        for value in [&b"\0\0\0\0\x07"[..], b"\0\0\0\0\x07\x04\x00", b"\0\0\0\0\x07\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
+        for value in
+            [&b"\0\0\0\0\x07"[..], b"\0\0\0\0\x07\x04\x00", b"\0\0\0\0\x07\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
+        {
             let reason = start(&protobuf, Some(value)).unwrap_err();
             assert!(reason.contains("cut off or too deep"), "{reason}");
         }
@@ -208,6 +210,10 @@ mod tests {
         let large = vec![b'x'; ABOUT_BYTES_MAX - 10];
         let headers = OwnedHeaders::new().insert(header("a", Some(&large[..]))).insert(header("b", Some(&large[..])));
         let json = headers_json(&headers).unwrap();
-        assert!(json.len() < ABOUT_BYTES_MAX + 100 && json.ends_with(r#""…":"1 headers did not fit"}"#), "{}", json.len());
+        assert!(
+            json.len() < ABOUT_BYTES_MAX + 100 && json.ends_with(r#""…":"1 headers did not fit"}"#),
+            "{}",
+            json.len()
+        );
     }
 }
