@@ -32,7 +32,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 100_000)]
     events: u64,
     /// Directory of the lake.
-    #[arg(long, default_value = "./demo-lake")]
+    #[arg(long, default_value = "./demo-lake", value_parser = config::lake_directory)]
     lake: PathBuf,
     /// Send the events through this Kafka: host:port, several with commas between.
     #[arg(long)]
@@ -163,9 +163,7 @@ impl Demo {
     }
 
     fn read_topic(&self, plan: Plan, brokers: &str) -> anyhow::Result<Run> {
-        let topics = BTreeMap::from([(self.topic.clone(), Encoding::Protobuf)]);
-        let brokers = brokers.to_owned();
-        let config = KafkaConfig { brokers, topics, properties: BTreeMap::new(), timing: Default::default() };
+        let config = KafkaConfig::new(brokers, [(self.topic.clone(), Encoding::Protobuf)]);
         let clock = plan.clock.clone();
         Ok(pipeline::start(plan, move |state| run::sources(config, state, clock))?)
     }

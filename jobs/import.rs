@@ -26,7 +26,7 @@ use dataflows::params::Params;
 use schemas::ids::IdHasher;
 
 use crate::IdKey;
-use crate::produce::EncodingName;
+use crate::produce::{EncodingName, Properties};
 use crate::run::{EXIT_FAILED, EXIT_FENCED, EXIT_REFUSED, EXIT_SOURCE, EXIT_USAGE};
 
 /// Import a file.
@@ -64,7 +64,7 @@ pub struct Import {
     #[arg(long, value_name = "M.yaml", required_unless_present = "undo")]
     mapping: Option<PathBuf>,
     /// Directory of the lake; made when it is missing. Default: that of --job.
-    #[arg(long, conflicts_with = "brokers")]
+    #[arg(long, conflicts_with = "brokers", value_parser = config::lake_directory)]
     lake: Option<PathBuf>,
     /// A job file: its lake, allowed lateness, time between commits and id key are those of this import, and its
     /// parameters of views become those of the lake. Its `source` is not read.
@@ -95,6 +95,8 @@ pub struct Import {
     /// Topic of --brokers; made with stamps by the log where it is missing.
     #[arg(long, default_value = "ad-events")]
     topic: String,
+    #[command(flatten)]
+    properties: Properties,
     /// How events are encoded for --brokers.
     #[arg(long, value_enum, default_value_t = EncodingName::Protobuf)]
     encoding: EncodingName,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bidstream::config::lake_directory;
 use bidstream::{config, sql};
 use dataflows::params::Params;
 use schemas::ids::IdHasher;
@@ -21,7 +22,7 @@ Tables: events, late_events, dead_letters, costs, installs, credits, installs_ch
 the schema `raw` has the same with symbols and times as the integers that the files hold.")]
 pub struct Sql {
     /// Directory of the lake.
-    #[arg(long)]
+    #[arg(long, value_parser = lake_directory)]
     lake: PathBuf,
     /// The query; without one, --file, standard input or a prompt.
     query: Option<String>,
@@ -42,7 +43,7 @@ pub struct Sql {
 #[derive(clap::Args)]
 pub struct Audit {
     /// Directory of the lake.
-    #[arg(long)]
+    #[arg(long, value_parser = lake_directory)]
     lake: PathBuf,
     /// The views; none means all.
     views: Vec<String>,

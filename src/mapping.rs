@@ -26,6 +26,7 @@
 
 mod fields;
 mod spec;
+mod topic;
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -25,7 +25,7 @@ impl Import {
             self.print(&report);
             return Ok(());
         }
-        let properties = Default::default();
+        let properties = self.properties.checked()?;
         let mut source = FileSource::open(&input, mapping, &Known::default(), Clock::system())?;
         ensure_topic(brokers, &properties, &self.topic, PARTITIONS_DEFAULT)?;
         let producer = Producer::new(brokers, &properties, &self.topic, false)?;
@@ -46,7 +46,7 @@ impl Import {
                         dead += 1;
                         producer.send(None, raw)
                     }
-                    Payload::Bytes { .. } => unreachable!("a file has rows"),
+                    Payload::Bytes { .. } | Payload::Mapped { .. } => unreachable!("a file has rows"),
                 };
                 if failed.is_ok() {
                     failed = sent;

@@ -176,16 +176,24 @@ impl Lake {
             }
         }
         let lake = Lake::read(path)?;
+        lake.check(settings)?;
+        let ours = views(&settings.views, &lake.voids);
+        let unnamed = lake.views != ours || lake.settings.views != settings.views;
+        Ok(Lake { settings: settings.clone(), views: ours, unnamed, ..lake })
+    }
+
+    /// Checks that the lake was made with what is fixed in these settings.
+    pub fn check(&self, settings: &LakeSettings) -> Result<(), LedgerError> {
         let fixed = |settings: &LakeSettings| {
             let fixed = LakeSettings { views: Params::default(), ..settings.clone() };
             serde_json::to_value(fixed).expect("settings are plain data")
         };
-        if let Some((field, lake, job)) = difference("settings", &fixed(&lake.settings), &fixed(settings)) {
-            return Err(LedgerError::Settings { file, field, lake, job });
+        match difference("settings", &fixed(&self.settings), &fixed(settings)) {
+            None => Ok(()),
+            Some((field, lake, job)) => {
+                Err(LedgerError::Settings { file: self.path.join("lake.json"), field, lake, job })
+            }
         }
-        let ours = views(&settings.views, &lake.voids);
-        let unnamed = lake.views != ours || lake.settings.views != settings.views;
-        Ok(Lake { settings: settings.clone(), views: ours, unnamed, ..lake })
     }
 
     /// Has the views leave out these topics too: where that is news, they have tables of their own, beside those that

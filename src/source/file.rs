@@ -17,7 +17,7 @@ pub mod imported;
 mod input;
 pub mod overlap;
 pub mod report;
-mod rows;
+pub(in crate::source) mod rows;
 mod scan;
 pub mod survey;
 #[cfg(test)]

@@ -9,13 +9,16 @@
 //!
 //! Brokers may be away at the start or at any time: that is logged, and the library tries again for ever.
 
+mod accept;
 mod client;
 mod config;
 mod follow;
+mod mapped;
 mod probe;
 pub mod produce;
 mod shared;
 mod topic_id;
+mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,15 +30,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Timestamp;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use schemas::Tick;
-use schemas::wire::Encoding;
 
+pub use self::accept::{Start, name_in_records};
+pub use self::client::check_settings;
 use self::client::{Context, Limit};
-pub use self::config::{KafkaConfig, KafkaStatus, PartitionStatus, Timing};
+pub use self::config::{Accepted, KafkaConfig, KafkaStatus, PartitionStatus, Reading, Timing};
 pub use self::follow::BEHIND_MS_MAX;
 use self::follow::Follow;
+pub use self::mapped::Mapped;
+use self::mapped::Scratch;
 use self::probe::{Answer, Findings, Prober};
 pub use self::shared::SharedTicks;
-use super::{About, Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError, Standing};
+pub use self::value::{ABOUT_BYTES_MAX, NULL_VALUE};
+use super::{Arrived, PartitionId, Progress, Source, SourceError, Standing};
 
 /// A partition whose last arrival is further ahead of the frontier than this is not polled.
 pub const AHEAD_MS_MAX: i64 = 60_000;
@@ -77,11 +84,17 @@ pub struct KafkaSource {
     raised: u64,
     last_error: Option<String>,
     raised_limit: Limit,
+    /// What the ledger is to note: of one worker only.
+    notes: BTreeMap<String, i64>,
+    scratch: Scratch,
 }
 
 struct Topic {
+    /// At the brokers.
     name: Arc<str>,
-    encoding: Encoding,
+    /// In `records` and in the ledger.
+    known_as: Arc<str>,
+    reading: Reading,
     /// As the ledger or, first, the brokers told it.
     id: Option<String>,
     warned_of_create_time: bool,
@@ -109,15 +122,14 @@ struct Handed {
 }
 
 impl KafkaSource {
-    /// Goes on where the ledger says. `resumes` and `topic_ids` (by topic) may name more than this worker reads;
-    /// `committed_cut` is the tick that nothing goes back before, zero on a new lake; `shared` is one for all workers of
-    /// the run. Needs no broker to be there.
+    /// Goes on where the ledger says. `start` may name more than this worker reads; `committed_cut` is the tick that
+    /// nothing goes back before, zero on a new lake; `shared` is one for all workers of the run. Needs no broker to be
+    /// there.
     pub fn new(
         config: &KafkaConfig,
         worker: usize,
         workers: usize,
-        resumes: &[Resume],
-        topic_ids: &BTreeMap<String, String>,
+        start: &Start,
         committed_cut: Tick,
         shared: Arc<SharedTicks>,
     ) -> Result<KafkaSource, SourceError> {
@@ -128,14 +140,19 @@ impl KafkaSource {
         let topics: Vec<Topic> = config
             .topics
             .iter()
-            .map(|(name, &encoding)| Topic {
-                name: name.as_str().into(),
-                encoding,
-                id: topic_ids.get(name).cloned(),
-                warned_of_create_time: false,
+            .map(|(name, reading)| {
+                let known_as = name_in_records(name, &start.topic_ids);
+                Topic {
+                    name: name.as_str().into(),
+                    id: start.topic_ids.get(&known_as).cloned(),
+                    known_as: known_as.into(),
+                    reading: reading.clone(),
+                    warned_of_create_time: false,
+                }
             })
             .collect();
-        let consumer = Arc::new(client::create(&client::reader(config)?, &config.brokers)?);
+        let reader = client::reader(&config.properties, &config.brokers)?;
+        let consumer = Arc::new(client::create(&reader, &config.brokers)?);
         let prober = Prober::start(config, move |topic, partition| mine(topic, partition, worker, workers))?;
         let mut source = KafkaSource {
             topics,
@@ -158,9 +175,11 @@ impl KafkaSource {
             raised: 0,
             last_error: None,
             raised_limit: Limit::default(),
+            notes: if worker == 0 { start.notes.clone() } else { BTreeMap::new() },
+            scratch: Scratch::default(),
         };
-        for resume in resumes {
-            let Some(topic) = source.topics.iter().position(|topic| topic.name == resume.partition.topic) else {
+        for resume in &start.resumes {
+            let Some(topic) = source.topics.iter().position(|topic| topic.known_as == resume.partition.topic) else {
                 continue;
             };
             if source.is_mine(topic, resume.partition.partition) {
@@ -198,7 +217,7 @@ impl KafkaSource {
     }
 
     fn join(&mut self, topic: usize, number: i32, follow: Follow, resumed: bool) {
-        self.ids.push(PartitionId { topic: self.topics[topic].name.clone(), partition: number });
+        self.ids.push(PartitionId { topic: self.topics[topic].known_as.clone(), partition: number });
         self.partitions.push(Partition { topic, number, follow, queue: None, refused: None, resumed });
     }
 
@@ -422,15 +441,12 @@ impl KafkaSource {
                                  hanging transaction or a broker with a wrong clock");
                         }
                     }
-                    let bytes = record.payload().unwrap_or_default();
-                    each(Arrived {
-                        partition: index,
-                        offset: record.offset(),
-                        arrival_ms: arrival.ms,
-                        payload: Payload::Bytes { bytes, encoding: topic.encoding, about: About::default() },
+                    let (offset, arrival_ms) = (record.offset(), arrival.ms);
+                    value::hand_over(&record, &topic.reading, &mut self.scratch, |payload| {
+                        each(Arrived { partition: index, offset, arrival_ms, payload });
                     });
                     handed.records += 1;
-                    handed.bytes += bytes.len();
+                    handed.bytes += record.payload_len();
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     follow.ended = true;
@@ -470,9 +486,11 @@ impl KafkaSource {
         let Ok(positions) = self.consumer.position() else { return };
         for element in positions.elements() {
             let Offset::Offset(position) = element.offset() else { continue };
-            let same = |id: &&PartitionId| id.partition == element.partition() && *id.topic == *element.topic();
-            if let Some(index) = self.ids.iter().position(|id| same(&id)) {
-                let follow = &mut self.partitions[index].follow;
+            let topics = &self.topics;
+            let mut mine = self.partitions.iter_mut();
+            if let Some(Partition { follow, .. }) = mine.find(|partition| {
+                partition.number == element.partition() && *topics[partition.topic].name == *element.topic()
+            }) {
                 follow.position = follow.position.max(position);
             }
         }
@@ -532,7 +550,11 @@ impl Source for KafkaSource {
 
     /// As far as the brokers have told them.
     fn topic_ids(&self) -> BTreeMap<String, String> {
-        self.topics.iter().filter_map(|topic| Some((topic.name.to_string(), topic.id.clone()?))).collect()
+        self.topics.iter().filter_map(|topic| Some((topic.known_as.to_string(), topic.id.clone()?))).collect()
+    }
+
+    fn notes(&self) -> BTreeMap<String, i64> {
+        self.notes.clone()
     }
 
     fn standing(&self) -> Standing {

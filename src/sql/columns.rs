@@ -66,7 +66,11 @@ pub const COLUMNS: &[Column] = &[
     of("install_begin_time", Kind::Time, "when the installation began, where the store tells"),
     of("items", Kind::Plain, "item lines of a conversion, a JSON array"),
     of("capped", Kind::Plain, "join keys by which the touch is no candidate: 1 person, 2 click id, 4 fingerprint"),
-    of("verdict", Kind::Plain, "ok, late (past the allowed lateness) or dead (not readable)"),
+    of(
+        "verdict",
+        Kind::Plain,
+        "ok, late (past the allowed lateness), dead (not readable) or skipped (not wanted by its topic's mapping)",
+    ),
     of("reason", Kind::Plain, "why the record is dead, or what was wrong with the field"),
     of("referrer", Kind::Plain, "the referrer, without what could be an id of a person"),
     of(

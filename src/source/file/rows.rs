@@ -36,7 +36,8 @@ enum Kind {
 }
 
 /// Where the columns of a mapping are in a row.
-pub(super) enum Layout {
+#[derive(Debug)]
+pub(in crate::source) enum Layout {
     /// At positions of a line with so many fields.
     Csv { positions: Vec<usize>, fields: usize },
     /// By name.
@@ -169,14 +170,14 @@ fn parquet_row(
 
 /// The cells of a row that a mapping names, in its order.
 #[derive(Default)]
-pub(super) struct Cells {
+pub(in crate::source) struct Cells {
     text: String,
     ranges: Vec<Option<Range<usize>>>,
 }
 
 impl Cells {
     /// The cells; an empty one is none.
-    pub(super) fn get(&self) -> Vec<Option<&str>> {
+    pub(in crate::source) fn get(&self) -> Vec<Option<&str>> {
         self.ranges.iter().map(|range| range.clone().map(|range| &self.text[range])).collect()
     }
 
@@ -190,7 +191,7 @@ impl Cells {
 impl Layout {
     /// Reads the cells of a row's text into `cells`, or says why they cannot be. False for an empty line, which is no
     /// row.
-    pub(super) fn read(&self, text: &[u8], cells: &mut Cells) -> Result<bool, String> {
+    pub(in crate::source) fn read(&self, text: &[u8], cells: &mut Cells) -> Result<bool, String> {
         cells.text.clear();
         cells.ranges.clear();
         if text.len() > RECORD_BYTES_MAX {

@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::KafkaConfig;
-use crate::config::KAFKA_PROPERTIES_RESERVED;
+use crate::config::{KAFKA_PROPERTIES_RESERVED, Wrong};
 use crate::source::SourceError;
 
 /// One warning of a kind in this time; what comes between is counted.
@@ -39,6 +39,12 @@ pub(super) fn common(brokers: &str, properties: &BTreeMap<String, String>) -> Re
         .set("log.connection.close", "false")
         .set("reconnect.backoff.ms", RECONNECT_MS.0.to_string())
         .set("reconnect.backoff.max.ms", RECONNECT_MS.1.to_string());
+    // Our OpenSSL is linked in and does not know where this system keeps its certificates: the library looks around.
+    if properties.get("security.protocol").is_some_and(|protocol| protocol.to_ascii_lowercase().ends_with("ssl"))
+        && !properties.contains_key("ssl.ca.pem")
+    {
+        client.set("ssl.ca.location", "probe");
+    }
     for (name, value) in properties {
         if KAFKA_PROPERTIES_RESERVED.contains(&name.as_str()) {
             return Err(SourceError::Setup(format!("Kafka property {name} is set by Bidstream and cannot be changed")));
@@ -49,8 +55,8 @@ pub(super) fn common(brokers: &str, properties: &BTreeMap<String, String>) -> Re
 }
 
 /// Settings of the client that reads records.
-pub(super) fn reader(config: &KafkaConfig) -> Result<ClientConfig, SourceError> {
-    let mut client = common(&config.brokers, &BTreeMap::new())?;
+pub(super) fn reader(properties: &BTreeMap<String, String>, brokers: &str) -> Result<ClientConfig, SourceError> {
+    let mut client = common(brokers, &BTreeMap::new())?;
     client
         // Only so that the library lets us assign partitions: no group is ever joined, nothing is committed to it.
         .set("group.id", "bidstream")
@@ -60,7 +66,7 @@ pub(super) fn reader(config: &KafkaConfig) -> Result<ClientConfig, SourceError> 
         .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
         .set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string())
         .set("fetch.queue.backoff.ms", FETCH_AGAIN_MS.to_string());
-    for (name, value) in common(&config.brokers, &config.properties)?.config_map() {
+    for (name, value) in common(brokers, properties)?.config_map() {
         client.set(name, value);
     }
     client
@@ -77,6 +83,24 @@ pub(super) fn prober(config: &KafkaConfig) -> Result<ClientConfig, SourceError> 
     let mut client = common(&config.brokers, &config.properties)?;
     client.remove("group.id").set("isolation.level", "read_uncommitted");
     Ok(client)
+}
+
+/// What the library itself refuses in the settings of a job. It knows no broker meanwhile, so that it asks none.
+pub fn check_settings(properties: &BTreeMap<String, String>) -> Result<(), Wrong> {
+    let mut config = reader(properties, "").map_err(|error| Wrong { property: None, message: error.to_string() })?;
+    config.remove("bootstrap.servers");
+    let context = Context { brokers: String::new(), last_error: Mutex::default(), limit: Limit::default() };
+    match config.create_with_context::<Context, BaseConsumer<Context>>(context) {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(_, message, name, _)) if properties.contains_key(&name) => {
+            // It ends like a sentence, and ours go on.
+            Err(Wrong::of(&name, message.trim_end_matches(['.', ' '])))
+        }
+        Err(KafkaError::ClientConfig(_, message, ..) | KafkaError::ClientCreation(message)) => {
+            Err(Wrong { property: None, message: format!("are refused by the client library: {message}") })
+        }
+        Err(error) => Err(Wrong { property: None, message: format!("are refused by the client library: {error}") }),
+    }
 }
 
 /// A client with a context of its own, or the reason why the library refuses the settings.
@@ -108,6 +132,11 @@ impl ClientContext for Context {
         match level {
             RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
             _ => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+        // Of clients that nobody polls, these lines are all that there is.
+        if matches!(level, RDKafkaLogLevel::Error) {
+            let mut last_error = self.last_error.lock().expect("no holder of this lock panics");
+            last_error.get_or_insert_with(|| message.to_owned());
         }
     }
 
