@@ -5,5 +5,6 @@ mod endpoints;
 mod exactly_once;
 mod faults;
 mod files;
+mod imports;
 mod kafka;
 mod tidy;
