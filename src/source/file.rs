@@ -20,13 +20,13 @@ use std::io::Read;
 use std::path::Path;
 
 use schemas::units::TIME_MS_MAX;
-use schemas::{PayloadHash, Tick, wire};
+use schemas::{PayloadHash, Tick};
 use sha2::{Digest, Sha256};
 
-use self::rows::{Cells, Layout, Rows};
+use self::rows::{Layout, Rows};
 use super::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
 use crate::clock::Clock;
-use crate::mapping::{Arrival, Mapping, RowId, Seen};
+use crate::mapping::{Arrival, Cells, Mapped, Mapping, RowId, Seen};
 
 /// The most text that is kept in memory to replay a file in the order of event time: 4 GiB.
 pub const REPLAY_BYTES_MAX: usize = 4 << 30;
@@ -49,6 +49,8 @@ pub struct FileSource {
     // Reused for every row.
     text: Vec<u8>,
     cells: Cells,
+    mapped: Mapped,
+    found_out: Vec<String>,
 }
 
 enum Order {
@@ -102,6 +104,7 @@ impl FileSource {
             partitions: vec![partition],
             content,
             layout,
+            found_out: rows.notes().to_vec(),
             order: Order::File { rows, next_row: 0, seen: Seen::default() },
             position: resume.map_or(0, |resume| resume.offset),
             arrival_ms: resume.map_or_else(|| clock.now_ms(), |resume| resume.arrival_ms),
@@ -109,6 +112,7 @@ impl FileSource {
             finished: false,
             text: Vec::new(),
             cells: Cells::default(),
+            mapped: Mapped::default(),
             mapping,
         };
         if source.mapping.arrival == Arrival::EventTime {
@@ -125,6 +129,11 @@ impl FileSource {
         &self.path
     }
 
+    /// What was found out about the file that the mapping does not say, for people.
+    pub fn found_out(&self) -> &[String] {
+        &self.found_out
+    }
+
     /// Reads the whole file and sorts its events by time.
     fn replay(&mut self) -> Result<Replay, SourceError> {
         let Order::File { rows, seen, .. } = &mut self.order else { unreachable!("a file is sorted once") };
@@ -133,7 +142,6 @@ impl FileSource {
         let mut last_ms = None;
         let mut timeless = 0;
         loop {
-            let start = replay.text.len();
             if !rows.next(&mut replay.text)? {
                 break;
             }
@@ -154,15 +162,15 @@ impl FileSource {
                 last_ms = time_ms.or(last_ms);
                 replay.events.push((last_ms.unwrap_or(0), row, entry));
             };
-            match self.layout.read(&replay.text[start..], &mut self.cells) {
+            match rows.cells(&mut self.cells) {
                 Err(_) => add(0, None),
                 Ok(false) => {}
                 Ok(true) => {
-                    let cells = self.cells.get();
-                    let firsts = self.mapping.firsts(seen, &cells);
+                    let cells = &self.cells;
+                    let firsts = self.mapping.firsts(seen, cells);
                     let id = RowId { content: &self.content, row };
-                    self.mapping.apply(id, &cells, firsts, |entry, event| {
-                        let time_ms = event.ok().and_then(|event| event.event_time);
+                    self.mapping.apply(id, cells, firsts, &mut self.mapped, |entry, mapped| {
+                        let time_ms = mapped.ok().and_then(|mapped| mapped.event.event_time);
                         add(entry as u32, time_ms.map(|time_ms| time_ms.clamp(0, TIME_MS_MAX)));
                     });
                 }
@@ -191,23 +199,22 @@ impl FileSource {
             let row = *next_row;
             *next_row += 1;
             let (position, arrival_ms) = (self.position, self.arrival_ms);
-            let mut hand_over = |entry: usize, event: Result<&wire::Event, &str>, text: &mut Vec<u8>| {
+            let mut hand_over = |entry: usize, mapped: Result<&Mapped, &str>, text: &mut Vec<u8>| {
                 let offset = row as i64 * entries + entry as i64;
                 if offset >= position {
-                    each(Arrived { partition: 0, offset, arrival_ms, payload: payload(event, entry, text) });
+                    each(Arrived { partition: 0, offset, arrival_ms, payload: payload(mapped, entry, text) });
                     records += 1;
                 }
             };
-            match self.layout.read(&self.text, &mut self.cells) {
+            match rows.cells(&mut self.cells) {
                 Err(reason) => hand_over(0, Err(&reason), &mut self.text),
                 Ok(false) => {}
                 Ok(true) => {
-                    let cells = self.cells.get();
-                    let firsts = self.mapping.firsts(seen, &cells);
+                    let cells = &self.cells;
+                    let firsts = self.mapping.firsts(seen, cells);
                     let id = RowId { content: &self.content, row };
-                    self.mapping.apply(id, &cells, firsts, |entry, event| {
-                        let event = event.as_ref().map(|event| *event).map_err(String::as_str);
-                        hand_over(entry, event, &mut self.text);
+                    self.mapping.apply(id, cells, firsts, &mut self.mapped, |entry, mapped| {
+                        hand_over(entry, mapped, &mut self.text);
                     });
                 }
             }
@@ -233,12 +240,12 @@ impl FileSource {
             let start = row.checked_sub(1).map_or(0, |before| replay.ends[before as usize]);
             self.text.clear();
             self.text.extend_from_slice(&replay.text[start..replay.ends[row as usize]]);
-            let event = self.layout.read(&self.text, &mut self.cells).and_then(|_| {
+            let made = self.layout.read(&self.text, &mut self.cells).and_then(|_| {
                 let id = RowId { content: &self.content, row };
-                self.mapping.event(entry as usize, id, &self.cells.get())
+                self.mapping.event(entry as usize, id, &self.cells, &mut self.mapped)
             });
-            let event = event.as_ref().map_err(String::as_str);
-            let payload = payload(event, entry as usize, &mut self.text);
+            let mapped = made.as_ref().map(|()| &self.mapped).map_err(String::as_str);
+            let payload = payload(mapped, entry as usize, &mut self.text);
             each(Arrived { partition: 0, offset: self.position, arrival_ms: self.arrival_ms, payload });
             self.position += 1;
             records += 1;
@@ -283,12 +290,13 @@ impl Source for FileSource {
 }
 
 /// A row's payload. Its hash covers the row's text and the entry, which is appended for that and stays out of `raw`.
-fn payload<'a>(event: Result<&'a wire::Event, &'a str>, entry: usize, text: &'a mut Vec<u8>) -> Payload<'a> {
+fn payload<'a>(mapped: Result<&'a Mapped, &'a str>, entry: usize, text: &'a mut Vec<u8>) -> Payload<'a> {
     let row = text.len();
     text.extend_from_slice(&(entry as u32).to_be_bytes());
     let hash = PayloadHash::of(text);
     text.truncate(row);
-    Payload::Row { event, hash, raw: text, faults: &[] }
+    let faults = mapped.map_or(&[][..], |mapped| &mapped.faults);
+    Payload::Row { event: mapped.map(|mapped| &mapped.event), hash, raw: text, faults }
 }
 
 fn topic(content: &[u8; 32]) -> String {
