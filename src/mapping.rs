@@ -10,25 +10,24 @@
 //!   - { type: click, when: { first_of: session_id }, set: { user: user_id, channel: acquisition_channel } }
 //!   - { type: conversion, when: { event: [purchase] }, set: { user: user_id, name: event } }
 //! ```
-//! * `format` of a time: a strftime pattern, `rfc3339`, `epoch_s` or `epoch_ms`; without an offset it is UTC. An entry
-//!   may have an `event_time` of its own.
-//! * `when`: all of its keys must hold. `COLUMN: [values]`: the column has one of the values. `first_of: COLUMN`: this
-//!   is the first row of the file with this value of the column (an empty value is never first). `present: COLUMN`: it
-//!   is not empty. `not: {…}`: what is inside does not hold. Without `when` every row emits.
+//! * A time is a column, its format (`iso8601`, `epoch_ms`, a strftime pattern, …) and a zone for texts that name no offset.
+//!   An entry may have an `event_time` of its own. An event time that cannot be (before `earliest`) is an error of the unit.
+//! * `when`: all of its keys must hold. Without `when` every row emits.
 //! * `set`: a field of the event ([`fields`]) from a column (`user: user_id`); from several joined by `|`
-//!   (`device: [ip, device, os]`; absent where one of them is); a constant (`{ const: purchase }`); an amount
-//!   (`revenue_micros: { column: price, unit: units }`, `unit: micros` is the default); the product of columns
-//!   (`{ product: [price, quantity], unit: units }`); a time (`{ column: c, format: rfc3339 }`).
+//!   (`device: [ip, device, os]`; absent where one of them is); a constant (`{ const: purchase }`); a number, an amount or the
+//!   product of columns, in the notation that the mapping says; a time.
 //!
-//! An empty cell is an absent field; a float of a Parquet file that is whole reads without its `.0`. Amounts are
-//! decimals and never pass through a float. The event id is a hash of the file's content, the row and the entry, unless
-//! `set` gives `event_id`. A mistake is one [`ConfigError`].
+//! All keys are in `docs/reference/mappings.md`, which is made from [`reference`]. An empty cell is an absent field. Amounts
+//! are decimals and never pass through a float; what has more than six decimals is rounded and counted as a fault. The event
+//! id is a hash of the file's content, the row and the entry, unless `set` gives `event_id`. An entry that can make no valid
+//! event is refused when the mapping is read ([`needs`]). A mistake is one [`ConfigError`].
 
 mod cells;
 mod fields;
 mod json;
 mod layout;
 mod needs;
+pub mod reference;
 mod spec;
 mod time;
 
@@ -69,9 +68,9 @@ pub const NO_TIME: &str = "no time";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileFormat {
-    /// Comma-separated with a header, also gzipped.
+    /// Lines of fields, also packed.
     Csv,
-    /// One JSON object a line, also gzipped. `a.b` names a member of an inner object.
+    /// JSON objects, one a line, one after another or in an array; also packed. `a.b` names a member of an inner object.
     Jsonl,
     /// Apache Parquet.
     Parquet,
