@@ -126,12 +126,15 @@ impl<'a> Intake<'a> {
                 (PayloadHash::of(bytes), decoded.map(Some), bytes, about, &[][..])
             }
             Payload::Mapped { event, bytes, about } => {
-                let decoded = match event {
-                    Ok(Some(event)) => self.decoder.validate(event).map(Some).map_err(|reason| reason.to_string()),
-                    Ok(None) => Ok(None),
-                    Err(reason) => Err(reason.to_owned()),
+                let (decoded, faults) = match event {
+                    Ok(Some(made)) => {
+                        let decoded = self.decoder.validate(&made.event).map_err(|reason| reason.to_string());
+                        (decoded.map(Some), &made.faults[..])
+                    }
+                    Ok(None) => (Ok(None), &[][..]),
+                    Err(reason) => (Err(reason.to_owned()), &[][..]),
                 };
-                (PayloadHash::of(bytes), decoded, bytes, about, &[][..])
+                (PayloadHash::of(bytes), decoded, bytes, about, faults)
             }
             Payload::Row { event, hash, raw, faults } => {
                 let decoded = match event {

@@ -150,13 +150,19 @@ fn a_dry_run_shows_what_would_enter_and_writes_nothing() {
 fn a_file_of_no_use_is_refused_unless_that_is_allowed() {
     let place = Place::new();
     place.file("other.csv", format!("{HEADER}2026-05-01T10:00:00Z,look,p1,\n"));
-    place.import("other.csv --mapping m.yaml").is(3, "refused").fails(3, "no entry of the mapping matches any of the 1 rows");
+    place
+        .import("other.csv --mapping m.yaml")
+        .is(3, "refused")
+        .fails(3, "no entry of the mapping matches any of the 1 rows");
     place.import("empty.csv --mapping m.yaml").fails(4, "empty.csv");
     place.file("empty.csv", HEADER);
     place.import("empty.csv --mapping m.yaml").is(3, "refused").fails(3, "the file has no rows");
     let bad = "yesterday,order,p1,\n\u{1b}[2Jtoday,order,p2,\n";
     place.file("bad.csv", format!("{HEADER}{bad}{}", day(0..1)));
-    place.import("bad.csv --mapping m.yaml --allow-dead 0.4").is(3, "refused").fails(3, "2 of 4 rows would be dead letters");
+    place
+        .import("bad.csv --mapping m.yaml --allow-dead 0.4")
+        .is(3, "refused")
+        .fails(3, "2 of 4 rows would be dead letters");
     place.file("worse.csv", format!("{HEADER}{bad}2026-05-01T10:00:00Z,touch,p1,mail\n"));
     let worse = place.import("worse.csv --mapping m.yaml");
     worse.is(3, "refused").fails(3, "allow it with --allow-dead 0.67");

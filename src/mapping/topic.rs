@@ -25,7 +25,7 @@ impl Mapping {
     }
 
     /// The first entry whose `when` holds: a record is at most one event.
-    pub fn wanted_by(&self, cells: &Cells<'_>) -> Option<usize> {
+    pub fn wanted_by(&self, cells: &Cells) -> Option<usize> {
         self.entries.iter().position(|entry| entry.when.holds(cells, 0))
     }
 }

@@ -17,7 +17,7 @@ pub mod imported;
 mod input;
 pub mod overlap;
 pub mod report;
-pub(in crate::source) mod rows;
+mod rows;
 mod scan;
 pub mod survey;
 #[cfg(test)]

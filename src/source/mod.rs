@@ -56,9 +56,9 @@ pub enum Payload<'a> {
     },
     /// A record of a topic that the source has read by itself.
     Mapped {
-        /// The event that the topic's mapping makes of it, in wire form; none where no entry of the mapping wants the
-        /// record; or the reason why it is no event.
-        event: Result<Option<&'a schemas::wire::Event>, &'a str>,
+        /// The event that the topic's mapping makes of it; none where no entry of the mapping wants the record; or the
+        /// reason why it is no event.
+        event: Result<Option<&'a crate::mapping::Mapped>, &'a str>,
         /// The record's value; empty where it has none.
         bytes: &'a [u8],
         /// What the record has besides its value.

@@ -9,22 +9,25 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use schemas::wire;
+use schemas::decode::RECORD_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
 use crate::config::ConfigError;
-use crate::mapping::{Mapping, RowId};
-use crate::source::file::rows::{Cells, Layout};
+use crate::mapping::{self, Cells, JsonColumns, Mapping, RowId};
 
 /// A mapping of a topic's records.
 #[derive(Clone, Debug)]
 pub struct Mapped {
     mapping: Arc<Mapping>,
-    layout: Arc<Layout>,
+    columns: Arc<JsonColumns>,
 }
 
 /// Memory that is used again for each record.
-pub(super) type Scratch = Cells;
+#[derive(Default)]
+pub(super) struct Scratch {
+    cells: Cells,
+    made: mapping::Mapped,
+}
 
 impl Mapped {
     /// Reads and checks a mapping file.
@@ -34,8 +37,8 @@ impl Mapped {
 
     fn of(mapping: Mapping) -> Result<Mapped, ConfigError> {
         mapping.check_for_topic()?;
-        let layout = Layout::Json { names: mapping.columns().map(str::to_owned).collect() };
-        Ok(Mapped { mapping: Arc::new(mapping), layout: Arc::new(layout) })
+        let columns = Arc::new(JsonColumns::of(&mapping));
+        Ok(Mapped { mapping: Arc::new(mapping), columns })
     }
 
     /// What tells it from another mapping.
@@ -44,19 +47,33 @@ impl Mapped {
     }
 
     /// The event that it makes of a record's JSON; none where no entry wants it.
-    pub(super) fn event(&self, json: &[u8], scratch: &mut Scratch) -> Result<Option<wire::Event>, String> {
-        if !self.layout.read(json, scratch)? {
+    pub(super) fn event<'a>(
+        &self,
+        json: &[u8],
+        scratch: &'a mut Scratch,
+    ) -> Result<Option<&'a mapping::Mapped>, String> {
+        let Scratch { cells, made } = scratch;
+        if json.len() > RECORD_BYTES_MAX {
+            return Err(format!("record of {} bytes is larger than {RECORD_BYTES_MAX}", json.len()));
+        }
+        let text = str::from_utf8(json).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
+        // Some producers write a byte order mark.
+        let text = text.trim_start_matches('\u{feff}');
+        if text.trim().is_empty() {
             return Err("empty value: no JSON object".to_owned());
         }
-        let cells = scratch.get();
-        let Some(entry) = self.mapping.wanted_by(&cells) else { return Ok(None) };
+        self.columns.read(text, cells)?;
+        let Some(entry) = self.mapping.wanted_by(cells) else { return Ok(None) };
         let content = Sha256::digest(json).into();
-        self.mapping.event(entry, RowId { content: &content, row: 0 }, &cells).map(Some)
+        self.mapping.event(entry, RowId { content: &content, row: 0 }, cells, made)?;
+        Ok(Some(made))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use schemas::wire;
+
     use super::*;
 
     const ORDERS: &str = r#"
@@ -73,7 +90,9 @@ emit:
     }
 
     fn event(json: &str) -> Result<Option<wire::Event>, String> {
-        mapped(ORDERS).unwrap().event(json.as_bytes(), &mut Scratch::default())
+        let mut scratch = Scratch::default();
+        let made = mapped(ORDERS).unwrap().event(json.as_bytes(), &mut scratch)?.map(|made| made.event.clone());
+        Ok(made)
     }
 
     #[test]

@@ -60,8 +60,7 @@ fn payload(
         (Ok(start), None) => each(Payload::Bytes { bytes, start, encoding: reading.encoding, about }),
         (Ok(start), Some(mapping)) => {
             let event = mapping.event(&bytes[start..], scratch);
-            let event = event.as_ref().map(Option::as_ref).map_err(String::as_str);
-            each(Payload::Mapped { event, bytes, about });
+            each(Payload::Mapped { event: event.as_ref().copied().map_err(String::as_str), bytes, about });
         }
     }
 }
