@@ -6,4 +6,6 @@ mod exactly_once;
 mod faults;
 mod files;
 mod kafka;
+mod old_lakes;
 mod tidy;
+mod voids;

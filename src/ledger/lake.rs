@@ -120,6 +120,11 @@ impl Lake {
         Ok(Lake { path: path.to_owned(), settings, views, voids, unnamed: false, storage: Storage::default() })
     }
 
+    /// The version of its format: the least that says all that it is.
+    pub fn format(&self) -> u32 {
+        format(&self.voids)
+    }
+
     /// Whether there is a lake at `path`.
     pub fn exists(path: &Path) -> bool {
         path.join("lake.json").exists()
@@ -211,9 +216,13 @@ impl Lake {
 
 /// What `lake.json` says.
 fn content(settings: &LakeSettings, views: &BTreeMap<String, String>, voids: &BTreeSet<String>) -> Value {
-    let format = if voids.is_empty() { FORMAT } else { FORMAT_VOIDS };
-    let file = LakeFile { format, settings: settings.clone(), views: views.clone(), voids: voids.clone() };
+    let file =
+        LakeFile { format: format(voids), settings: settings.clone(), views: views.clone(), voids: voids.clone() };
     serde_json::to_value(file).expect("settings are plain data")
+}
+
+fn format(voids: &BTreeSet<String>) -> u32 {
+    if voids.is_empty() { FORMAT } else { FORMAT_VOIDS }
 }
 
 /// The path of the field that the file has and this build does not know, where that is why it does not read.
