@@ -134,12 +134,8 @@ fn a_run_without_records_completes_an_undo() {
 fn killed_at_any_step_an_undo_is_not_seen_or_is_complete() {
     for failpoint in [
         "open.claimed:kill",
-        "open.followed:kill",
-        "recovery.end:kill",
-        "commit.begin:kill",
         "records.put.after:kill:2",
         "installs.put.after:kill:2",
-        "credits.put.before:kill:2",
         "credits.put.after:kill:2",
         "commit.end:kill",
     ] {

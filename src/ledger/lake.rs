@@ -30,7 +30,7 @@ use super::error::LedgerError;
 use super::log::Writer;
 use crate::config::{ID_KEY_DEMO, ID_KEY_ENV};
 
-/// The version of the lake's format that this code reads and writes.
+/// The first version of the lake's format; this code reads and writes both.
 pub const FORMAT: u32 = 1;
 /// The version of a lake with void topics: a release that counted their records would be wrong without a word.
 pub const FORMAT_VOIDS: u32 = 2;

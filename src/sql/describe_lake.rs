@@ -1,5 +1,6 @@
 //! `bidstream describe --lake`: what this lake runs. Everything is as the lake has it, in people's units.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
@@ -93,8 +94,13 @@ fn text(about: &About) -> String {
         };
         let _ = writeln!(text, "void: {topic}{name}, declared {}; {effect}", rfc3339(declared_ms));
     }
+    let mut added: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
     for (column, at_ms) in &about.columns_added {
-        let _ = writeln!(text, "column {column} of records was added {}: null in older rows", rfc3339(*at_ms));
+        added.entry(*at_ms).or_default().push(column);
+    }
+    for (at_ms, columns) in added {
+        let (columns, at) = (columns.join(", "), rfc3339(at_ms));
+        let _ = writeln!(text, "columns of records added {at}, null in older rows: {columns}");
     }
     if !about.columns_lacking.is_empty() {
         let columns = about.columns_lacking.join(", ");
