@@ -62,7 +62,7 @@ enum Command {
     Maintain(maintain::Maintain),
     /// After restoring a copy of `records`: remove what the views' tables hold beyond it. Stop the job first.
     Repair(maintain::Repair),
-    /// List the views, or show one: question, columns, parameters, SQL.
+    /// List the views, or show one: question, columns, parameters, SQL; with --lake, what that lake runs.
     Describe(tables::Describe),
 }
 

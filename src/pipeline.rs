@@ -82,6 +82,7 @@ pub struct Run {
 /// as one step, at its end, so a day is added to what the gate and the sources allow. None where a record may be of any
 /// age, now or in what is loaded: without a gate, or of a file whose arrivals lie before what the lake holds of others.
 fn retention_ms(plan: &Plan, state: &State) -> Option<i64> {
+    // Void topics are among them: their records are not loaded, but the lake's ticks have passed their arrivals.
     let among_others = |topic: &String| state.resumes.iter().any(|resume| *resume.partition.topic != **topic);
     if state.any_age || plan.replays.as_ref().is_some_and(among_others) {
         return None;

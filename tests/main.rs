@@ -7,4 +7,6 @@ mod faults;
 mod files;
 mod imports;
 mod kafka;
+mod old_lakes;
 mod tidy;
+mod voids;

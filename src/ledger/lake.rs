@@ -30,7 +30,7 @@ use super::error::LedgerError;
 use super::log::Writer;
 use crate::config::{ID_KEY_DEMO, ID_KEY_ENV};
 
-/// The version of the lake's format that this code reads and writes.
+/// The first version of the lake's format; this code reads and writes both.
 pub const FORMAT: u32 = 1;
 /// The version of a lake with void topics: a release that counted their records would be wrong without a word.
 pub const FORMAT_VOIDS: u32 = 2;
@@ -118,6 +118,11 @@ impl Lake {
         });
         let LakeFile { settings, views, voids, .. } = read?;
         Ok(Lake { path: path.to_owned(), settings, views, voids, unnamed: false, storage: Storage::default() })
+    }
+
+    /// The version of its format: the least that says all that it is.
+    pub fn format(&self) -> u32 {
+        format(&self.voids)
     }
 
     /// Whether there is a lake at `path`.
@@ -219,9 +224,13 @@ impl Lake {
 
 /// What `lake.json` says.
 fn content(settings: &LakeSettings, views: &BTreeMap<String, String>, voids: &BTreeSet<String>) -> Value {
-    let format = if voids.is_empty() { FORMAT } else { FORMAT_VOIDS };
-    let file = LakeFile { format, settings: settings.clone(), views: views.clone(), voids: voids.clone() };
+    let file =
+        LakeFile { format: format(voids), settings: settings.clone(), views: views.clone(), voids: voids.clone() };
     serde_json::to_value(file).expect("settings are plain data")
+}
+
+fn format(voids: &BTreeSet<String>) -> u32 {
+    if voids.is_empty() { FORMAT } else { FORMAT_VOIDS }
 }
 
 /// The path of the field that the file has and this build does not know, where that is why it does not read.

@@ -392,7 +392,7 @@ async fn a_lost_answer_is_recognised() {
     };
     // The put was done, the answer lost: the held version stayed behind.
     let prepared = commit_of(&ledger, 1);
-    let mut behind = TableLog::open(ledger.lake(), "records", &arrow::datatypes::Schema::empty(), None).await.unwrap();
+    let mut behind = TableLog::look(ledger.lake(), "records").await.unwrap().unwrap();
     assert_eq!(ledger.records.put(&prepared).await.unwrap(), super::Put::Done);
     let version = ledger.records.version();
     assert_eq!(behind.put(&prepared).await.unwrap(), super::Put::Done);
@@ -468,9 +468,9 @@ async fn what_was_fixed_when_the_lake_was_made_stays() {
 
     let file = dir.path().join("lake.json");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    std::fs::write(&file, text.replace("\"format\": 1", "\"format\": 3")).unwrap();
     let error = open_error(dir.path(), &settings()).await;
-    assert!(error.contains("lake.json has format 2; this bidstream reads and writes format 1"), "{error}");
+    assert!(error.contains("lake.json has format 3; this bidstream reads and writes formats 1 to 2"), "{error}");
 }
 
 #[tokio::test]

@@ -116,7 +116,11 @@ pub const COLUMNS: &[Column] = &[
     of("ctit_ms", Kind::Plain, "install minus touch, in milliseconds; null where organic"),
     of("path", Kind::Plain, "the touches that the install freezes, oldest first, at most 128"),
     of("path_dropped", Kind::Plain, "number of older eligible touches that the path leaves out"),
-    of("model", Kind::Plain, "first, last, last_non_direct, linear, time_decay or position"),
+    of(
+        "model",
+        Kind::Plain,
+        "first, last, last_non_direct, linear, time_decay or position, over a path of at most 128 touches",
+    ),
     of("install_event_id", Kind::Id, "event id of the install whose frozen path the conversion follows"),
     of("install_subject", Kind::Id, "subject of that install"),
     of("install_event_time", Kind::Time, "when that install happened"),
