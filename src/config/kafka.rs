@@ -209,7 +209,7 @@ impl fmt::Display for Wrong {
 }
 
 /// The ways to log in that the client of this build has.
-const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 /// Settings that name a file.
 const FILES: [&str; 5] =
     ["ssl.ca.location", "ssl.certificate.location", "ssl.crl.location", "ssl.key.location", "ssl.keystore.location"];
@@ -264,15 +264,14 @@ fn check_security(properties: &BTreeMap<String, String>) -> Result<(), Wrong> {
             let what = match mechanism {
                 "" => "is missing, and the library's default, GSSAPI, is not in this build".to_owned(),
                 "GSSAPI" => "is GSSAPI (Kerberos), which is not in this build".to_owned(),
+                "OAUTHBEARER" => "is OAUTHBEARER, whose tokens nothing in this build asks for".to_owned(),
                 other => format!("is {other:?}"),
             };
             return Err(Wrong::of(name, format!("{what}: it may be {}", MECHANISMS.join(", "))));
         }
-        if mechanism != "OAUTHBEARER" {
-            for name in ["sasl.username", "sasl.password"] {
-                if get(name).is_none_or(str::is_empty) {
-                    return Err(Wrong::of(name, format!("is missing: {mechanism} needs it")));
-                }
+        for name in ["sasl.username", "sasl.password"] {
+            if get(name).is_none_or(str::is_empty) {
+                return Err(Wrong::of(name, format!("is missing: {mechanism} needs it")));
             }
         }
     }

@@ -179,6 +179,10 @@ fn what_the_client_would_refuse_is_found_without_a_broker() {
             "sasl.mechanism: is GSSAPI (Kerberos), which is not in this build",
         ),
         (
+            "{ security.protocol: sasl_ssl, sasl.mechanisms: OAUTHBEARER }",
+            "sasl.mechanisms: is OAUTHBEARER, whose tokens",
+        ),
+        (
             "{ security.protocol: sasl_ssl, sasl.mechanisms: scram }",
             r#"sasl.mechanisms: is "scram": it may be PLAIN, SCRAM-SHA-256"#,
         ),

@@ -16,6 +16,7 @@ mod follow;
 mod mapped;
 mod probe;
 pub mod produce;
+mod read;
 mod shared;
 mod topic_id;
 mod value;
@@ -26,8 +27,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Timestamp;
+use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use schemas::Tick;
 
@@ -40,6 +40,7 @@ use self::follow::Follow;
 pub use self::mapped::Mapped;
 use self::mapped::Scratch;
 use self::probe::{Answer, Findings, Prober};
+use self::read::Handed;
 pub use self::shared::SharedTicks;
 pub use self::value::{ABOUT_BYTES_MAX, NULL_VALUE};
 use super::{Arrived, PartitionId, Progress, Source, SourceError, Standing};
@@ -47,15 +48,9 @@ use super::{Arrived, PartitionId, Progress, Source, SourceError, Standing};
 /// A partition whose last arrival is further ahead of the frontier than this is not polled.
 pub const AHEAD_MS_MAX: i64 = 60_000;
 
-/// So many records of a partition are taken at a time, so that partitions move together.
-const TURN_RECORDS: usize = 256;
-
 /// A poll ends once it has handed over so many bytes: what waits for a commit is counted and bounded between polls, and
 /// records may be large.
 pub const POLL_BYTES_MAX: usize = 16 << 20;
-
-/// The client's position is asked for at most so often. It tells of offsets without records.
-const POSITION_EVERY: Duration = Duration::from_millis(10);
 
 /// Reads the partitions of one worker.
 pub struct KafkaSource {
@@ -110,15 +105,6 @@ struct Partition {
     refused: Option<Instant>,
     /// Whether there is a recorded position; else it starts at its beginning, wherever that is by then.
     resumed: bool,
-}
-
-/// What a poll has handed over so far.
-#[derive(Default)]
-struct Handed {
-    records: usize,
-    bytes: usize,
-    /// Whether the position of some partition may have moved without a record.
-    moved: bool,
 }
 
 impl KafkaSource {
@@ -372,130 +358,6 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Hands records over, in turns, until there are `records_max` or [`POLL_BYTES_MAX`], or none waits.
-    fn read(
-        &mut self,
-        ahead_ms: i64,
-        now_ms: i64,
-        records_max: usize,
-        each: &mut dyn FnMut(Arrived<'_>),
-    ) -> Result<Handed, SourceError> {
-        let count = self.partitions.len();
-        let mut handed = Handed::default();
-        let mut idle_turns = 0;
-        for partition in &mut self.partitions {
-            partition.follow.drained = partition.queue.is_none();
-        }
-        while handed.records < records_max && handed.bytes < POLL_BYTES_MAX && idle_turns < count {
-            let index = self.turn % count;
-            self.turn = (index + 1) % count;
-            let before = handed.records;
-            self.read_turn(index, ahead_ms, now_ms, records_max, &mut handed, each)?;
-            idle_turns = if handed.records == before { idle_turns + 1 } else { 0 };
-        }
-        Ok(handed)
-    }
-
-    /// Hands over some records of one partition.
-    fn read_turn(
-        &mut self,
-        index: usize,
-        ahead_ms: i64,
-        now_ms: i64,
-        records_max: usize,
-        handed: &mut Handed,
-        each: &mut dyn FnMut(Arrived<'_>),
-    ) -> Result<(), SourceError> {
-        let Partition { topic, number, follow, queue: Some(queue), refused, .. } = &mut self.partitions[index] else {
-            return Ok(());
-        };
-        let topic = &mut self.topics[*topic];
-        let turn_end = records_max.min(handed.records + TURN_RECORDS);
-        while handed.records < turn_end && handed.bytes < POLL_BYTES_MAX && follow.last_ms(now_ms) <= ahead_ms {
-            match queue.poll(Duration::ZERO) {
-                None => {
-                    follow.drained = true;
-                    handed.moved |= follow.answer.is_some_and(|answer| follow.position < answer.high);
-                    break;
-                }
-                Some(Ok(record)) => {
-                    let stamp_ms = match record.timestamp() {
-                        Timestamp::LogAppendTime(ms) if ms >= 0 => Some(ms),
-                        _ => None,
-                    };
-                    if stamp_ms.is_none() && !std::mem::replace(&mut topic.warned_of_create_time, true) {
-                        tracing::warn!(topic = %topic.name, "records carry no LogAppendTime: they arrive when they are \
-                             read, so an outage of this job makes them look late; set \
-                             message.timestamp.type=LogAppendTime");
-                    }
-                    let arrival = follow.arrive(record.offset(), stamp_ms, self.tick_ms, now_ms);
-                    let (_, committed_ms) = self.origin;
-                    if committed_ms == 0 {
-                        self.shared.arrived(arrival.ms);
-                    }
-                    if arrival.raised {
-                        self.raised += 1;
-                        if let Some(left_out) = self.raised_limit.pass() {
-                            tracing::error!(topic = %topic.name, partition = *number, offset = record.offset(), left_out,
-                                "a record came more than an hour behind the tick; its arrival is raised. Look for a \
-                                 hanging transaction or a broker with a wrong clock");
-                        }
-                    }
-                    let (offset, arrival_ms) = (record.offset(), arrival.ms);
-                    value::hand_over(&record, &topic.reading, &mut self.scratch, |payload| {
-                        each(Arrived { partition: index, offset, arrival_ms, payload });
-                    });
-                    handed.records += 1;
-                    handed.bytes += record.payload_len();
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    follow.ended = true;
-                    handed.moved = true;
-                }
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    return Err(SourceError::Setup(format!("topic {} partition {number}: {code}", topic.name)));
-                }
-                Some(Err(error)) => {
-                    // The client stands still after these; whether offsets are gone, the next answer tells.
-                    let stands = matches!(
-                        error.rdkafka_error_code(),
-                        Some(
-                            RDKafkaErrorCode::AutoOffsetReset
-                                | RDKafkaErrorCode::OffsetOutOfRange
-                                | RDKafkaErrorCode::NoOffset
-                                | RDKafkaErrorCode::LogTruncation
-                        )
-                    );
-                    if stands {
-                        *refused = Some(Instant::now());
-                    }
-                    self.last_error = Some(format!("topic {} partition {number}: {error}", topic.name));
-                    self.prober.suspect();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks the client for its positions: they move past control records and aborted transactions, too.
-    fn ask_positions(&mut self) {
-        if self.positions_asked.elapsed() < POSITION_EVERY {
-            return;
-        }
-        self.positions_asked = Instant::now();
-        let Ok(positions) = self.consumer.position() else { return };
-        for element in positions.elements() {
-            let Offset::Offset(position) = element.offset() else { continue };
-            let topics = &self.topics;
-            let mut mine = self.partitions.iter_mut();
-            if let Some(Partition { follow, .. }) = mine.find(|partition| {
-                partition.number == element.partition() && *topics[partition.topic].name == *element.topic()
-            }) {
-                follow.position = follow.position.max(position);
-            }
-        }
-    }
-
     /// Moves the tick as far as all partitions let it; whether all of them are at their end. Without partitions, it goes
     /// along with those who have some.
     fn move_tick(&mut self, now_ms: i64) -> bool {
@@ -559,10 +421,13 @@ impl Source for KafkaSource {
 
     fn standing(&self) -> Standing {
         let status = self.status();
-        let trouble = status.last_error.filter(|_| !status.connected);
         let unknown = || "the brokers have not answered yet".to_owned();
+        let trouble = match status.connected {
+            true => self.consumer.context().refusal().map(|reason| format!("nothing can be read: {reason}")),
+            false => Some(status.last_error.unwrap_or_else(unknown)),
+        };
         Standing {
-            trouble: (!status.connected).then(|| trouble.unwrap_or_else(unknown)),
+            trouble,
             lag_records: status.partitions.iter().map(|partition| partition.lag).collect(),
             raised: status.raised,
         }
