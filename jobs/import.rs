@@ -16,6 +16,7 @@ use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, Producer, ensure_top
 use bidstream::source::{Arrived, Payload, Source};
 use bidstream::telemetry;
 use dataflows::params::Params;
+use schemas::decode::IdRules;
 use schemas::table::Verdict;
 
 use crate::IdKey;
@@ -96,6 +97,7 @@ impl Import {
             take_over: false,
             void: Vec::new(),
             hasher,
+            id_rules: IdRules::default(),
             clock: clock.clone(),
         };
         let http = match self.http {

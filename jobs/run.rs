@@ -124,6 +124,7 @@ fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
         take_over,
         void: Vec::new(),
         hasher,
+        id_rules: job.ids.clone(),
         clock: Clock::system(),
     })
 }
