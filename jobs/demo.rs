@@ -15,6 +15,7 @@ use bidstream::source::kafka::KafkaConfig;
 use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, produce};
 use dataflows::params::Params;
 use schemas::Tick;
+use schemas::decode::IdRules;
 use schemas::table::Verdict;
 use schemas::units::DAY_MS;
 use schemas::wire::Encoding;
@@ -73,6 +74,7 @@ impl Demo {
             take_over: false,
             void: Vec::new(),
             hasher: hasher.clone(),
+            id_rules: IdRules::default(),
             clock: clock.clone(),
         };
         println!("Generated traffic (not real) into the lake {}.", self.lake.display());

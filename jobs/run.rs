@@ -133,6 +133,7 @@ pub fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
         take_over,
         void: Vec::new(),
         hasher,
+        id_rules: job.ids.clone(),
         clock: Clock::system(),
     })
 }

@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use dataflows::params::{Params, Span};
+use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 use schemas::units::{DAY_MS, SECOND_MS};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -77,6 +78,9 @@ pub struct Job {
     /// Parameters of the views.
     #[serde(default)]
     pub views: Params,
+    /// Additions to the lists of texts that are no ids, and of parameters of a referrer that hold a click id; default: none.
+    #[serde(default, skip_serializing_if = "IdRules::is_empty")]
+    pub ids: IdRules,
     /// Address that serves `/metrics`, `/healthz` and `/readyz`, as `127.0.0.1:9464`; default: none is served.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
     pub http: Option<SocketAddr>,
@@ -231,6 +235,10 @@ impl Job {
             let message = format!("is {}: it may be 1 to {WORKERS_MAX}", self.workers);
             return Err(outline.error("workers", message));
         }
+        self.ids.check().map_err(|message| {
+            let (field, rest) = message.split_once(' ').expect("it begins with the field");
+            outline.error(&format!("ids.{field}"), rest)
+        })?;
         // The views name their own fields first: `views.installs.view_window.default is 2d: it may be 1h to 1d`.
         self.views.validate().map_err(|message| {
             let (field, rest) = message.split_once(' ').unwrap_or(("views", &message));

@@ -16,6 +16,7 @@ use bidstream::source::Source;
 use bidstream::source::kafka::produce::{self, Delivered};
 use bidstream::source::kafka::{KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Start};
 use dataflows::params::Params;
+use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 use schemas::wire::Encoding;
 
@@ -40,6 +41,7 @@ fn start(faulty: &Faulty) -> Run {
         take_over: false,
         void: Vec::new(),
         hasher,
+        id_rules: IdRules::default(),
         clock: clock.clone(),
     };
     let kafka = KafkaConfig::new(&fixture::shared().brokers(), [(faulty.topic.clone(), Encoding::Protobuf)]);

@@ -114,9 +114,9 @@ pub struct Event {
     pub subject: Subject,
     /// The user, where known.
     pub user: UserId,
-    /// The device, where known and not opted out.
+    /// The device, where known: no placeholder.
     pub device: DeviceId,
-    /// The click id or referrer, where known.
+    /// The click id, its own or the referrer's, where known.
     pub click: ClickId,
     /// The login of an `identify`.
     pub login: LoginId,

@@ -77,7 +77,7 @@ id_types! {
     UserId;
     /// An advertising or vendor device id (IDFA, GAID, own), hashed with its tenant.
     DeviceId;
-    /// A click id or install referrer, hashed with its tenant.
+    /// A click id, hashed with its tenant.
     ClickId;
     /// A login (e-mail, account name), hashed with its tenant.
     LoginId;

@@ -13,7 +13,7 @@ use crate::units::{EventTime, Micros};
 pub enum Method {
     /// The same device, else the same user.
     Person = 1,
-    /// The same click id or referrer.
+    /// The same click id.
     ClickId = 2,
     /// The same address, system and model: probabilistic.
     Fingerprint = 3,

@@ -38,7 +38,7 @@ pub const COLUMNS: &[Column] = &[
     of("event_time", Kind::Time, "when it happened"),
     of("user_id", Kind::Id, "user, hashed; see the function user_id(tenant, raw)"),
     of("device_id", Kind::Id, "device, hashed; see the function device_id(tenant, raw)"),
-    of("click_id", Kind::Id, "click id or install referrer, hashed; see the function click_id(tenant, raw)"),
+    of("click_id", Kind::Id, "click id, also of a referrer, hashed; see the function click_id(tenant, raw)"),
     of("login_id", Kind::Id, "login of an identify event, hashed; see the function login_id(tenant, raw)"),
     of("fingerprint", Kind::Id, "address, system, major version and device model, hashed"),
     of("type", Kind::Plain, "type of the event"),

@@ -160,8 +160,8 @@ fn a_survey_counts_what_an_import_will_do() {
         &MAPPING.replace("  - { type: event,", "  - { type: event, when: { present: user },"),
     )
     .unwrap();
-    let hasher = schemas::ids::IdHasher::new(b"test");
-    let found = survey(&input, &mapping, &hasher, &Clock::manual(NOW_MS), true, &mut |_| {}).unwrap();
+    let ids = (&schemas::ids::IdHasher::new(b"test"), &schemas::decode::IdRules::default());
+    let found = survey(&input, &mapping, ids, &Clock::manual(NOW_MS), true, &mut |_| {}).unwrap();
     let counted = (found.rows, found.unmatched_rows, found.wanted_rows(), found.dead_rows);
     // Of the fourth row the fields do not match, of the third the time is none, of the sixth it is in the future.
     assert_eq!(counted, (7, 1, 6, 3));
@@ -182,8 +182,8 @@ fn a_survey_refuses_what_breaks_midway() {
     let bytes = gzip.finish().unwrap();
     let input = Input::read(&dir.file("a.csv.gz", &bytes[..bytes.len() - 4])).unwrap();
     let mapping = Mapping::parse(Path::new("map.yaml"), MAPPING).unwrap();
-    let hasher = schemas::ids::IdHasher::new(b"test");
-    let broken = survey(&input, &mapping, &hasher, &Clock::manual(NOW_MS), false, &mut |_| {});
+    let ids = (&schemas::ids::IdHasher::new(b"test"), &schemas::decode::IdRules::default());
+    let broken = survey(&input, &mapping, ids, &Clock::manual(NOW_MS), false, &mut |_| {});
     assert!(matches!(broken, Err(SourceError::File { .. })));
 }
 
