@@ -217,7 +217,7 @@ impl Job {
             let message = format!("is {}: it may be 1 to {WORKERS_MAX}", self.workers);
             return Err(outline.error("workers", message));
         }
-        // The views name their own fields first: `views.installs.view_window.default is 2d: it may be 1h to 1d`.
+        // The views name their own fields first: `views.installs.view_window.default is 8d: it may be 1h to 7d`.
         self.views.validate().map_err(|message| {
             let (field, rest) = message.split_once(' ').unwrap_or(("views", &message));
             outline.error(field, rest)

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataflows::catalogue;
-use dataflows::params::Params;
+use dataflows::params::{Params, PersonRule};
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::{DeltaTableBuilder, ObjectStore};
 use schemas::ids::{IdHasher, IdKind};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::error::LedgerError;
@@ -96,11 +96,12 @@ impl Lake {
         let file = path.join("lake.json");
         let text = std::fs::read_to_string(&file).map_err(LedgerError::io(&file))?;
         let unreadable = |why: serde_json::Error| LedgerError::Unreadable { file: file.clone(), why: why.to_string() };
-        let value: Value = serde_json::from_str(&text).map_err(unreadable)?;
+        let mut value: Value = serde_json::from_str(&text).map_err(unreadable)?;
         // Before anything else, for another format may hold other fields.
         if value["format"] != FORMAT {
             return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT });
         }
+        name_what_went_without_saying(&mut value);
         let read: LakeFile = serde_json::from_value(value).map_err(unreadable)?;
         let (settings, views) = (read.settings, read.views);
         Ok(Lake { path: path.to_owned(), settings, views, unnamed: false, storage: Storage::default() })
@@ -182,6 +183,13 @@ impl Lake {
 fn content(settings: &LakeSettings, views: &BTreeMap<String, String>) -> Value {
     let file = LakeFile { format: FORMAT, settings: settings.clone(), views: views.clone() };
     serde_json::to_value(file).expect("settings are plain data")
+}
+
+/// A parameter that is younger than a lake has in it the value that its views were made by, not that of a new job.
+fn name_what_went_without_saying(lake_file: &mut Value) {
+    if let Some(installs) = lake_file.pointer_mut("/settings/views/installs").and_then(Value::as_object_mut) {
+        installs.entry("person").or_insert_with(|| json!(PersonRule::DeviceElseUser));
+    }
 }
 
 /// Written aside and linked: the file appears whole or not at all, and never over another.
