@@ -239,7 +239,7 @@ impl Job {
             let (field, rest) = message.split_once(' ').expect("it begins with the field");
             outline.error(&format!("ids.{field}"), rest)
         })?;
-        // The views name their own fields first: `views.installs.view_window.default is 2d: it may be 1h to 1d`.
+        // The views name their own fields first: `views.installs.view_window.default is 8d: it may be 1h to 7d`.
         self.views.validate().map_err(|message| {
             let (field, rest) = message.split_once(' ').unwrap_or(("views", &message));
             outline.error(field, rest)

@@ -97,6 +97,7 @@ fn undo(lake: &Path, topic: &str) {
         take_over: false,
         void: vec![topic.to_owned()],
         hasher,
+        id_rules: Default::default(),
         clock,
     };
     let run = pipeline::start(plan, |_| Box::new(|_, _| Ok(Box::new(Nothing) as Box<dyn Source>))).unwrap();

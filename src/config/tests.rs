@@ -64,7 +64,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "view_window",
             "view_windo",
-            r#"9: views.installs.view_windo: unknown field `view_windo`, expected one of click_window, view_window, fingerprint_window, attribution_lifetime"#,
+            r#"9: views.installs.view_windo: unknown field `view_windo`, expected one of person, click_window, view_window, fingerprint_window, attribution_lifetime"#,
         ),
         (
             "commit_every: 5s",
@@ -73,7 +73,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         ),
         ("commit_every: 5s", "retention: 5s", r#"7: retention: is 5s: it may be 1m to 365d"#),
         ("commit_every: 5s", "commit_every: 1h", r#"7: commit_every: is 1h: it may be 100ms to 10m"#),
-        ("search: 30d", "search: 31d", r#"9: views.installs.click_window.search: is 31d: it may be 1d to 30d"#),
+        ("search: 30d", "search: 91d", r#"9: views.installs.click_window.search: is 91d: it may be 1d to 90d"#),
         ("default: 7d, ", "", r#"9: views.installs.click_window.default: is missing"#),
         (
             "view_window: 24h",

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataflows::catalogue;
-use dataflows::params::Params;
+use dataflows::params::{Params, PersonRule};
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::{DeltaTableBuilder, ObjectStore};
 use schemas::ids::{IdHasher, IdKind};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -107,11 +107,12 @@ impl Lake {
         let file = path.join("lake.json");
         let text = std::fs::read_to_string(&file).map_err(LedgerError::io(&file))?;
         let unreadable = |why: serde_json::Error| LedgerError::Unreadable { file: file.clone(), why: why.to_string() };
-        let value: Value = serde_json::from_str(&text).map_err(unreadable)?;
+        let mut value: Value = serde_json::from_str(&text).map_err(unreadable)?;
         // Before anything else, for another format may hold other fields.
         if value["format"] != FORMAT && value["format"] != FORMAT_VOIDS {
             return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT_VOIDS });
         }
+        name_what_went_without_saying(&mut value);
         let read = serde_json::from_value(value.clone()).map_err(|why| match unknown_field(&value, &why) {
             Some(field) => LedgerError::NewerField { file: file.clone(), field },
             None => unreadable(why),
@@ -247,6 +248,13 @@ fn path_of(value: &Value, name: &str) -> Option<String> {
         return Some(name.to_owned());
     }
     fields.iter().find_map(|(field, value)| Some(format!("{field}.{}", path_of(value, name)?)))
+}
+
+/// A parameter that is younger than a lake has in it the value that its views were made by, not that of a new job.
+fn name_what_went_without_saying(lake_file: &mut Value) {
+    if let Some(installs) = lake_file.pointer_mut("/settings/views/installs").and_then(Value::as_object_mut) {
+        installs.entry("person").or_insert_with(|| json!(PersonRule::DeviceElseUser));
+    }
 }
 
 /// Written aside and linked: the file appears whole or not at all, and never over another.

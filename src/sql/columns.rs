@@ -65,7 +65,11 @@ pub const COLUMNS: &[Column] = &[
     of("hour", Kind::Time, "hour that a cost row covers"),
     of("install_begin_time", Kind::Time, "when the installation began, where the store tells"),
     of("items", Kind::Plain, "item lines of a conversion, a JSON array"),
-    of("capped", Kind::Plain, "join keys by which the touch is no candidate: 1 person, 2 click id, 4 fingerprint"),
+    of(
+        "capped",
+        Kind::Plain,
+        "join keys by which the touch is no candidate: 1 person (device, else user), 2 click id, 4 fingerprint, 8 user beside a device",
+    ),
     of(
         "verdict",
         Kind::Plain,
@@ -115,7 +119,7 @@ pub const COLUMNS: &[Column] = &[
     of("touch_type", Kind::Plain, "impression or click"),
     of("ctit_ms", Kind::Plain, "install minus touch, in milliseconds; null where organic"),
     of("path", Kind::Plain, "the touches that the install freezes, oldest first, at most 128"),
-    of("path_dropped", Kind::Plain, "number of older eligible touches that the path leaves out"),
+    of("path_dropped", Kind::Plain, "number of eligible touches that the path leaves out, all after its first"),
     of(
         "model",
         Kind::Plain,
