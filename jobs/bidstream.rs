@@ -1,5 +1,6 @@
 //! `bidstream`: the one binary. Each subcommand is wiring: it reads its arguments, calls the library and prints.
 
+mod check;
 mod demo;
 mod import;
 mod maintain;
@@ -11,6 +12,7 @@ mod tables;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bidstream::config::ConfigError;
 use bidstream::telemetry::LogFormat;
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
@@ -46,7 +48,8 @@ enum Command {
     #[command(after_help = run::EXIT_CODES)]
     Run(run::Run),
     /// Check a job file and say what it means.
-    Check(run::Check),
+    #[command(after_help = check::EXIT_CODES)]
+    Check(check::Check),
     /// Import a CSV, JSONL or Parquet file by a mapping, into a lake or through Kafka.
     Import(import::Import),
     /// Produce generated events to a Kafka topic.
@@ -59,7 +62,7 @@ enum Command {
     Maintain(maintain::Maintain),
     /// After restoring a copy of `records`: remove what the views' tables hold beyond it. Stop the job first.
     Repair(maintain::Repair),
-    /// List the views, or show one: question, columns, parameters, SQL.
+    /// List the views, or show one: question, columns, parameters, SQL; with --lake, what that lake runs.
     Describe(tables::Describe),
 }
 
@@ -101,7 +104,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.is::<ConfigError>() {
+                true => ExitCode::from(run::EXIT_USAGE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use bidstream::source::kafka::KafkaConfig;
 use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, produce};
 use dataflows::params::Params;
 use schemas::Tick;
+use schemas::decode::IdRules;
 use schemas::table::Verdict;
 use schemas::units::DAY_MS;
 use schemas::wire::Encoding;
@@ -32,7 +33,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 100_000)]
     events: u64,
     /// Directory of the lake.
-    #[arg(long, default_value = "./demo-lake")]
+    #[arg(long, default_value = "./demo-lake", value_parser = config::lake_directory)]
     lake: PathBuf,
     /// Send the events through this Kafka: host:port, several with commas between.
     #[arg(long)]
@@ -73,6 +74,7 @@ impl Demo {
             take_over: false,
             void: Vec::new(),
             hasher: hasher.clone(),
+            id_rules: IdRules::default(),
             clock: clock.clone(),
         };
         println!("Generated traffic (not real) into the lake {}.", self.lake.display());
@@ -163,9 +165,7 @@ impl Demo {
     }
 
     fn read_topic(&self, plan: Plan, brokers: &str) -> anyhow::Result<Run> {
-        let topics = BTreeMap::from([(self.topic.clone(), Encoding::Protobuf)]);
-        let brokers = brokers.to_owned();
-        let config = KafkaConfig { brokers, topics, properties: BTreeMap::new(), timing: Default::default() };
+        let config = KafkaConfig::new(brokers, [(self.topic.clone(), Encoding::Protobuf)]);
         let clock = plan.clock.clone();
         Ok(pipeline::start(plan, move |state| run::sources(config, state, clock))?)
     }

@@ -23,10 +23,11 @@ use bidstream::source::file::report::{Outcome, Report, printable};
 use bidstream::source::file::survey::{Allowed, Survey};
 use bidstream::source::file::{Input, survey};
 use dataflows::params::Params;
+use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 
 use crate::IdKey;
-use crate::produce::EncodingName;
+use crate::produce::{EncodingName, Properties};
 use crate::run::{EXIT_FAILED, EXIT_FENCED, EXIT_REFUSED, EXIT_SOURCE, EXIT_USAGE};
 
 /// Import a file.
@@ -64,9 +65,9 @@ pub struct Import {
     #[arg(long, value_name = "M.yaml", required_unless_present = "undo")]
     mapping: Option<PathBuf>,
     /// Directory of the lake; made when it is missing. Default: that of --job.
-    #[arg(long, conflicts_with = "brokers")]
+    #[arg(long, conflicts_with = "brokers", value_parser = config::lake_directory)]
     lake: Option<PathBuf>,
-    /// A job file: its lake, allowed lateness, time between commits and id key are those of this import, and its
+    /// A job file: its lake, allowed lateness, time between commits, id key and `ids` are those of this import, and its
     /// parameters of views become those of the lake. Its `source` is not read.
     #[arg(long, value_name = "JOB.yaml", conflicts_with = "brokers")]
     job: Option<PathBuf>,
@@ -95,6 +96,8 @@ pub struct Import {
     /// Topic of --brokers; made with stamps by the log where it is missing.
     #[arg(long, default_value = "ad-events")]
     topic: String,
+    #[command(flatten)]
+    properties: Properties,
     /// How events are encoded for --brokers.
     #[arg(long, value_enum, default_value_t = EncodingName::Protobuf)]
     encoding: EncodingName,
@@ -179,20 +182,27 @@ impl Import {
             (None, None) => Plan::settings(Lateness::default().ms(), Params::default(), &hasher),
         };
         let commit_every = job.as_ref().map_or(COMMIT_EVERY_DEFAULT, |job| job.commit_every);
+        let id_rules = job.map(|job| job.ids).unwrap_or_default();
         let imports = match &lake {
             Some(lake) => waiting(Imports::read(lake))?,
             None => Imports::default(),
         };
         let commit_every = Duration::from_millis(commit_every.0 as u64);
-        Ok(Target { path, lake, settings, commit_every, hasher, imports })
+        Ok(Target { path, lake, settings, commit_every, hasher, id_rules, imports })
     }
 
     /// The first pass, with words of progress.
-    fn survey(&self, input: &Input, mapping: &Mapping, hasher: &IdHasher, others: bool) -> anyhow::Result<Survey> {
+    fn survey(
+        &self,
+        input: &Input,
+        mapping: &Mapping,
+        ids: (&IdHasher, &IdRules),
+        others: bool,
+    ) -> anyhow::Result<Survey> {
         let mut told = Told::new();
         let mut progress =
             |rows: u64| told.tell(|per_second| format!("{rows} rows checked so far, {per_second:.0} a second"), rows);
-        Ok(survey(input, mapping, hasher, &Clock::system(), others, &mut progress)?)
+        Ok(survey(input, mapping, ids, &Clock::system(), others, &mut progress)?)
     }
 
     /// Prints the report of what is refused, where it is.
@@ -223,6 +233,7 @@ struct Target {
     settings: LakeSettings,
     commit_every: Duration,
     hasher: IdHasher,
+    id_rules: IdRules,
     imports: Imports,
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use bidstream::config::RETENTION_DEFAULT;
+use bidstream::config::lake_directory;
 use bidstream::ledger::maintain::{self, RETENTION_MIN};
 use bidstream::ledger::{Lake, repair};
 use dataflows::params::Span;
@@ -18,7 +19,7 @@ A running job does this by itself. Merges small files, sums changes that are old
 exact after that), shortens the tables' logs and removes files that no table names.")]
 pub struct Maintain {
     /// Directory of the lake.
-    #[arg(long)]
+    #[arg(long, value_parser = lake_directory)]
     lake: PathBuf,
     /// How far back time travel stays exact, and how long files that no table names any more are kept: at least 1m, and
     /// longer than the longest upload, load or query.
@@ -33,7 +34,7 @@ pub struct Maintain {
 #[derive(clap::Args)]
 pub struct Repair {
     /// Directory of the lake.
-    #[arg(long)]
+    #[arg(long, value_parser = lake_directory)]
     lake: PathBuf,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Form::Text)]

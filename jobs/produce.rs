@@ -1,13 +1,15 @@
 //! `bidstream generate`: generated events to a Kafka topic.
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bidstream::clock::Clock;
+use bidstream::config::{ConfigError, check_properties, environment};
 use bidstream::generator::{Generator, SEED_DEFAULT, Traffic, USERS_DEFAULT};
 use bidstream::source::kafka::produce::{Delivered, PARTITIONS_DEFAULT, Producer, ensure_topic};
 use clap::ValueEnum;
@@ -30,6 +32,8 @@ pub struct Generate {
     /// Kafka's bootstrap servers: host:port, several with commas between.
     #[arg(long)]
     brokers: String,
+    #[command(flatten)]
+    properties: Properties,
     /// Topic; made with stamps by the log where it is missing.
     #[arg(long, default_value = "ad-events")]
     topic: String,
@@ -54,6 +58,29 @@ pub struct Generate {
     /// Write where each record went, as lines of partition,offset,payload_hash.
     #[arg(long, value_name = "FILE")]
     delivered: Option<PathBuf>,
+}
+
+/// Settings of the Kafka client, for what needs no job file.
+#[derive(clap::Args)]
+pub struct Properties {
+    /// Setting of the Kafka client for --brokers, as security.protocol=ssl; may be repeated. ${VAR} in a value is a variable
+    /// of the environment: in single quotes, so that a password is on no command line.
+    #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
+    properties: Vec<(String, String)>,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("is no setting: write NAME=VALUE")?;
+    Ok((name.to_owned(), environment::expand(value, &environment::of_process)?))
+}
+
+impl Properties {
+    /// The settings, if the client takes them.
+    pub fn checked(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        let properties = self.properties.iter().cloned().collect();
+        check_properties(&properties).map_err(|wrong| ConfigError::of_file(Path::new("--property"), wrong))?;
+        Ok(properties)
+    }
 }
 
 /// The encodings by name.
@@ -111,7 +138,7 @@ impl Generate {
             }
             None => None,
         };
-        let properties = Default::default();
+        let properties = self.properties.checked()?;
         ensure_topic(&self.brokers, &properties, &self.topic, self.partitions)?;
         let producer = Producer::new(&self.brokers, &properties, &self.topic, list.is_some())?;
         let mut generator = Generator::new(self.seed, 0, self.users).with(self.traffic.into());

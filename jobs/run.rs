@@ -1,6 +1,7 @@
-//! `bidstream run` and `bidstream check`: the main job, from a job file.
+//! `bidstream run`: the main job, from a job file.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use bidstream::gate::Gate;
 use bidstream::housekeeping::Housekeeping;
 use bidstream::ledger::{LedgerError, State};
 use bidstream::pipeline::{self, Plan};
-use bidstream::source::Source;
-use bidstream::source::kafka::{KafkaConfig, KafkaSource, SharedTicks};
+use bidstream::source::kafka::{Accepted, KafkaConfig, KafkaSource, SharedTicks, Start};
+use bidstream::source::{Source, SourceError};
 use bidstream::telemetry;
 use bidstream::worker::SourceMaker;
 
@@ -37,7 +38,8 @@ Exit codes:
   1  failed: the message says why; a restart goes on where the ledger stands
   2  the job file or the command line is wrong
   3  the lake is in use, has another format, or was made with other settings
-  4  the source cannot go on: offsets are gone from the broker, or a topic was re-created
+  4  the source cannot go on: offsets are gone from the broker, or a topic was re-created; the message names the option
+     that accepts what was lost (--accept-gap, --accept-new-topic)
   5  another run has taken the lake over";
 
 /// Run a job.
@@ -48,13 +50,14 @@ pub struct Run {
     /// Take the lake over from a run that holds it; that run then stops, naming this one.
     #[arg(long)]
     take_over: bool,
-}
-
-/// Check a job file.
-#[derive(clap::Args)]
-pub struct Check {
-    /// The job file.
-    job: PathBuf,
+    /// After exit 4 as offsets of this topic are gone from the broker: accept that what was not read is lost, and go on at
+    /// the broker's first offset. May be repeated.
+    #[arg(long, value_name = "TOPIC")]
+    accept_gap: Vec<String>,
+    /// After exit 4 as this topic was re-created: read the new one from its beginning; in `records` it is TOPIC@2, the next
+    /// one TOPIC@3. May be repeated.
+    #[arg(long, value_name = "TOPIC")]
+    accept_new_topic: Vec<String>,
 }
 
 impl Run {
@@ -64,15 +67,23 @@ impl Run {
             Ok(()) => 0u8,
             Err(error) => {
                 eprintln!("error: {error:#}");
+                if let Some((option, topic)) = source_error(&error).and_then(SourceError::accept) {
+                    eprintln!(
+                        "to accept that and go on: bidstream run {} {option} {topic}   (docs/kafka.md, After exit 4)",
+                        self.job.display()
+                    );
+                }
                 exit_code(&error)
             }
         };
         ExitCode::from(code)
     }
 
-    fn execute(self) -> anyhow::Result<()> {
+    fn execute(&self) -> anyhow::Result<()> {
         let job = Job::read(&self.job)?;
-        let (plan, kafka) = (plan(&job, self.take_over)?, KafkaConfig::from(&job.source.kafka));
+        let mut kafka = KafkaConfig::read(job.kafka(&self.job)?)?;
+        kafka.accepted = self.accepted(&kafka)?;
+        let plan = plan(&job, self.take_over)?;
         let clock = plan.clock.clone();
         let http = match job.http {
             Some(address) => Some((address, telemetry::install_metrics()?)),
@@ -87,35 +98,29 @@ impl Run {
         tracing::info!(cut, "drained and committed");
         Ok(())
     }
-}
 
-impl Check {
-    /// Checks the job file.
-    pub fn run(self) -> ExitCode {
-        match Job::read(&self.job) {
-            Ok(job) => {
-                let topics: Vec<&str> = job.source.kafka.topics.keys().map(String::as_str).collect();
-                println!(
-                    "{}: ok. Reads {} at {}, with {} allowed lateness; writes {} every {} with {} worker(s).",
-                    self.job.display(),
-                    topics.join(", "),
-                    job.source.kafka.brokers,
-                    job.allowed_lateness,
-                    job.lake.display(),
-                    job.commit_every,
-                    job.workers,
-                );
-                ExitCode::SUCCESS
+    /// What the command line accepts as lost, which must be of topics that the job reads.
+    fn accepted(&self, kafka: &KafkaConfig) -> Result<Accepted, ConfigError> {
+        let of = |option: &str, topics: &[String]| -> Result<BTreeSet<String>, ConfigError> {
+            let unknown = topics.iter().find(|topic| !kafka.topics.contains_key(*topic));
+            match unknown {
+                None => Ok(topics.iter().cloned().collect()),
+                Some(topic) => {
+                    let known: Vec<&str> = kafka.topics.keys().map(String::as_str).collect();
+                    let message = format!("the job reads no topic {topic}; it reads {}", known.join(", "));
+                    Err(ConfigError::of_file(Path::new(option), message))
+                }
             }
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::from(EXIT_USAGE)
-            }
-        }
+        };
+        Ok(Accepted {
+            gaps: of("--accept-gap", &self.accept_gap)?,
+            new_topics: of("--accept-new-topic", &self.accept_new_topic)?,
+        })
     }
 }
 
-fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
+/// What a job runs; `check` makes it, too.
+pub fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
     let hasher = job.id_hasher()?;
     let allowed_lateness_ms = job.allowed_lateness.ms();
     Ok(Plan {
@@ -128,25 +133,37 @@ fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
         take_over,
         void: Vec::new(),
         hasher,
+        id_rules: job.ids.clone(),
         clock: Clock::system(),
     })
 }
 
-/// The Kafka sources of the workers, going on where the ledger stands.
+/// The Kafka sources of the workers, going on where the ledger stands, or where what was accepted lets them.
 pub fn sources(kafka: KafkaConfig, state: &State, clock: Clock) -> SourceMaker {
-    let state = state.clone();
+    let committed = state.committed.unwrap_or(0);
+    let start = Start::settle(&kafka, state, clock.now_ms());
     let ticks = Arc::new(SharedTicks::new(clock));
     Box::new(move |worker, workers| {
-        let committed = state.committed.unwrap_or(0);
-        let (resumes, ids) = (&state.resumes, &state.topic_ids);
-        let source = KafkaSource::new(&kafka, worker, workers, resumes, ids, committed, ticks.clone())?;
+        let start = start.as_ref().map_err(|error| SourceError::Setup(error.to_string()))?;
+        let source = KafkaSource::new(&kafka, worker, workers, start, committed, ticks.clone())?;
         Ok(Box::new(source) as Box<dyn Source>)
     })
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
+fn source_error(error: &anyhow::Error) -> Option<&SourceError> {
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Source(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// The exit code that an error stands for.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<ConfigError>() {
         return EXIT_USAGE;
+    }
+    if error.downcast_ref::<LedgerError>().is_some_and(LedgerError::is_refusal) {
+        return EXIT_REFUSED;
     }
     match error.downcast_ref::<RunError>() {
         Some(RunError::Ledger(LedgerError::Fenced { .. })) => EXIT_FENCED,

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bidstream::config::lake_directory;
+use bidstream::ledger::{Lake, LedgerError};
 use bidstream::{config, sql};
 use dataflows::params::Params;
 use schemas::ids::IdHasher;
@@ -17,11 +19,11 @@ Examples:
   bidstream sql --lake ./lake --format csv --file report.sql > report.csv
   bidstream sql --lake ./lake --as-of 2026-11-01T12:00:00Z \"SELECT count(*) FROM credits\"
   bidstream sql --lake ./lake                 a prompt; \\? lists its commands
-Tables: events, late_events, dead_letters, costs, installs, credits, installs_changes, credits_changes, records, symbols;
-the schema `raw` has the same with symbols and times as the integers that the files hold.")]
+Tables: events, late_events, dead_letters, field_faults, unknown_fields, imports, costs, installs, credits,
+installs_changes, credits_changes, records, symbols; the schema `raw` has the same with symbols and times as the integers that the files hold.")]
 pub struct Sql {
     /// Directory of the lake.
-    #[arg(long)]
+    #[arg(long, value_parser = lake_directory)]
     lake: PathBuf,
     /// The query; without one, --file, standard input or a prompt.
     query: Option<String>,
@@ -42,7 +44,7 @@ pub struct Sql {
 #[derive(clap::Args)]
 pub struct Audit {
     /// Directory of the lake.
-    #[arg(long)]
+    #[arg(long, value_parser = lake_directory)]
     lake: PathBuf,
     /// The views; none means all.
     views: Vec<String>,
@@ -54,9 +56,18 @@ pub struct Audit {
     format: sql::Format,
 }
 
-/// Describe views.
+/// Describe views, or a lake.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  bidstream describe                          the views and the questions that they answer
+  bidstream describe credits                  one view: columns, parameters, SQL
+  bidstream describe --lake ./lake            what this lake runs: parameters, views, voids, columns
+  bidstream describe --lake ./lake credits    one view with the parameters of this lake")]
 pub struct Describe {
+    /// Directory of a lake, to describe what it runs; without it the views have their defaults.
+    #[arg(long)]
+    lake: Option<PathBuf>,
     /// The view; none lists all.
     view: Option<String>,
     /// How to print.
@@ -95,8 +106,15 @@ impl Audit {
 impl Describe {
     /// Describes.
     pub fn run(self) -> anyhow::Result<()> {
-        let (view, params) = (self.view.as_deref(), Params::default());
-        runtime()?.block_on(sql::describe::run(view, &params, self.format, std::io::stdout().lock()))?;
+        let (runtime, out) = (runtime()?, std::io::stdout().lock());
+        match (&self.lake, self.view.as_deref()) {
+            (Some(lake), None) => runtime.block_on(sql::describe_lake::run(lake, self.format, out))?,
+            (lake, view) => {
+                let params = lake.as_deref().map(|lake| Ok::<_, LedgerError>(Lake::read(lake)?.settings.views));
+                let params = params.transpose()?.unwrap_or_else(Params::default);
+                runtime.block_on(sql::describe::run(view, &params, self.format, out))?;
+            }
+        }
         Ok(())
     }
 }

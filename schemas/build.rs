@@ -1,4 +1,4 @@
-//! Compiles `proto/bidstream.proto`, without a system `protoc`, into Rust types that read and write JSON as well.
+//! Compiles `proto/bidstream.proto`, without a system `protoc`, into Rust types that are written as JSON as well.
 
 use std::error::Error;
 
@@ -12,8 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in &files.file {
         for message in &file.message_type {
             let name = format!("{}.{}", file.package(), message.name());
-            config.message_attribute(&name, "#[derive(serde::Serialize, serde::Deserialize)]");
-            config.message_attribute(&name, "#[serde(default)]");
+            config.message_attribute(&name, "#[derive(serde::Serialize)]");
             for field in &message.field {
                 config.field_attribute(format!("{name}.{}", field.name()), json(field));
             }
@@ -26,19 +25,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// How JSON spells a field. What is absent is left out.
 fn json(field: &FieldDescriptorProto) -> &'static str {
     match (field.label(), field.r#type()) {
-        (Label::Repeated, _) => {
-            r#"#[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "super::json::list")]"#
-        }
-        (_, Type::Enum) => r#"#[serde(with = "super::json::kind")]"#,
-        (_, Type::String) => {
-            r#"#[serde(skip_serializing_if = "String::is_empty", deserialize_with = "super::json::text")]"#
-        }
-        (_, Type::Int64) if field.name().ends_with("_time") => {
-            r#"#[serde(skip_serializing_if = "Option::is_none", deserialize_with = "super::json::time")]"#
-        }
-        (_, Type::Int64) => {
-            r#"#[serde(skip_serializing_if = "Option::is_none", deserialize_with = "super::json::whole")]"#
-        }
+        (Label::Repeated, _) => r#"#[serde(skip_serializing_if = "Vec::is_empty")]"#,
+        (_, Type::Enum) => r#"#[serde(serialize_with = "super::kind")]"#,
+        (_, Type::String) => r#"#[serde(skip_serializing_if = "String::is_empty")]"#,
+        (_, Type::Int64) => r#"#[serde(skip_serializing_if = "Option::is_none")]"#,
         (_, other) => panic!("the JSON form of {other:?} is not defined"),
     }
 }

@@ -11,21 +11,24 @@
 //! http: 127.0.0.1:9464
 //! ```
 //! A mistake is one [`ConfigError`] that names file, line and field and says what may be written. Relative paths are
-//! relative to the working directory of the process.
+//! relative to the working directory of the process. Values may name variables of the environment ([`environment`]).
 
+pub mod environment;
+mod kafka;
 pub mod located;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use dataflows::params::{Params, Span};
+use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 use schemas::units::{DAY_MS, SECOND_MS};
-use schemas::wire::Encoding;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use url::Url;
 
+pub use kafka::{Framing, KAFKA_PROPERTIES_RESERVED, Kafka, Source, Topic, Wrong, check_properties};
 pub use located::ConfigError;
 use located::Outline;
 
@@ -55,10 +58,12 @@ pub const ID_KEY_DEMO: &str = "bidstream demo key: not a secret";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
-    /// Directory of the lake; made when it is missing.
+    /// Directory of the lake; made when it is missing. Also written as `file:///path`.
+    #[serde(deserialize_with = "lake")]
     pub lake: PathBuf,
-    /// Where records come from.
-    pub source: Source,
+    /// Where records come from; only an import needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
     /// How long after its event time a record may arrive and still count: 1s to 365d, default 3d; or `unbounded`, then
     /// no record is late and nothing is ever forgotten. Fixed when the lake is made.
     #[serde(default)]
@@ -73,6 +78,9 @@ pub struct Job {
     /// Parameters of the views.
     #[serde(default)]
     pub views: Params,
+    /// Additions to the lists of texts that are no ids, and of parameters of a referrer that hold a click id; default: none.
+    #[serde(default, skip_serializing_if = "IdRules::is_empty")]
+    pub ids: IdRules,
     /// Address that serves `/metrics`, `/healthz` and `/readyz`, as `127.0.0.1:9464`; default: none is served.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
     pub http: Option<SocketAddr>,
@@ -84,40 +92,6 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_key_file: Option<PathBuf>,
 }
-
-/// Where records come from: exactly one kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub struct Source {
-    /// Topics of an Apache Kafka.
-    pub kafka: Kafka,
-}
-
-/// Topics of an Apache Kafka.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Kafka {
-    /// Bootstrap servers: `host:port`, several with commas between.
-    pub brokers: String,
-    /// The topics and how their records are encoded: `json` or `protobuf`. At least one.
-    pub topics: BTreeMap<String, Encoding>,
-    /// Further settings of the client library (librdkafka), as `security.protocol`; default: none. Those in
-    /// [`KAFKA_PROPERTIES_RESERVED`] are refused.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub properties: BTreeMap<String, String>,
-}
-
-/// Settings of the client library on which exactly-once rests, so that a job cannot choose them.
-pub const KAFKA_PROPERTIES_RESERVED: [&str; 8] = [
-    "auto.offset.reset",
-    "bootstrap.servers",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.partition.eof",
-    "isolation.level",
-    "metadata.broker.list",
-    "partition.assignment.strategy",
-];
 
 /// How late a record may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +144,32 @@ impl<'de> Deserialize<'de> for Lateness {
     }
 }
 
+/// The directory of a lake, as it is written in a job file or after `--lake`: a path, or a `file:` URL of one.
+pub fn lake_directory(text: &str) -> Result<PathBuf, String> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    let scheme = scheme.filter(|scheme| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'.' | b'-'))
+    });
+    match scheme {
+        None if text.trim().is_empty() => Err("is empty: write a directory, as ./lake".to_owned()),
+        None => Ok(PathBuf::from(text)),
+        Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
+            let path = Url::parse(text).ok().and_then(|url| url.to_file_path().ok());
+            path.ok_or_else(|| {
+                format!("{text:?} names no directory of this machine: write file:///path, or the path alone")
+            })
+        }
+        Some(scheme) => Err(format!(
+            "{text:?}: {scheme}:// is no local directory; object stores come later: write a directory, as ./lake"
+        )),
+    }
+}
+
+fn lake<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    lake_directory(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
 fn commit_every_default() -> Span {
     COMMIT_EVERY_DEFAULT
 }
@@ -196,16 +196,35 @@ impl Job {
 
     /// Reads and checks the text of a job file; `path` is named in errors.
     pub fn parse(path: &Path, text: &str) -> Result<Job, ConfigError> {
-        let (job, outline) = located::from_text::<Job>(path, text)?;
+        Job::parse_with(path, text, &environment::of_process)
+    }
+
+    fn parse_with(path: &Path, text: &str, lookup: environment::Lookup<'_>) -> Result<Job, ConfigError> {
+        let (job, outline) = located::from_text_with::<Job>(path, text, lookup)?;
         job.validate(&outline)?;
         Ok(job)
     }
 
+    /// What it reads; `path` is the job file's.
+    pub fn kafka(&self, path: &Path) -> Result<&Kafka, ConfigError> {
+        let missing = || ConfigError {
+            file: path.to_owned(),
+            line: Some(1),
+            field: "source".to_owned(),
+            message: "is missing: a job that runs says what it reads, as { kafka: { brokers: host:9092, topics: \
+                      { ad-events: protobuf } } }"
+                .to_owned(),
+        };
+        self.source.as_ref().map(|source| &source.kafka).ok_or_else(missing)
+    }
+
     fn validate(&self, outline: &Outline) -> Result<(), ConfigError> {
-        if self.lake.as_os_str().is_empty() {
-            return Err(outline.error("lake", "is empty: write a directory, as ./lake"));
+        if self.lake.is_file() {
+            return Err(outline.error("lake", format!("{} is a file: write a directory", self.lake.display())));
         }
-        self.source.kafka.validate(outline)?;
+        if let Some(source) = &self.source {
+            source.kafka.validate(outline)?;
+        }
         if let Lateness::Within(span) = self.allowed_lateness {
             let error = |allowed| outline.error("allowed_lateness", format!("{allowed}, or `unbounded`"));
             within(span, ALLOWED_LATENESS_RANGE).map_err(error)?;
@@ -216,7 +235,11 @@ impl Job {
             let message = format!("is {}: it may be 1 to {WORKERS_MAX}", self.workers);
             return Err(outline.error("workers", message));
         }
-        // The views name their own fields first: `views.installs.view_window.default is 2d: it may be 1h to 1d`.
+        self.ids.check().map_err(|message| {
+            let (field, rest) = message.split_once(' ').expect("it begins with the field");
+            outline.error(&format!("ids.{field}"), rest)
+        })?;
+        // The views name their own fields first: `views.installs.view_window.default is 8d: it may be 1h to 7d`.
         self.views.validate().map_err(|message| {
             let (field, rest) = message.split_once(' ').unwrap_or(("views", &message));
             outline.error(field, rest)
@@ -226,31 +249,6 @@ impl Job {
     /// The hasher of ids: from `id_key_file`, else the environment, else the demo key.
     pub fn id_hasher(&self) -> Result<IdHasher, ConfigError> {
         id_hasher(self.id_key_file.as_deref())
-    }
-}
-
-impl Kafka {
-    fn validate(&self, outline: &Outline) -> Result<(), ConfigError> {
-        for broker in self.brokers.split(',') {
-            let port = broker.trim().rsplit_once(':').and_then(|(host, port)| {
-                let port = port.parse::<u16>().ok()?;
-                (!host.is_empty() && port > 0).then_some(port)
-            });
-            if port.is_none() {
-                let message = format!("{broker:?} is no broker: write host:port, several with commas between");
-                return Err(outline.error("source.kafka.brokers", message));
-            }
-        }
-        if self.topics.is_empty() {
-            let message = "names no topic: write at least one, as { ad-events: protobuf }";
-            return Err(outline.error("source.kafka.topics", message));
-        }
-        let refused = self.properties.keys().find(|name| KAFKA_PROPERTIES_RESERVED.contains(&name.as_str()));
-        if let Some(name) = refused {
-            let message = format!("cannot be chosen, nor can {}", KAFKA_PROPERTIES_RESERVED.join(", "));
-            return Err(outline.error(&format!("source.kafka.properties.{name}"), message));
-        }
-        Ok(())
     }
 }
 

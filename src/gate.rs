@@ -48,6 +48,9 @@ impl Gate {
 
 /// The counters of one partition: how often each join key was touched in an event hour, within one arrival hour.
 ///
+/// The user of a touch that has a device too is counted by itself, beside touches that have a user alone: whom the person's
+/// bit caps does not depend on it.
+///
 /// The rule: per join key, event hour and arrival hour, the first [`HOT_KEY_TOUCHES`] accepted touches in offset order
 /// (copies count) are candidates; later ones are capped by that key. Counters are dropped when the arrival hour ends.
 #[derive(Default)]
@@ -76,11 +79,12 @@ impl HotKeys {
         let event_hour = event.event_time.0.div_euclid(HOUR_MS);
         let keys = [
             (event.person_key(), Capped::PERSON),
+            (event.user_key().filter(|_| !event.device.is_none()), Capped::USER),
             (event.click_key(), Capped::CLICK),
             (event.fingerprint_key(), Capped::FINGERPRINT),
         ];
         let sought = keys.map(|(key, bit)| {
-            let slot = slot(key?, event_hour);
+            let slot = slot(key?, bit, event_hour);
             let table = (slot >> (u64::BITS - TABLE_BITS)) as usize;
             self.touches[table].make_room(keys.len());
             Some((table, slot, bit))
@@ -100,8 +104,8 @@ impl HotKeys {
 }
 
 /// Counters by slot, each in one word: the slot, which tells its key and hour apart, and below it the count. A table of
-/// millions of them is looked up three times a record, so what counts is how much memory that touches, and that the
-/// processor waits for all three together. A counter stands at the next free place after where its slot says; at least
+/// millions of them is looked up three or four times a record, so what counts is how much memory that touches, and that the
+/// processor waits for all of them together. A counter stands at the next free place after where its slot says; at least
 /// half of the places are free, that is zero, for what is counted was counted once.
 #[derive(Default)]
 struct Counters {
@@ -166,14 +170,15 @@ impl Counters {
 }
 
 /// 57 bits of a join key and hour: keys are uniform hashes already. Two keys that meet here (1 in 2^57) share a count.
-fn slot(key: JoinKey, event_hour: i64) -> u64 {
-    (key.0.route() ^ (event_hour as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)) & !COUNT
+fn slot(key: JoinKey, bit: Capped, event_hour: i64) -> u64 {
+    let of_user = if bit == Capped::USER { 0xd6e8_feb8_6659_fd93 } else { 0 };
+    (key.0.route() ^ of_user ^ (event_hour as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)) & !COUNT
 }
 
 #[cfg(test)]
 mod tests {
     use schemas::ids::{IdHasher, IdKind};
-    use schemas::{ClickId, DeviceId, EventType};
+    use schemas::{ClickId, DeviceId, EventType, UserId};
 
     use super::*;
 
@@ -215,6 +220,25 @@ mod tests {
         for _ in 0..200 {
             assert_eq!(keys.count(&conversion, HOUR_MS), Capped::default(), "only touches count");
         }
+    }
+
+    #[test]
+    fn a_user_of_many_devices_has_a_bound_of_its_own() {
+        let mut keys = HotKeys::default();
+        let user = UserId(IdHasher::new(b"test").hash(IdKind::User, "t", b"u"));
+        let on = |device: u8| Event { user, click: ClickId::NONE, ..click(device, 5) };
+        let alone = Event { user, event_type: EventType::Click, event_time: EventTime(5), ..Event::default() };
+        for n in 0..HOT_KEY_TOUCHES {
+            assert_eq!(keys.count(&on(n as u8), 0), Capped::default());
+            assert_eq!(keys.count(&alone, 0), Capped::default(), "touches of the user alone are counted apart");
+        }
+        assert_eq!(keys.count(&on(200), 0), Capped::USER);
+        assert_eq!(keys.count(&alone, 0), Capped::PERSON);
+        for _ in 1..HOT_KEY_TOUCHES {
+            keys.count(&on(200), 0);
+        }
+        assert_eq!(keys.count(&on(200), 0), Capped(Capped::PERSON.0 | Capped::USER.0));
+        assert_eq!(keys.count(&Event { user: UserId::NONE, ..on(200) }, 0), Capped::PERSON, "no user, no bit of one");
     }
 
     #[test]

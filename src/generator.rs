@@ -216,7 +216,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use schemas::decode::Decoder;
+    use schemas::decode::{Decoder, IdRules};
     use schemas::ids::IdHasher;
     use schemas::symbols::Symbols;
 
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn shares_are_as_documented_and_every_event_decodes() {
-        let mut decoder = Decoder::new(IdHasher::new(b"test"), Arc::new(Symbols::new()));
+        let mut decoder = Decoder::new(IdHasher::new(b"test"), Arc::new(Symbols::new()), &IdRules::default());
         let (mut dead, mut late, mut types, mut ids) = (0, 0, BTreeMap::new(), BTreeMap::new());
         let (mut clicks, mut bot) = (0, 0);
         let mut generator = Generator::new(1, 0, 1_000);

@@ -39,6 +39,8 @@ pub struct Intake<'a> {
     counters: Vec<RecordCounters>,
     /// By partition: its position in the last part that was closed.
     closed_at: Vec<i64>,
+    /// How many notes of the source the last part that was closed had.
+    notes_closed: usize,
     waiting: Waiting,
     nameless: Arc<str>,
     /// Nothing enters before it any more.
@@ -65,6 +67,7 @@ impl<'a> Intake<'a> {
             hot_keys: Vec::new(),
             counters: Vec::new(),
             closed_at: Vec::new(),
+            notes_closed: 0,
             waiting: Waiting::default(),
             nameless: "".into(),
             tick: shared.recovered.committed,
@@ -118,21 +121,33 @@ impl<'a> Intake<'a> {
     fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, facts: &mut Facts) {
         let Arrived { partition, offset, arrival_ms, payload } = arrived;
         let (payload_hash, decoded, raw, about, mapped) = match payload {
-            Payload::Bytes { bytes, encoding, about } => {
-                let decoded = self.decoder.decode(bytes, encoding).map_err(|reason| reason.to_string());
-                (PayloadHash::of(bytes), decoded, bytes, about, &[][..])
+            Payload::Bytes { bytes, start, encoding, about } => {
+                let decoded = self.decoder.decode(&bytes[start..], encoding).map_err(|reason| reason.to_string());
+                (PayloadHash::of(bytes), decoded.map(Some), bytes, about, &[][..])
+            }
+            Payload::Mapped { event, bytes, about } => {
+                let (decoded, faults) = match event {
+                    Ok(Some(made)) => {
+                        let decoded = self.decoder.validate(&made.event).map_err(|reason| reason.to_string());
+                        (decoded.map(Some), &made.faults[..])
+                    }
+                    Ok(None) => (Ok(None), &[][..]),
+                    Err(reason) => (Err(reason.to_owned()), &[][..]),
+                };
+                (PayloadHash::of(bytes), decoded, bytes, about, faults)
             }
             Payload::Row { event, hash, raw, faults } => {
                 let decoded = match event {
                     Ok(event) => self.decoder.validate(event).map_err(|reason| reason.to_string()),
                     Err(reason) => Err(reason.to_owned()),
                 };
-                (hash, decoded, raw, About::default(), faults)
+                (hash, decoded.map(Some), raw, About::default(), faults)
             }
         };
         let (verdict, reason, decoded) = match decoded {
             Err(reason) => (Verdict::Dead, Some(reason), None),
-            Ok(decoded) => match self.gate.passage(decoded.event.event_time, arrival_ms) {
+            Ok(None) => (Verdict::Skipped, None, None),
+            Ok(Some(decoded)) => match self.gate.passage(decoded.event.event_time, arrival_ms) {
                 Passage::Ok => (Verdict::Ok, None, Some(decoded)),
                 Passage::Late => (Verdict::Late, None, Some(decoded)),
                 Passage::Dead(reason) => (Verdict::Dead, Some(reason), None),
@@ -150,15 +165,17 @@ impl<'a> Intake<'a> {
             facts.push(&Accepted { event: *event, payload_hash, capped }, tick);
             self.arrivals.note(tick, arrival_ms);
         }
-        let extras = match decoded {
-            Some(decoded) => {
+        let extras = match (decoded, verdict) {
+            (Some(decoded), _) => {
                 let mut extras = decoded.extras.clone();
                 extras.faults.extend_from_slice(mapped);
                 extras
             }
-            None => {
-                Extras { key: about.key.map(Box::from), headers: about.headers.map(Box::from), ..Extras::default() }
+            (None, Verdict::Dead) => {
+                let headers = about.headers.and_then(|headers| headers()).map(String::into_boxed_str);
+                Extras { key: about.key.map(Box::from), headers, ..Extras::default() }
             }
+            (None, _) => Extras::default(),
         };
         self.waiting.push(RecordRow {
             verdict,
@@ -250,11 +267,13 @@ impl<'a> Intake<'a> {
             }
         }
         self.closed_at.clone_from(&positions);
+        self.notes_closed = source.notes().len();
         self.partitions.iter().cloned().zip(positions).collect()
     }
 
     fn has_moved(&self, source: &dyn Source) -> bool {
         (0..self.partitions.len()).any(|index| self.closed_at.get(index) != Some(&source.position(index)))
+            || source.notes().len() > self.notes_closed
     }
 }
 

@@ -10,47 +10,68 @@
 //!   - { type: click, when: { first_of: session_id }, set: { user: user_id, channel: acquisition_channel } }
 //!   - { type: conversion, when: { event: [purchase] }, set: { user: user_id, name: event } }
 //! ```
-//! * `format` of a time: a strftime pattern, `rfc3339`, `epoch_s` or `epoch_ms`; without an offset it is UTC. An entry
-//!   may have an `event_time` of its own.
-//! * `when`: all of its keys must hold. `COLUMN: [values]`: the column has one of the values. `first_of: COLUMN`: this
-//!   is the first row of the file with this value of the column (an empty value is never first). `present: COLUMN`: it
-//!   is not empty. `not: {…}`: what is inside does not hold. Without `when` every row emits.
+//! * A time is a column, its format (`iso8601`, `epoch_ms`, a strftime pattern, …) and a zone for texts that name no offset.
+//!   An entry may have an `event_time` of its own. An event time that cannot be (before `earliest`) is an error of the unit.
+//! * `when`: all of its keys must hold. Without `when` every row emits.
 //! * `set`: a field of the event ([`fields`]) from a column (`user: user_id`); from several joined by `|`
-//!   (`device: [ip, device, os]`; absent where one of them is); a constant (`{ const: purchase }`); an amount
-//!   (`revenue_micros: { column: price, unit: units }`, `unit: micros` is the default); the product of columns
-//!   (`{ product: [price, quantity], unit: units }`); a time (`{ column: c, format: rfc3339 }`).
+//!   (`device: [ip, device, os]`; absent where one of them is); a constant (`{ const: purchase }`); a number, an amount or the
+//!   product of columns, in the notation that the mapping says; a time.
 //!
-//! An empty cell is an absent field; a float of a Parquet file that is whole reads without its `.0`. Amounts are
-//! decimals and never pass through a float. The event id is a hash of the file's content, the row and the entry, unless
-//! `set` gives `event_id`. A mistake is one [`ConfigError`].
+//! All keys are in `docs/reference/mappings.md`, which is made from [`reference`]. An empty cell is an absent field. Amounts
+//! are decimals and never pass through a float; what has more than six decimals is rounded and counted as a fault. The event
+//! id is a hash of the file's content, the row and the entry, unless `set` gives `event_id`. An entry that can make no valid
+//! event is refused when the mapping is read ([`needs`]). A mistake is one [`ConfigError`].
 
+mod cells;
 mod fields;
+mod json;
+mod layout;
+mod needs;
+pub mod reference;
 mod spec;
+mod time;
+mod topic;
 
 use std::collections::HashSet;
 use std::path::Path;
 
-use schemas::decimal::Decimal;
-use schemas::times::TimeFormat;
+use encoding_rs::Encoding;
+use prost::Message;
+use schemas::decimal::{Decimal, Notation};
+use schemas::fault::Fault;
 use schemas::{EventType, wire};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use crate::config::ConfigError;
 use crate::config::located::{self, Outline};
+pub use cells::Cells;
 use fields::Setter;
 pub use fields::{Kind, fields};
+pub use json::JsonColumns;
+pub use layout::{Csv, Header, Quote};
+use time::{Bounds, Time};
 
 /// The most `first_of` columns of a mapping: their answers for a row are bits of a word.
 pub const FIRST_OF_MAX: usize = 64;
+
+/// As many columns of a file are shown where one is not found.
+const SHOWN_MAX: usize = 100;
+
+/// A fault: an amount had more decimals than micros have.
+pub const ROUNDED: &str = "rounded to micros";
+/// A fault: a number that the event does without is none that is whole.
+pub const NO_WHOLE_NUMBER: &str = "no whole number";
+/// A fault: a time that the event does without cannot be read.
+pub const NO_TIME: &str = "no time";
 
 /// The kinds of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileFormat {
-    /// Comma-separated with a header, also gzipped.
+    /// Lines of fields, also packed.
     Csv,
-    /// One JSON object a line, also gzipped. `a.b` names a member of an inner object.
+    /// JSON objects, one a line, one after another or in an array; also packed. `a.b` names a member of an inner object.
     Jsonl,
     /// Apache Parquet.
     Parquet,
@@ -76,11 +97,16 @@ pub struct Mapping {
     pub format: FileFormat,
     /// When the rows arrive.
     pub arrival: Arrival,
+    /// How the text of the file is encoded; found out where it is not said.
+    pub encoding: Option<&'static Encoding>,
+    /// How its lines are made up, where it is CSV.
+    pub csv: Csv,
     tenant: String,
     app: String,
     entries: Vec<Entry>,
     columns: Vec<Column>,
     first_of: Vec<usize>,
+    bounds: Bounds,
     outline: Outline,
 }
 
@@ -96,8 +122,18 @@ struct Column {
 struct Entry {
     event_type: EventType,
     when: Condition,
-    event_time: (usize, TimeFormat),
-    set: Vec<(Setter, Value)>,
+    event_time: Time,
+    set: Vec<Set>,
+}
+
+/// What sets a field.
+#[derive(Clone, Debug)]
+struct Set {
+    field: &'static str,
+    setter: Setter,
+    /// Whether the event cannot do without a value that can be read.
+    strict: bool,
+    value: Value,
 }
 
 /// Holds when all of its tests do.
@@ -122,14 +158,31 @@ enum Value {
     Const(String),
     /// A constant number.
     ConstNumber(i64),
-    /// The product of columns times 10^digits.
-    Number { columns: Vec<usize>, digits: i32 },
+    /// An amount: the product of columns.
+    Amount { columns: Vec<usize>, unit: Unit, notation: Notation },
+    /// A whole number: the product of columns.
+    Whole { columns: Vec<usize>, notation: Notation },
     /// A time.
-    Time(usize, TimeFormat),
+    Time(Time),
 }
 
-/// One row, reduced to [`Mapping::columns`]; an absent or empty cell is none.
-pub type Cells<'a> = [Option<&'a str>];
+/// What an amount counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Unit {
+    #[default]
+    Micros,
+    Units,
+}
+
+/// What an entry makes of a row, reused from row to row.
+#[derive(Clone, Debug, Default)]
+pub struct Mapped {
+    /// The event.
+    pub event: wire::Event,
+    /// What was wrong with fields that it does without, and amounts that were rounded.
+    pub faults: Vec<Fault>,
+}
 
 /// Which row of which file, for its event ids.
 #[derive(Clone, Copy, Debug)]
@@ -141,11 +194,12 @@ pub struct RowId<'a> {
 }
 
 impl RowId<'_> {
-    /// The event id of an entry: 32 hexadecimal digits.
-    fn event_id(&self, entry: usize) -> String {
+    /// Writes the event id of an entry: 32 hexadecimal digits.
+    fn write_event_id(&self, entry: usize, to: &mut String) {
         let hash = Sha256::new_with_prefix(self.content).chain_update(self.row.to_be_bytes());
         let hash = hash.chain_update((entry as u32).to_be_bytes()).finalize();
-        hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        let digit = |number: u8| char::from(b"0123456789abcdef"[usize::from(number)]);
+        to.extend(hash[..16].iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
     }
 }
 
@@ -179,7 +233,11 @@ impl Mapping {
     pub fn positions(&self, header: &[String]) -> Result<Vec<usize>, ConfigError> {
         let position = |column: &Column| {
             header.iter().position(|name| *name == column.name).ok_or_else(|| {
-                let message = format!("the file has no column {:?}; it has {}", column.name, header.join(", "));
+                // What a file has in its first line may be anything: it must not reach a terminal as it is.
+                let has: Vec<String> =
+                    header.iter().take(SHOWN_MAX).map(|name| name.escape_debug().to_string()).collect();
+                let more = if header.len() > SHOWN_MAX { ", …" } else { "" };
+                let message = format!("the file has no column {:?}; it has {}{more}", column.name, has.join(", "));
                 self.outline.error(&column.field, message)
             })
         };
@@ -188,11 +246,11 @@ impl Mapping {
 
     /// Says which `first_of` columns have their value for the first time in this row. To be called once for every row,
     /// in the order of the file.
-    pub fn firsts(&self, seen: &mut Seen, cells: &Cells<'_>) -> u64 {
+    pub fn firsts(&self, seen: &mut Seen, cells: &Cells) -> u64 {
         seen.0.resize_with(self.first_of.len(), HashSet::new);
         let mut firsts = 0;
         for (bit, (column, seen)) in self.first_of.iter().zip(&mut seen.0).enumerate() {
-            if let Some(text) = cells[*column] {
+            if let Some(text) = cells.get(*column) {
                 let hash: [u8; 32] = Sha256::digest(text).into();
                 let key = hash[..16].try_into().expect("16 bytes");
                 firsts |= u64::from(seen.insert(key)) << bit;
@@ -201,105 +259,147 @@ impl Mapping {
         firsts
     }
 
-    /// Hands over the event of each entry whose `when` holds, or why it cannot be made. `firsts` is the answer of
-    /// [`Mapping::firsts`].
+    /// Hands over what each entry makes whose `when` holds, or why it cannot. `firsts` is the answer of
+    /// [`Mapping::firsts`]; `mapped` is only a place that is used again and again.
     pub fn apply(
         &self,
         id: RowId<'_>,
-        cells: &Cells<'_>,
+        cells: &Cells,
         firsts: u64,
-        mut each: impl FnMut(usize, Result<&wire::Event, String>),
+        mapped: &mut Mapped,
+        mut each: impl FnMut(usize, Result<&Mapped, &str>),
     ) {
         for (index, entry) in self.entries.iter().enumerate() {
             if entry.when.holds(cells, firsts) {
-                match self.event(index, id, cells) {
-                    Ok(event) => each(index, Ok(&event)),
-                    Err(reason) => each(index, Err(reason)),
+                match self.event(index, id, cells, mapped) {
+                    Ok(()) => each(index, Ok(mapped)),
+                    Err(reason) => each(index, Err(&reason)),
                 }
             }
         }
     }
 
-    /// The event that an entry makes of a row, whether its `when` holds or not; or why it cannot be made.
-    pub fn event(&self, index: usize, id: RowId<'_>, cells: &Cells<'_>) -> Result<wire::Event, String> {
+    /// Makes the event of an entry from a row, whether its `when` holds or not; or says why it cannot be made.
+    pub fn event(&self, index: usize, id: RowId<'_>, cells: &Cells, mapped: &mut Mapped) -> Result<(), String> {
         let entry = &self.entries[index];
-        let mut event = wire::Event {
-            r#type: entry.event_type as i32,
-            tenant: self.tenant.clone(),
-            app: self.app.clone(),
-            event_time: self.time(entry.event_time.0, &entry.event_time.1, cells)?,
-            ..wire::Event::default()
-        };
+        let Mapped { event, faults } = mapped;
+        // Clearing keeps the capacity of the texts.
+        event.clear();
+        faults.clear();
+        event.r#type = entry.event_type as i32;
+        event.tenant.push_str(&self.tenant);
+        event.app.push_str(&self.app);
+        event.event_time = self.time(&entry.event_time, cells)?;
         if event.event_time.is_none() {
-            return Err(format!(
-                "column {}: is empty, but tells the event time",
-                self.columns[entry.event_time.0].name
-            ));
+            return Err(format!("column {}: is empty, but tells the event time", self.name(entry.event_time.column)));
         }
-        for (setter, value) in &entry.set {
+        for Set { field, setter, strict, value } in &entry.set {
+            let mut fault = |reason: &'static str| faults.push(Fault { field, reason, value: None });
             match (setter, value) {
-                (Setter::Text(set), Value::Text(columns)) => *set(&mut event) = joined(columns, cells),
-                (Setter::Text(set), Value::Const(text)) => set(&mut event).clone_from(text),
-                (Setter::Number(set), Value::ConstNumber(number)) => *set(&mut event) = Some(*number),
-                (Setter::Number(set), Value::Number { columns, digits }) => {
-                    *set(&mut event) = self.number(columns, *digits, cells)?;
+                (Setter::Text(set), Value::Text(columns)) => {
+                    let text = set(event);
+                    text.clear();
+                    write_joined(columns, cells, text);
                 }
-                (Setter::Number(set), Value::Time(column, format)) => {
-                    *set(&mut event) = self.time(*column, format, cells)?;
+                (Setter::Text(set), Value::Const(text)) => set(event).clone_from(text),
+                (Setter::Number(set), Value::ConstNumber(number)) => *set(event) = Some(*number),
+                (Setter::Number(set), Value::Amount { columns, unit, notation }) => {
+                    let amount = self.product(columns, notation, cells)?;
+                    let micros = amount.map(|amount| match unit {
+                        Unit::Units => amount.to_micros(),
+                        Unit::Micros => amount.whole_micros(),
+                    });
+                    let micros = micros.transpose().map_err(|reason| self.refuse(columns, &reason))?;
+                    if micros.is_some_and(|(_, rounded)| rounded) {
+                        fault(ROUNDED);
+                    }
+                    *set(event) = micros.map(|(micros, _)| micros);
+                }
+                (Setter::Number(set), Value::Whole { columns, notation }) => {
+                    let whole = self.product(columns, notation, cells).and_then(|number| {
+                        number
+                            .map(|number| number.scaled(0))
+                            .transpose()
+                            .map_err(|reason| self.refuse(columns, &reason))
+                    });
+                    *set(event) = match whole {
+                        Ok(whole) => whole,
+                        Err(reason) if *strict => return Err(reason),
+                        Err(_) => {
+                            fault(NO_WHOLE_NUMBER);
+                            None
+                        }
+                    };
+                }
+                (Setter::Number(set), Value::Time(time)) => {
+                    *set(event) = self.time(time, cells).unwrap_or_else(|_| {
+                        fault(NO_TIME);
+                        None
+                    });
                 }
                 (Setter::Text(_) | Setter::Number(_), _) => unreachable!("a mapping is checked when it is read"),
             }
         }
         if event.event_id.is_empty() {
-            event.event_id = id.event_id(index);
+            id.write_event_id(index, &mut event.event_id);
         }
-        Ok(event)
+        Ok(())
     }
 
-    fn time(&self, column: usize, format: &TimeFormat, cells: &Cells<'_>) -> Result<Option<i64>, String> {
-        let read = |text| format.read(text).map_err(|error| format!("column {}: {error}", self.columns[column].name));
-        cells[column].map(read).transpose()
+    fn name(&self, column: usize) -> &str {
+        &self.columns[column].name
+    }
+
+    /// A reason with the columns that it is about.
+    fn refuse(&self, columns: &[usize], reason: &str) -> String {
+        let names: Vec<&str> = columns.iter().map(|column| self.name(*column)).collect();
+        format!("column {}: {reason}", names.join(" × "))
+    }
+
+    fn time(&self, time: &Time, cells: &Cells) -> Result<Option<i64>, String> {
+        let Some(text) = cells.get(time.column) else { return Ok(None) };
+        time.read(text, cells, &self.bounds).map(Some).map_err(|(column, reason)| self.refuse(&[column], &reason))
     }
 
     /// The product of columns; none where one of them is empty.
-    fn number(&self, columns: &[usize], digits: i32, cells: &Cells<'_>) -> Result<Option<i64>, String> {
+    fn product(&self, columns: &[usize], notation: &Notation, cells: &Cells) -> Result<Option<Decimal>, String> {
         let mut product: Option<Decimal> = None;
         for column in columns {
-            let Some(text) = cells[*column] else { return Ok(None) };
-            let name = || &self.columns[*column].name;
-            let factor = Decimal::parse(text).map_err(|error| format!("column {}: {error}", name()))?;
+            let Some(text) = cells.get(*column) else { return Ok(None) };
+            let factor = notation.parse(text).map_err(|reason| self.refuse(&[*column], &reason))?;
             product = Some(match product {
                 None => factor,
                 Some(product) => {
-                    product.times(factor).ok_or_else(|| format!("column {}: the product is too large", name()))?
+                    product.times(factor).ok_or_else(|| self.refuse(&[*column], "the product has too many digits"))?
                 }
             });
         }
-        let names = || columns.iter().map(|column| self.columns[*column].name.as_str()).collect::<Vec<_>>().join(" × ");
-        product.map(|value| value.scaled(digits)).transpose().map_err(|error| format!("column {}: {error}", names()))
+        Ok(product)
     }
 }
 
 impl Condition {
-    fn holds(&self, cells: &Cells<'_>, firsts: u64) -> bool {
+    fn holds(&self, cells: &Cells, firsts: u64) -> bool {
         self.0.iter().all(|test| match test {
             Test::First(bit) => firsts >> bit & 1 == 1,
-            Test::In(column, values) => values.iter().any(|value| value == cells[*column].unwrap_or_default()),
-            Test::Present(column) => cells[*column].is_some(),
+            Test::In(column, values) => {
+                let cell = cells.get(*column).unwrap_or_default();
+                values.iter().any(|value| value == cell)
+            }
+            Test::Present(column) => cells.get(*column).is_some(),
             Test::Not(condition) => !condition.holds(cells, firsts),
         })
     }
 }
 
-/// The text of one column; of several joined by `|`, with `\` before each `|` or `\` of theirs, so that different
-/// cells never join to the same text. Absent where one of them is.
-fn joined(columns: &[usize], cells: &Cells<'_>) -> String {
+/// Writes the text of one column; of several joined by `|`, with `\` before each `|` or `\` of theirs, so that different
+/// cells never join to the same text. Nothing where one of them is absent.
+fn write_joined(columns: &[usize], cells: &Cells, text: &mut String) {
     if let [column] = columns {
-        return cells[*column].unwrap_or_default().to_owned();
+        return text.push_str(cells.get(*column).unwrap_or_default());
     }
-    let mut text = String::new();
     for (index, column) in columns.iter().enumerate() {
-        let Some(cell) = cells[*column] else { return String::new() };
+        let Some(cell) = cells.get(*column) else { return text.clear() };
         if index > 0 {
             text.push('|');
         }
@@ -310,7 +410,6 @@ fn joined(columns: &[usize], cells: &Cells<'_>) -> String {
             text.push(character);
         }
     }
-    text
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dataflows::params::Params;
 use dataflows::weights::Weights;
 use schemas::Tick;
-use schemas::decode::Decoder;
+use schemas::decode::{Decoder, IdRules};
 use schemas::ids::IdHasher;
 use schemas::symbols::{NO_CHANNEL, Symbols};
 use schemas::units::{DAY_MS, HOUR_MS};
@@ -44,6 +44,8 @@ pub struct Plan {
     pub void: Vec<String>,
     /// Makes ids.
     pub hasher: IdHasher,
+    /// What the job adds to the rules of ids.
+    pub id_rules: IdRules,
     /// The process's clock.
     pub clock: Clock,
 }
@@ -82,6 +84,7 @@ pub struct Run {
 /// as one step, at its end, so a day is added to what the gate and the sources allow. None where a record may be of any
 /// age, now or in what is loaded: without a gate, or of a file whose arrivals lie before what the lake holds of others.
 fn retention_ms(plan: &Plan, state: &State) -> Option<i64> {
+    // Void topics are among them: their records are not loaded, but the lake's ticks have passed their arrivals.
     let among_others = |topic: &String| state.resumes.iter().any(|resume| *resume.partition.topic != **topic);
     if state.any_age || plan.replays.as_ref().is_some_and(among_others) {
         return None;
@@ -131,8 +134,8 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
         health: health.clone(),
         recovered,
         decoder: {
-            let (hasher, symbols) = (plan.hasher, Arc::clone(&symbols));
-            Box::new(move || Decoder::new(hasher.clone(), Arc::clone(&symbols)))
+            let (hasher, symbols, rules) = (plan.hasher, Arc::clone(&symbols), plan.id_rules);
+            Box::new(move || Decoder::new(hasher.clone(), Arc::clone(&symbols), &rules))
         },
         source: source(&state),
     });

@@ -13,13 +13,13 @@ use crate::telemetry::name;
 /// Counts of a run, shared by its threads.
 #[derive(Default)]
 pub struct Status {
-    records: [AtomicU64; 3],
+    records: [AtomicU64; Verdict::ALL.len()],
     rows_written: AtomicU64,
     freshness_ms: AtomicI64,
 }
 
 /// The counters of one partition's records, by verdict.
-pub struct RecordCounters([metrics::Counter; 3]);
+pub struct RecordCounters([metrics::Counter; Verdict::ALL.len()]);
 
 impl RecordCounters {
     /// The counters of a partition: metrics are by topic.

@@ -20,8 +20,12 @@ use tracing_subscriber::EnvFilter;
 
 /// The names of all metrics. Units come last; `_total` marks counters.
 pub mod name {
-    /// Records by `topic` and `verdict` (`ok`, `late`, `dead`).
+    /// Records by `topic` and `verdict` (`ok`, `late`, `dead`, `skipped`).
     pub const RECORDS: &str = "bidstream_records_total";
+    /// Records without a value, by `topic`: each is a dead letter, too.
+    pub const NULL_VALUES: &str = "bidstream_null_values_total";
+    /// Offsets that the broker no longer had and that a person accepted as lost, by `topic`.
+    pub const GAPS_ACCEPTED: &str = "bidstream_accepted_gap_offsets_total";
     /// Records between the position and the end, by `topic` and `partition`.
     pub const LAG: &str = "bidstream_partition_lag_records";
     /// Records that came too far behind the tick and were raised, by `worker`: a hanging transaction or a wrong clock.
@@ -63,8 +67,10 @@ pub enum Kind {
 }
 
 /// Every metric with its kind and help.
-pub const METRICS: [(&str, Kind, &str); 14] = [
-    (name::RECORDS, Kind::Counter, "Records by topic and verdict (ok, late, dead)."),
+pub const METRICS: [(&str, Kind, &str); 16] = [
+    (name::RECORDS, Kind::Counter, "Records by topic and verdict (ok, late, dead, skipped)."),
+    (name::NULL_VALUES, Kind::Counter, "Records without a value (also dead letters), by topic."),
+    (name::GAPS_ACCEPTED, Kind::Counter, "Offsets accepted as lost with --accept-gap, by topic."),
     (name::LAG, Kind::Gauge, "Records between position and end, by topic and partition."),
     (name::RAISED, Kind::Counter, "Records that came far behind the tick and were raised, by worker."),
     (name::TICK_SECONDS, Kind::Seconds, "Time that a worker spent on one step."),

@@ -14,8 +14,9 @@ use bidstream::housekeeping::Housekeeping;
 use bidstream::pipeline::{self, Plan, Run};
 use bidstream::source::Source;
 use bidstream::source::kafka::produce::{self, Delivered};
-use bidstream::source::kafka::{KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Timing};
+use bidstream::source::kafka::{KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Start};
 use dataflows::params::Params;
+use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 use schemas::wire::Encoding;
 
@@ -40,18 +41,14 @@ fn start(faulty: &Faulty) -> Run {
         take_over: false,
         void: Vec::new(),
         hasher,
+        id_rules: IdRules::default(),
         clock: clock.clone(),
     };
-    let kafka = KafkaConfig {
-        brokers: fixture::shared().brokers(),
-        topics: BTreeMap::from([(faulty.topic.clone(), Encoding::Protobuf)]),
-        properties: BTreeMap::new(),
-        timing: Timing::default(),
-    };
+    let kafka = KafkaConfig::new(&fixture::shared().brokers(), [(faulty.topic.clone(), Encoding::Protobuf)]);
     let ticks = Arc::new(SharedTicks::new(clock));
     let run = pipeline::start(plan, |_| {
         Box::new(move |worker, workers| {
-            let source = KafkaSource::new(&kafka, worker, workers, &[], &BTreeMap::new(), 0, ticks.clone())?;
+            let source = KafkaSource::new(&kafka, worker, workers, &Start::default(), 0, ticks.clone())?;
             Ok(Box::new(source) as Box<dyn Source>)
         })
     });

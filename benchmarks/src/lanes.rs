@@ -1,7 +1,7 @@
 //! What is compared: a *lane* is a dataflow with its input and probe. Several run in one worker, fed in turns.
 
 use dataflows::catalogue;
-use dataflows::params::Params;
+use dataflows::params::{Params, PersonRule};
 use differential_dataflow::input::InputSession;
 use operators::{Hub, Publisher};
 use schemas::event::Accepted;
@@ -82,12 +82,15 @@ pub fn bare(worker: &mut Worker) -> Lane {
     Lane { name: "bare join+reduce", feed: Box::new(feed), after_step: Box::new(|| {}), probe }
 }
 
-/// Our lane: all views of the catalogue with their default parameters, their outputs published after every tick.
-pub fn attribution(worker: &mut Worker, hub: &Hub) -> Lane {
+/// Our lane: all views of the catalogue with their default parameters but for who is one person, their outputs published after
+/// every tick.
+pub fn attribution(worker: &mut Worker, hub: &Hub, person: PersonRule) -> Lane {
+    let mut params = Params::default();
+    params.installs.person = person;
     let mut publisher: Publisher = hub.publisher(worker.index());
     let probe = ProbeHandle::new();
     let mut input = worker.dataflow::<Tick, _, _>(|scope| {
-        let (input, outputs) = catalogue::build(scope, &Params::default(), None);
+        let (input, outputs) = catalogue::build(scope, &params, None);
         outputs.installs_by_key.stream.probe_with(&probe);
         outputs.credited_by_key.stream.probe_with(&probe);
         publisher.register("installs", outputs.installs_by_key.trace);
@@ -104,5 +107,9 @@ pub fn attribution(worker: &mut Worker, hub: &Hub) -> Lane {
     let after_step = move || {
         publisher.publish();
     };
-    Lane { name: "attribution", feed: Box::new(feed), after_step: Box::new(after_step), probe }
+    let name = match person {
+        PersonRule::DeviceOrUser => "attribution",
+        PersonRule::DeviceElseUser => "device else user",
+    };
+    Lane { name, feed: Box::new(feed), after_step: Box::new(after_step), probe }
 }

@@ -8,6 +8,7 @@ use benchmarks::profile::Spent;
 use benchmarks::report::{Measurement, Report, Verdict, ms};
 use benchmarks::runs::{self, Measured};
 use clap::{Parser, Subcommand, ValueEnum};
+use dataflows::params::PersonRule;
 use mimalloc::MiMalloc;
 
 /// As in `bidstream`.
@@ -53,8 +54,17 @@ enum Benchmark {
         #[arg(long, default_value_t = 4)]
         rounds: usize,
     },
+    /// Ours by both rules for who is one person, taking turns in one worker.
+    Persons {
+        /// Events in each tick.
+        #[arg(long, default_value_t = 3_500)]
+        tick_events: u64,
+    },
     /// Peak resident memory of ours per live touch.
     Memory {
+        /// As the rule of release 0.1.0 has it, by which a device hides its user.
+        #[arg(long)]
+        device_else_user: bool,
         /// Events in each tick.
         #[arg(long, default_value_t = 3_500)]
         tick_events: u64,
@@ -101,7 +111,11 @@ fn main() {
     match benchmark {
         Benchmark::Compare { tick_events } => tick_events.iter().for_each(|tick| compare(&mut report, traffic, *tick)),
         Benchmark::Scale { tick_events, rounds } => scale(&mut report, traffic, tick_events, rounds),
-        Benchmark::Memory { tick_events } => memory(&mut report, traffic, tick_events),
+        Benchmark::Persons { tick_events } => persons(&mut report, traffic, tick_events),
+        Benchmark::Memory { device_else_user, tick_events } => {
+            let person = if device_else_user { PersonRule::DeviceElseUser } else { PersonRule::DeviceOrUser };
+            memory(&mut report, traffic, tick_events, person);
+        }
         Benchmark::Hot { touches, tick_events } => hot(&mut report, touches, tick_events),
         Benchmark::Profile { tick_events } => return profile(traffic, tick_events, format),
         Benchmark::Read { keys, updates_per_s, seconds } => read(&mut report, keys, updates_per_s, seconds),
@@ -149,8 +163,16 @@ fn scale(report: &mut Report, traffic: Traffic, tick_events: u64, rounds: usize)
     report.verdicts.push(Verdict::of("two workers against one", best[1] / best[0], "×", 1.5, 1.8));
 }
 
-fn memory(report: &mut Report, traffic: Traffic, tick_events: u64) {
-    let memory = runs::memory(traffic, tick_events);
+fn persons(report: &mut Report, traffic: Traffic, tick_events: u64) {
+    let measured = runs::persons(traffic, tick_events);
+    let [old, new] = measured.each_ref().map(Measured::events_per_cpu_s);
+    report.measurements.extend(measured.iter().map(Measurement::of));
+    let what = format!("by device or user against device else user by processor time, ticks of {tick_events}");
+    report.verdicts.push(Verdict::of(what, new / old, "×", 0.9, 1.0));
+}
+
+fn memory(report: &mut Report, traffic: Traffic, tick_events: u64, person: PersonRule) {
+    let memory = runs::memory(traffic, tick_events, person);
     report.measurements.push(Measurement::of(&memory.measured));
     let per_touch = |bytes: u64| bytes.saturating_sub(memory.before.now_bytes) as f64 / memory.touches as f64;
     let what = format!("peak resident memory, {} live touches", memory.touches);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use dataflows::params::PersonRule;
 use operators::Hub;
 use schemas::event::Accepted;
 use serde::Serialize;
@@ -68,7 +69,7 @@ pub fn profile(traffic: Traffic, tick_events: u64) -> Vec<Spent> {
             events.for_each(|(at, event)| noted.borrow_mut().note(*at, event));
         });
         drop(registry);
-        let mut lane = attribution(worker, &Hub::new(1));
+        let mut lane = attribution(worker, &Hub::new(1), PersonRule::DeviceOrUser);
         let mut events: Vec<Accepted> = Vec::new();
         for first in (0..traffic.events).step_by(tick_events as usize) {
             events.clear();

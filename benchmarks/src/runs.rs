@@ -9,6 +9,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dataflows::params::PersonRule;
 use differential_dataflow::input::InputSession;
 use operators::publish::ValView;
 use operators::{Hub, arrange_shared};
@@ -16,6 +17,7 @@ use schemas::event::Accepted;
 use timely::Config;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::Probe;
+use timely::worker::Worker;
 
 use crate::events::{Traffic, hot_conversion, hot_touches};
 use crate::lanes::{Lane, attribution, bare};
@@ -45,8 +47,25 @@ pub struct Measured {
 
 /// Runs the bare lane and ours on the same events in one worker, taking turns by segments.
 pub fn compare(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
+    take_turns(traffic, tick_events, |worker| {
+        [bare(worker), attribution(worker, &Hub::new(1), PersonRule::DeviceOrUser)]
+    })
+}
+
+/// As [`compare`], our lane by the older rule for who is one person and by the newer.
+pub fn persons(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
+    take_turns(traffic, tick_events, |worker| {
+        [PersonRule::DeviceElseUser, PersonRule::DeviceOrUser].map(|person| attribution(worker, &Hub::new(1), person))
+    })
+}
+
+fn take_turns(
+    traffic: Traffic,
+    tick_events: u64,
+    lanes: impl FnOnce(&mut Worker) -> [Lane; 2] + Send + Sync + 'static,
+) -> [Measured; 2] {
     timely::execute_directly(move |worker| {
-        let mut lanes = [bare(worker), attribution(worker, &Hub::new(1))];
+        let mut lanes = lanes(worker);
         let mut measured = lanes.each_ref().map(|lane| Measured::new(lane, 1, tick_events, traffic.events));
         for (at, segment) in segments(traffic.events, tick_events).enumerate() {
             let events: Vec<Accepted> = segment.clone().map(|number| traffic.event(number)).collect();
@@ -71,7 +90,7 @@ pub fn scale(traffic: Traffic, tick_events: u64, workers: usize) -> Measured {
     let (hub, barrier, result) = (Hub::new(workers), Arc::new(Barrier::new(workers)), Arc::new(Mutex::new(vec![])));
     let collected = Arc::clone(&result);
     let guards = timely::execute(Config::process(workers), move |worker| {
-        let mut lane = attribution(worker, &hub);
+        let mut lane = attribution(worker, &hub, PersonRule::DeviceOrUser);
         let mut measured = Measured::new(&lane, workers, tick_events, traffic.events);
         let mine = worker.index() as u64..;
         for segment in segments(traffic.events, tick_events) {
@@ -114,10 +133,10 @@ pub struct Memory {
 }
 
 /// Fills our lane with events and reads how much of the process is resident. Events are made one tick at a time.
-pub fn memory(traffic: Traffic, tick_events: u64) -> Memory {
+pub fn memory(traffic: Traffic, tick_events: u64, person: PersonRule) -> Memory {
     timely::execute_directly(move |worker| {
         let before = Resident::now();
-        let mut lane = attribution(worker, &Hub::new(1));
+        let mut lane = attribution(worker, &Hub::new(1), person);
         let mut measured = Measured::new(&lane, 1, tick_events, traffic.events);
         let mut touches = 0;
         let mut events = Vec::new();
@@ -139,7 +158,7 @@ pub fn memory(traffic: Traffic, tick_events: u64) -> Memory {
 pub fn hot(touches: u64, tick_events: u64, candidates_per_hour: Option<u64>) -> (Measured, Duration) {
     timely::execute_directly(move |worker| {
         let traffic = Traffic { events: touches, users: 1, targets_per_mille: 0 };
-        let mut lane = attribution(worker, &Hub::new(1));
+        let mut lane = attribution(worker, &Hub::new(1), PersonRule::DeviceOrUser);
         let mut measured = Measured::new(&lane, 1, tick_events, touches);
         let mut made = hot_touches(touches, candidates_per_hour);
         let cpu = thread_cpu();
@@ -305,11 +324,11 @@ mod tests {
 
     #[test]
     fn every_benchmark_runs() {
-        for measured in compare(TRAFFIC, 300) {
+        for measured in compare(TRAFFIC, 300).into_iter().chain(persons(TRAFFIC, 300)) {
             assert_eq!(measured.ticks.len(), 14);
         }
         assert_eq!(scale(TRAFFIC, 500, 2).ticks.len(), 8);
-        assert_eq!(memory(TRAFFIC, 1_000).measured.ticks.len(), 4);
+        assert_eq!(memory(TRAFFIC, 1_000, PersonRule::DeviceElseUser).measured.ticks.len(), 4);
         assert_eq!(hot(1_000, 100, Some(5)).0.ticks.len(), 10);
         assert!(!read(1_000, 10_000, Duration::from_millis(200)).reads.ticks.is_empty());
     }

@@ -15,7 +15,7 @@ use crate::events;
 use crate::feed::Feed;
 use crate::horizon::{Horizons, TargetKey};
 use crate::installs::{self, install_rows, reinstalls};
-use crate::params::Params;
+use crate::params::{InstallsParams, Params};
 use crate::paths::{Eligibility, matches};
 use crate::targets::standing;
 use crate::touches::{Forgetting, Heaps, touch_indexes};
@@ -219,16 +219,17 @@ pub fn build<'scope>(
         targets: target_input,
         heaps: heaps.clone(),
         horizons,
+        person: params.installs.person,
     };
 
     let eligibility = Eligibility::of(&params.installs);
     let weights = Weights::of(&params.credits);
-    let lifetime = params.installs.attribution_lifetime;
+    let InstallsParams { attribution_lifetime: lifetime, person, .. } = params.installs;
 
     let touches = touch_indexes(by_id, by_fingerprint, copies, heaps, capped);
     let targets = standing(target_copies, &touches);
-    let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime);
-    let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime, horizons);
+    let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime, person);
+    let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime, person, horizons);
 
     let paths = installs.all.concat(conversions.own);
     let [install_matches, own_matches] = matches(paths, &touches, &eligibility, horizons);

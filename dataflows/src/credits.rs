@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::horizon::{Horizons, TargetKey};
 use crate::installs::{Installs, lasting};
-use crate::params::{Params, Span};
+use crate::params::{Params, PersonRule, Span};
 use crate::paths::{self, Eligibility, Match, Path};
 use crate::targets::TargetRow;
 use crate::touches::Forgetting;
@@ -21,28 +21,11 @@ const SQL: &str = "\
 WITH
 conversions AS (
   SELECT tenant, app, coalesce(app, 0) AS scope, event_id, subject, event_time, name, revenue_micros, currency,
-    device_id, coalesce(device_id, user_id) AS person, click_id, fingerprint
+    user_id, device_id, coalesce(device_id, user_id) AS person, click_id, fingerprint
   FROM events
   WHERE type = 'conversion'
 ),
--- The latest install of the person that is no reinstall: its frozen path is the conversion's.
-governed AS (
-  SELECT *
-  FROM (
-    SELECT conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time,
-      installs.event_id AS install_event_id, installs.subject AS install_subject,
-      installs.event_time AS install_event_time, path, path_dropped,
-      row_number() OVER (
-        PARTITION BY conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time
-        ORDER BY installs.event_time DESC, installs.event_id DESC, installs.subject DESC
-      ) AS place
-    FROM conversions JOIN installs
-      ON conversions.tenant = installs.tenant AND conversions.scope = coalesce(installs.app, 0)
-      AND conversions.person = coalesce(installs.device_id, installs.user_id)
-    WHERE NOT reinstall AND conversions.event_time - installs.event_time BETWEEN 0 AND {lifetime_ms}
-  ) AS ordered
-  WHERE place = 1
-),
+{governed},
 -- The others have a path of their own.
 targets AS (
   SELECT * FROM conversions LEFT ANTI JOIN governed USING (tenant, event_id, subject, event_time)
@@ -93,7 +76,7 @@ weighed AS (
       WHEN 'last' THEN CASE WHEN place = length THEN 1 ELSE 0 END
       WHEN 'last_non_direct' THEN CASE WHEN place = last_non_direct THEN 1 ELSE 0 END
       WHEN 'linear' THEN 1
-      WHEN 'time_decay' THEN full_weight >> (hours / {half_life_hours})
+      WHEN 'time_decay' THEN greatest(full_weight >> (hours / {half_life_hours}), 1)
       ELSE CASE WHEN length > 2 AND (place = 1 OR place = length) THEN 2 * (length - 2) ELSE 1 END
     END AS weight
   FROM turned JOIN half_lives ON hours % {half_life_hours} = k CROSS JOIN models
@@ -141,6 +124,59 @@ LEFT JOIN governed USING (tenant, event_id, subject, event_time)
 LEFT JOIN earned USING (tenant, event_id, subject, event_time, model)
 ";
 
+/// The step that tells which conversions follow an install.
+const GOVERNED_SQL: &str = "\
+-- The latest install of the person that is no reinstall: its frozen path is the conversion's.
+governed AS (
+  SELECT *
+  FROM (
+    SELECT conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time,
+      installs.event_id AS install_event_id, installs.subject AS install_subject,
+      installs.event_time AS install_event_time, path, path_dropped,
+      row_number() OVER (
+        PARTITION BY conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time
+        ORDER BY installs.event_time DESC, installs.event_id DESC, installs.subject DESC
+      ) AS place
+    FROM conversions JOIN installs
+      ON conversions.tenant = installs.tenant AND conversions.scope = coalesce(installs.app, 0)
+      AND conversions.person = coalesce(installs.device_id, installs.user_id)
+    WHERE NOT reinstall AND conversions.event_time - installs.event_time BETWEEN 0 AND {lifetime_ms}
+  ) AS ordered
+  WHERE place = 1
+)";
+
+/// As [`GOVERNED_SQL`], where a person is a device or a user.
+const GOVERNED_BY_DEVICE_OR_USER_SQL: &str = "\
+-- The latest install of the device that is no reinstall, else of the user: its frozen path is the conversion's.
+governing AS (
+  SELECT conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time, 1 AS preference,
+    installs.event_id AS install_event_id, installs.subject AS install_subject,
+    installs.event_time AS install_event_time, path, path_dropped
+  FROM conversions JOIN installs
+    ON conversions.tenant = installs.tenant AND conversions.scope = coalesce(installs.app, 0)
+    AND conversions.device_id = installs.device_id
+  WHERE NOT reinstall AND conversions.event_time - installs.event_time BETWEEN 0 AND {lifetime_ms}
+  UNION ALL
+  SELECT conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time, 2 AS preference,
+    installs.event_id AS install_event_id, installs.subject AS install_subject,
+    installs.event_time AS install_event_time, path, path_dropped
+  FROM conversions JOIN installs
+    ON conversions.tenant = installs.tenant AND conversions.scope = coalesce(installs.app, 0)
+    AND conversions.user_id = installs.user_id
+  WHERE NOT reinstall AND conversions.event_time - installs.event_time BETWEEN 0 AND {lifetime_ms}
+),
+governed AS (
+  SELECT *
+  FROM (
+    SELECT *, row_number() OVER (
+        PARTITION BY tenant, event_id, subject, event_time
+        ORDER BY preference, install_event_time DESC, install_event_id DESC, install_subject DESC
+      ) AS place
+    FROM governing
+  ) AS ordered
+  WHERE place = 1
+)";
+
 /// The SQL that defines the view over `events` and `installs`.
 pub fn sql(params: &Params) -> String {
     let weights = Weights::of(&params.credits);
@@ -148,7 +184,12 @@ pub fn sql(params: &Params) -> String {
         weights.decay_table.iter().enumerate().map(|(hour, weight)| format!("({hour}, {weight})")).collect();
     let direct: Vec<String> = weights.direct_channels.iter().map(|channel| channel.0.to_string()).collect();
     let is_direct = if direct.is_empty() { "false".to_owned() } else { format!("channel IN ({})", direct.join(", ")) };
-    SQL.replace("{paths}", &paths::sql(&params.installs))
+    let governed = match params.installs.person {
+        PersonRule::DeviceOrUser => GOVERNED_BY_DEVICE_OR_USER_SQL,
+        PersonRule::DeviceElseUser => GOVERNED_SQL,
+    };
+    SQL.replace("{governed}", governed)
+        .replace("{paths}", &paths::sql(&params.installs))
         .replace("{lifetime_ms}", &params.installs.attribution_lifetime.0.to_string())
         .replace("{half_life_hours}", &weights.decay_table.len().to_string())
         .replace("{decay_table}", &decay_table.join(", "))
@@ -181,6 +222,8 @@ impl Expires<Tick> for Governed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Converted {
     key: TargetKey,
+    /// Whether its person is sought, that is its device, else its user; not the user that it has beside a device.
+    by_person: bool,
     event_time: EventTime,
 }
 
@@ -194,38 +237,51 @@ impl Expires<Tick> for Converted {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Fact {
     Conversion(Arc<TargetRow>),
-    Install(InstallRef, TargetKey),
+    Install(Candidate),
 }
 
-/// Finds for each conversion the latest install by (event time, id, subject) of the same person and app that is no
-/// reinstall and at most `lifetime` old.
+/// An install that may govern a conversion. The largest does: one of its person before one of the user beside a device, then
+/// the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Candidate {
+    by_person: bool,
+    install: InstallRef,
+    key: TargetKey,
+}
+
+/// Finds for each conversion the latest install by (event time, id, subject) that is no reinstall and at most `lifetime` old:
+/// of the same device and app, else of the same user and app.
 pub fn governors<'scope>(
     conversions: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     installs: &Installs<'scope>,
     lifetime: Span,
+    rule: PersonRule,
     horizons: Horizons,
 ) -> Conversions<'scope> {
-    let by_person = conversions
-        .clone()
-        .filter(|(_, row)| !row.person().is_none())
-        .map(|(key, row)| (row.person(), Converted { key, event_time: row.event_time }));
+    let by_person = conversions.clone().flat_map(move |(key, row)| {
+        let keys = rule.keys(row.app, row.device, row.user).zip([true, false]);
+        keys.map(move |(person, by_person)| (person, Converted { key, by_person, event_time: row.event_time }))
+    });
     let by_person = arrange_forgetting(by_person, "conversions by person", ByVal);
     let candidates = by_person.join_core(installs.by_person.clone(), move |_, conversion, (install, row)| {
         let age_ms = conversion.event_time.0 - row.event_time.0;
-        (!row.reinstall && (0..=lifetime.0).contains(&age_ms))
-            .then(|| (conversion.key, Fact::Install(install_ref(row), lasting(*install, row.event_time, &horizons))))
+        (0..=lifetime.0).contains(&age_ms).then(|| {
+            let key = lasting(*install, row.event_time, &horizons);
+            let candidate = Candidate { by_person: conversion.by_person, install: install_ref(row), key };
+            (conversion.key, Fact::Install(candidate))
+        })
     });
     let facts = conversions.map(|(key, row)| (key, Fact::Conversion(row))).concat(candidates);
     let decided = reduce(facts, "governing installs", |_, facts, output| {
         let mut conversion = None;
-        let mut latest: Option<(InstallRef, TargetKey)> = None;
+        let mut governor: Option<Candidate> = None;
         for (fact, _) in facts {
             match fact {
                 Fact::Conversion(row) => conversion = Some(Arc::clone(row)),
-                Fact::Install(install, key) => latest = latest.max(Some((*install, *key))),
+                Fact::Install(candidate) => governor = governor.max(Some(*candidate)),
             }
         }
-        output.extend(conversion.map(|row| ((row, latest.map(|(_, key)| key)), 1)));
+        output.extend(conversion.map(|row| ((row, governor.map(|governor| governor.key)), 1)));
     });
     Conversions {
         governed: decided

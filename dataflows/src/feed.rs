@@ -10,12 +10,14 @@ use schemas::{EventType, Tick};
 
 use crate::horizon::{Horizons, TargetKey};
 use crate::hot::CappedCopy;
+use crate::params::PersonRule;
 use crate::targets::TargetRow;
 use crate::touches::{Entry, Heaps, Rival, Stored, TouchRow, entries};
 
 /// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
 pub struct Facts {
     horizons: Horizons,
+    person: PersonRule,
     records: usize,
     touches: Vec<(TouchRow, Tick)>,
     by_id: Vec<((u64, Entry), Tick)>,
@@ -26,14 +28,14 @@ pub struct Facts {
 }
 
 impl Facts {
-    fn new(horizons: Horizons) -> Facts {
+    fn new(horizons: Horizons, person: PersonRule) -> Facts {
         let (touches, by_id, by_fingerprint, capped, targets, rivals) = Default::default();
-        Facts { horizons, records: 0, touches, by_id, by_fingerprint, capped, targets, rivals }
+        Facts { horizons, person, records: 0, touches, by_id, by_fingerprint, capped, targets, rivals }
     }
 
     /// None, for the same feed.
     pub fn like(&self) -> Facts {
-        Facts::new(self.horizons)
+        Facts::new(self.horizons, self.person)
     }
 
     /// The records that say them.
@@ -48,7 +50,7 @@ impl Facts {
         match record.event.event_type {
             EventType::Impression | EventType::Click => {
                 self.touches.push((TouchRow::of(record, horizons), tick));
-                for (of_fingerprint, entry) in entries(record, horizons) {
+                for (of_fingerprint, entry) in entries(record, horizons, self.person) {
                     let entries = if of_fingerprint { &mut self.by_fingerprint } else { &mut self.by_id };
                     entries.push((entry, tick));
                 }
@@ -78,12 +80,13 @@ pub struct Feed {
     pub(crate) targets: InputSession<Tick, (TargetKey, Arc<TargetRow>), isize>,
     pub(crate) heaps: Heaps,
     pub(crate) horizons: Horizons,
+    pub(crate) person: PersonRule,
 }
 
 impl Feed {
     /// No facts yet, to be filled on any thread.
     pub fn facts(&self) -> Facts {
-        Facts::new(self.horizons)
+        Facts::new(self.horizons, self.person)
     }
 
     /// Takes all facts in and leaves none.

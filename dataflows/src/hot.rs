@@ -119,7 +119,7 @@ impl CappedCopy {
     /// Whether this row of the same half key may make a difference to whether the copy stands.
     fn is_disturbed_by(&self, row: &TouchRow) -> bool {
         row.identity() == self.identity()
-            && (row.payload_hash != self.payload_hash || !row.capped.has(Capped::FINGERPRINT))
+            && (row.payload_hash != self.payload_hash || !row.traits.capped().has(Capped::FINGERPRINT))
     }
 }
 
@@ -226,7 +226,7 @@ fn standing(facts: &[(&Fact, isize)]) -> impl Iterator<Item = Mark> {
             }
         }
         let stands = standing.touch().filter(|touch| touch.payload_hash == copy.payload_hash);
-        stands.is_some_and(|touch| touch.capped.has(Capped::FINGERPRINT))
+        stands.is_some_and(|touch| touch.traits.capped().has(Capped::FINGERPRINT))
     });
     copies.into_iter().map(|copy| copy.mark)
 }

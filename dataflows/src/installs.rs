@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
-use operators::{ByKey, arrange_forgetting, reduce, reduce_shared};
+use operators::{ByKey, arrange_forgetting, arrange_shared, reduce, reduce_shared};
 use schemas::view::{InstallRow, Method};
 use schemas::{EventTime, JoinKey, Tick};
+use serde::{Deserialize, Serialize};
 
 use crate::horizon::{Horizons, TargetKey};
-use crate::params::{Params, Span};
+use crate::params::{Params, PersonRule, Span};
 use crate::paths::{self, Eligibility, Match, Path};
 use crate::targets::TargetRow;
 use crate::touches::{Forgetting, SharedByKey};
@@ -42,13 +43,7 @@ winners AS (
   ) AS ordered LEFT JOIN candidates USING (tenant, event_id, subject, event_time)
   WHERE place = 1
 ),
--- The nearest earlier install of the person decides: where it is too long ago, so are the others.
-installed AS (
-  SELECT *, person IS NOT NULL AND coalesce(event_time - lag(event_time) OVER (
-      PARTITION BY tenant, scope, person ORDER BY event_time, event_id, subject
-    ) <= {lifetime_ms}, false) AS reinstall
-  FROM targets
-),
+{installed},
 -- A reinstall freezes no path.
 frozen AS (
   SELECT tenant, event_id, subject, event_time,
@@ -71,47 +66,122 @@ LEFT JOIN winners USING (tenant, event_id, subject, event_time)
 LEFT JOIN frozen USING (tenant, event_id, subject, event_time)
 ";
 
+/// The step that tells the reinstalls.
+const INSTALLED_SQL: &str = "\
+-- The nearest earlier install of the person decides: where it is too long ago, so are the others.
+installed AS (
+  SELECT *, person IS NOT NULL AND coalesce(event_time - lag(event_time) OVER (
+      PARTITION BY tenant, scope, person ORDER BY event_time, event_id, subject
+    ) <= {lifetime_ms}, false) AS reinstall
+  FROM targets
+)";
+
+/// As [`INSTALLED_SQL`], where a person is a device or a user.
+const INSTALLED_BY_DEVICE_OR_USER_SQL: &str = "\
+-- The nearest earlier install of the device, and of the user where one of the two installs has no device.
+earlier AS (
+  SELECT *,
+    CASE WHEN device_id IS NOT NULL THEN max(event_time) OVER (
+      PARTITION BY tenant, scope, device_id ORDER BY event_time, event_id, subject
+      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) END AS of_device,
+    CASE WHEN user_id IS NOT NULL THEN max(CASE WHEN device_id IS NULL THEN event_time END) OVER of_user
+    END AS of_user_alone,
+    CASE WHEN user_id IS NOT NULL AND device_id IS NULL THEN max(event_time) OVER of_user END AS of_user
+  FROM targets
+  WINDOW of_user AS (
+    PARTITION BY tenant, scope, user_id ORDER BY event_time, event_id, subject
+    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+  )
+),
+installed AS (
+  SELECT *, coalesce(event_time - of_device <= {lifetime_ms}, false)
+    OR coalesce(event_time - of_user_alone <= {lifetime_ms}, false)
+    OR coalesce(event_time - of_user <= {lifetime_ms}, false) AS reinstall
+  FROM earlier
+)";
+
 /// The SQL that defines the view over `events`. A path without touches is null.
 pub fn sql(params: &Params) -> String {
-    SQL.replace("{paths}", &paths::sql(&params.installs))
+    let installed = match params.installs.person {
+        PersonRule::DeviceOrUser => INSTALLED_BY_DEVICE_OR_USER_SQL,
+        PersonRule::DeviceElseUser => INSTALLED_SQL,
+    };
+    SQL.replace("{installed}", installed)
+        .replace("{paths}", &paths::sql(&params.installs))
         .replace("{lifetime_ms}", &params.installs.attribution_lifetime.0.to_string())
 }
 
-/// The standing installs, and an index of those of a known person.
+/// The standing installs, and an index of those that may govern conversions.
 pub struct Installs<'scope> {
     /// All installs; of the further ones of a person `reinstall` is set.
     pub all: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
-    /// The installs of each person in an app.
+    /// Those that are no reinstalls, by each key of their person.
     pub by_person: SharedByKey<'scope, JoinKey, (TargetKey, Arc<TargetRow>)>,
 }
 
-/// Tells the reinstalls: those at most `lifetime` after any earlier install of the same person and app, by
-/// (event time, id, subject). An install without a person is none.
+/// What is known of an install.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Fact {
+    Install(Arc<TargetRow>),
+    Again,
+}
+
+/// Tells the reinstalls: those at most `lifetime` after any earlier install of the same device and app, or of the same user
+/// and app where one of the two has no device, by (event time, id, subject). An install without a person is none.
 ///
-/// The installs of a person decide about each other, so none of them is forgotten: one event in a few hundred.
+/// The installs of a person decide about each other, so none of them is forgotten: one event in a few hundred. Whether one is a
+/// reinstall is final when it is, as only earlier ones decide.
 pub fn reinstalls<'scope>(
     installs: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     lifetime: Span,
+    rule: PersonRule,
 ) -> Installs<'scope> {
-    let nameless = installs.clone().filter(|(_, row)| row.person().is_none());
-    let by_person = installs
-        .filter(|(_, row)| !row.person().is_none())
-        .map(|(key, row)| (row.person(), (key, row)))
-        .arrange_by_key_named("installs by person");
-    let by_person = reduce_shared(by_person, "reinstalls", move |_, installs, output| {
-        let mut ordered: Vec<&(TargetKey, Arc<TargetRow>)> = installs.iter().map(|(install, _)| *install).collect();
-        ordered.sort_by_key(|(_, row)| row.identity());
-        let mut before = None;
-        for (key, row) in ordered {
-            // The nearest earlier install decides: where it is too long ago, so are the others.
-            let at = row.event_time.0;
-            let reinstall = before.replace(at).is_some_and(|before| at - before <= lifetime.0);
+    let all_by_person = installs.clone().flat_map(move |install| by_person(rule, install));
+    let again = reduce_shared(
+        all_by_person.arrange_by_key_named("all installs by person"),
+        "installs again",
+        move |person, installs, output| {
+            let mut ordered: Vec<&(TargetKey, Arc<TargetRow>)> = installs.iter().map(|(install, _)| *install).collect();
+            ordered.sort_by_key(|(_, row)| row.identity());
+            let [mut before, mut before_without_device] = [None; 2];
+            for (key, row) in ordered {
+                let at = row.event_time.0;
+                let is_another_device_of_user =
+                    !row.device.is_none() && JoinKey::device(row.app, row.device) != Some(*person);
+                // The nearest earlier install decides: where it is too long ago, so are the others.
+                let nearest = if is_another_device_of_user { before_without_device } else { before };
+                if nearest.is_some_and(|before| at - before <= lifetime.0) {
+                    output.push((*key, 1));
+                }
+                before = Some(at);
+                if row.device.is_none() {
+                    before_without_device = before;
+                }
+            }
+        },
+    );
+    let again = again.as_collection(|_, install| (*install, Fact::Again));
+    let facts = installs.map(|(key, row)| (key, Fact::Install(row))).concat(again);
+    let all = reduce(facts, "reinstalls", |_, facts, output| {
+        // In order, the install itself is the first.
+        if let Some((Fact::Install(row), _)) = facts.first() {
+            let reinstall = facts.len() > 1;
             let row = if reinstall { Arc::new(TargetRow { reinstall, ..**row }) } else { Arc::clone(row) };
-            output.push(((*key, row), 1));
+            output.push((row, 1));
         }
     });
-    let all = nameless.concat(by_person.clone().as_collection(|_, install| install.clone()));
+    let first = all.clone().filter(|(_, row)| !row.reinstall);
+    let by_person = arrange_shared(first.flat_map(move |install| by_person(rule, install)), "installs by person");
     Installs { all, by_person }
+}
+
+/// An install by each key of its person.
+fn by_person(
+    rule: PersonRule,
+    (key, row): (TargetKey, Arc<TargetRow>),
+) -> impl Iterator<Item = (JoinKey, (TargetKey, Arc<TargetRow>))> {
+    rule.keys(row.app, row.device, row.user).map(move |person| (person, (key, Arc::clone(&row))))
 }
 
 /// The rows of the view by install, from what the joins found for each. They are found as long as the install speaks

@@ -1,6 +1,6 @@
 //! Paths: for each target, the touches that are eligible for it by person, click id or fingerprint, and the winner.
 //!
-//! Three joins, united, then one `reduce` per target ([`Path::of`]). The joins work on raw copies and may offer too
+//! Joins by each of their keys, united, then one `reduce` per target ([`Path::of`]). The joins work on raw copies and may offer too
 //! much (a copy that does not stand, a window that is too wide); the reduce decides alone.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::horizon::{Horizons, TargetKey};
 use crate::hot;
-use crate::params::{InstallsParams, Windows};
+use crate::params::{InstallsParams, PersonRule, Windows};
 use crate::targets::TargetRow;
 use crate::touches::{Copied, Identity, Rest, Rival, Standing, TouchIndexes, TouchRow};
 
@@ -25,17 +25,13 @@ const SQL: &str = "\
 touches AS (
   SELECT tenant, coalesce(app, 0) AS scope, event_id AS touch_event_id, subject AS touch_subject,
     event_time AS touch_event_time, type AS touch_type, channel, campaign, ad_group, creative, source,
-    device_id AS touch_device, coalesce(device_id, user_id) AS touch_person, click_id AS touch_click,
-    fingerprint AS touch_fingerprint, capped,
+    device_id AS touch_device, user_id AS touch_user, coalesce(device_id, user_id) AS touch_person,
+    click_id AS touch_click, fingerprint AS touch_fingerprint, capped,
     CASE WHEN type = 'click' THEN {click_window} ELSE {view_window} END AS window_ms
   FROM events
   WHERE type IN ('impression', 'click')
 ),
-by_person AS (
-  SELECT 1 AS rank, *
-  FROM targets JOIN touches USING (tenant, scope)
-  WHERE person = touch_person AND event_time - touch_event_time BETWEEN 0 AND window_ms AND capped & 1 = 0
-),
+{by_person},
 by_click AS (
   SELECT 2 AS rank, *
   FROM targets JOIN touches USING (tenant, scope)
@@ -66,23 +62,50 @@ eligible AS (
   GROUP BY tenant, event_id, subject, event_time, touch_event_time, touch_event_id, touch_subject, touch_type, channel,
     campaign, ad_group, creative, source
 ),
--- The latest touches of each target: its path; and how many older ones it leaves out.
+-- The first and the latest touches of each target: its path; and how many between them it leaves out.
 paths AS (
-  SELECT *, CASE rank WHEN 1 THEN 'person' WHEN 2 THEN 'click_id' ELSE 'fingerprint' END AS method
+  SELECT *, CASE rank WHEN 1 THEN 'person' WHEN 2 THEN 'click_id' ELSE 'fingerprint' END AS method,
+    greatest(touches_of_target - {path_touches_max}, 0) AS dropped
   FROM (
     SELECT *, row_number() OVER (
       PARTITION BY tenant, event_id, subject, event_time
       ORDER BY touch_event_time DESC, touch_event_id DESC, touch_subject DESC
     ) AS from_last,
-    greatest(count(*) OVER (PARTITION BY tenant, event_id, subject, event_time) - {path_touches_max}, 0) AS dropped
+    count(*) OVER (PARTITION BY tenant, event_id, subject, event_time) AS touches_of_target
     FROM eligible
   ) AS ordered
-  WHERE from_last <= {path_touches_max}
+  WHERE from_last < {path_touches_max} OR from_last = touches_of_target
+)";
+
+/// The step by which touches of the same person are found.
+const BY_PERSON_SQL: &str = "\
+by_person AS (
+  SELECT 1 AS rank, *
+  FROM targets JOIN touches USING (tenant, scope)
+  WHERE person = touch_person AND event_time - touch_event_time BETWEEN 0 AND window_ms AND capped & 1 = 0
+)";
+
+/// As [`BY_PERSON_SQL`], where a person is a device or a user.
+const BY_DEVICE_OR_USER_SQL: &str = "\
+-- A touch of a hot device (1) is no candidate by its user either; one of a hot user with a device (8) is one by the device.
+by_person AS (
+  SELECT 1 AS rank, *
+  FROM targets JOIN touches USING (tenant, scope)
+  WHERE device_id = touch_device AND event_time - touch_event_time BETWEEN 0 AND window_ms AND capped & 1 = 0
+  UNION ALL
+  SELECT 1 AS rank, *
+  FROM targets JOIN touches USING (tenant, scope)
+  WHERE user_id = touch_user AND event_time - touch_event_time BETWEEN 0 AND window_ms AND capped & 9 = 0
 )";
 
 /// The shared steps of SQL with these parameters.
 pub fn sql(params: &InstallsParams) -> String {
-    SQL.replace("{click_window}", &window_sql(&params.click_window))
+    let by_person = match params.person {
+        PersonRule::DeviceOrUser => BY_DEVICE_OR_USER_SQL,
+        PersonRule::DeviceElseUser => BY_PERSON_SQL,
+    };
+    SQL.replace("{by_person}", by_person)
+        .replace("{click_window}", &window_sql(&params.click_window))
         .replace("{view_window}", &window_sql(&params.view_window))
         .replace("{fingerprint_ms}", &params.fingerprint_window.0.to_string())
         .replace("{path_touches_max}", &PATH_TOUCHES_MAX.to_string())
@@ -100,9 +123,10 @@ fn window_sql(windows: &Windows) -> String {
     sql
 }
 
-/// How long a touch can be credited.
+/// Of whom a touch can be, and how long it can be credited.
 #[derive(Clone, Debug)]
 pub struct Eligibility {
+    person: PersonRule,
     click: ChannelWindows,
     view: ChannelWindows,
     fingerprint_ms: i64,
@@ -130,9 +154,10 @@ impl ChannelWindows {
 }
 
 impl Eligibility {
-    /// The windows of these parameters.
+    /// What these parameters say.
     pub fn of(params: &InstallsParams) -> Eligibility {
         Eligibility {
+            person: params.person,
             click: ChannelWindows::of(&params.click_window),
             view: ChannelWindows::of(&params.view_window),
             fingerprint_ms: params.fingerprint_window.0,
@@ -191,9 +216,11 @@ pub fn matches<'scope>(
     eligibility: &Eligibility,
     horizons: Horizons,
 ) -> [VecCollection<'scope, Tick, (TargetKey, Match), isize>; 2] {
-    let asks = targets.clone().flat_map(|(target, row)| {
-        [(row.person(), Method::Person), (row.click, Method::ClickId), (row.fingerprint, Method::Fingerprint)]
-            .into_iter()
+    let rule = eligibility.person;
+    let asks = targets.clone().flat_map(move |(target, row)| {
+        rule.keys(row.app, row.device, row.user)
+            .map(|join_key| (join_key, Method::Person))
+            .chain([(row.click, Method::ClickId), (row.fingerprint, Method::Fingerprint)])
             .filter(|(join_key, _)| !join_key.is_none())
             .map(move |(join_key, method)| (join_key.0.route(), Ask { target, event_time: row.event_time, method }))
     });
@@ -204,6 +231,7 @@ pub fn matches<'scope>(
         })
     });
     let [by_id, by_fingerprint] = candidates;
+    // A touch that is found by device and user, or by a person and click id, at once is one question to its copies.
     let candidates = by_id.concat(by_fingerprint);
     let copies = touches.copies.ask(candidates, "copies of candidates", |target: TargetKey, copy| {
         Some((
@@ -232,9 +260,10 @@ pub struct Path {
     pub winner: Option<PathTouch>,
     /// The number of distinct candidates by fingerprint where that is how the winner was matched, else 1.
     pub candidates: i64,
-    /// The latest [`PATH_TOUCHES_MAX`] touches by (event time, id, subject), each with its best method.
+    /// The first touch and the latest others by (event time, id, subject), together at most [`PATH_TOUCHES_MAX`], each with
+    /// its best method.
     pub touches: Vec<PathTouch>,
-    /// The number of older touches left out.
+    /// The number of touches left out between the first and the others.
     pub dropped: i64,
 }
 
@@ -279,7 +308,7 @@ impl Path {
     fn from_sorted(eligible: &[Eligible]) -> Path {
         let winner = eligible.iter().max_by_key(|found| {
             let Eligible { touch, method, .. } = found;
-            let click = touch.event_type == EventType::Click;
+            let click = touch.traits.event_type() == EventType::Click;
             let deterministic = *method != Method::Fingerprint;
             let by_person = *method == Method::Person;
             (click, deterministic, touch.event_time, by_person, touch.event_id, touch.subject)
@@ -288,11 +317,12 @@ impl Path {
             Some(winner) if winner.method == Method::Fingerprint => distinct_candidates(eligible),
             _ => 1,
         };
+        let (first, others) = eligible.split_at(eligible.len().min(1));
         let dropped = eligible.len().saturating_sub(PATH_TOUCHES_MAX);
         Path {
             winner: winner.map(|found| found.touch.on_path(found.method)),
             candidates,
-            touches: eligible[dropped..].iter().map(|found| found.touch.on_path(found.method)).collect(),
+            touches: first.iter().chain(&others[dropped..]).map(|found| found.touch.on_path(found.method)).collect(),
             dropped: dropped as i64,
         }
     }
@@ -301,16 +331,25 @@ impl Path {
 /// The best method by which a standing touch leads to a target, if any does.
 fn eligible(target: &TargetRow, touch: TouchRow, hot: bool, eligibility: &Eligibility) -> Option<Eligible> {
     let age_ms = target.event_time.0 - touch.event_time.0;
-    let within = |method| (0..=eligibility.window_ms(touch.event_type, touch.channel, method)).contains(&age_ms);
-    let same = |one: Rest, other: JoinKey, bit| !one.is_none() && one == Rest::of(other) && !touch.capped.has(bit);
+    let (event_type, capped) = (touch.traits.event_type(), touch.traits.capped());
+    let within = |method| (0..=eligibility.window_ms(event_type, touch.channel, method)).contains(&age_ms);
+    let same = |one: Rest, other: JoinKey, bit| !one.is_none() && one == Rest::of(other) && !capped.has(bit);
 
     // Where both have a device, their persons are these devices.
-    let conflict = touch.has_device && !target.device.is_none() && touch.person != Rest::of(target.person());
+    let conflict = touch.traits.has_device() && !target.device.is_none() && touch.person != Rest::of(target.person());
+    let by_person = match eligibility.person {
+        PersonRule::DeviceElseUser => same(touch.person, target.person(), Capped::PERSON),
+        PersonRule::DeviceOrUser => {
+            let device = JoinKey::device(target.app, target.device).unwrap_or(JoinKey::NONE);
+            touch.traits.has_device() && same(touch.person, device, Capped::PERSON)
+                || capped.leaves_user() && touch.is_of_user(target.app, target.user)
+        }
+    };
     let by_fingerprint = same(touch.fingerprint, target.fingerprint, Capped::FINGERPRINT)
         && within(Method::Fingerprint)
         && !hot
         && !conflict;
-    let method = if same(touch.person, target.person(), Capped::PERSON) && within(Method::Person) {
+    let method = if by_person && within(Method::Person) {
         Method::Person
     } else if same(touch.click, target.click, Capped::CLICK) && within(Method::ClickId) {
         Method::ClickId

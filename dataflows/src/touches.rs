@@ -6,9 +6,12 @@
 //!
 //! | index | key → value | one per |
 //! |---|---|---|
-//! | `touches by id` | half a person's or click's join key → [`Entry`] | copy of a touch, and such a key by which it is not capped |
+//! | `touches by id` | half a device's, user's or click's join key → [`Entry`] | copy of a touch, and such a key by which it is not capped |
 //! | `touches by fingerprint` | half a fingerprint's join key → [`Entry`] | copy of a touch by whose fingerprint it is not capped |
 //! | `copies` | half of what tells events apart → [`Stored`] | copy of an event; tombstone |
+//!
+//! A touch with device and user has an entry under each (`docs/decisions/0018-device-or-user.md`); that it was found twice is
+//! seen where its row is looked up.
 //!
 //! The rows themselves ([`TouchRow`], and [`Rival`] of all that is no touch) never move
 //! (`docs/decisions/0011-where-the-time-went.md`). Records are never taken back, so neither index need be an arrangement
@@ -27,11 +30,12 @@ use operators::{Expires, Heap, Index, RowId, find, index, look_up};
 use schemas::event::Accepted;
 use schemas::units::MINUTE_MS;
 use schemas::view::{Method, PathTouch};
-use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick};
+use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::horizon::{Horizons, Until};
 use crate::hot::{CappedCopy, Marks, marks};
+use crate::params::PersonRule;
 
 /// An arrangement by key that forgets rows as `H` says.
 pub type Forgetting<'scope, K, V, H> = Arranged<'scope, TraceAgent<SharedForgettingSpine<K, V, Tick, isize, H>>>;
@@ -175,7 +179,7 @@ pub struct TouchRow {
     pub event_id: EventId,
     /// Its subject.
     pub subject: Subject,
-    /// Its person in its app.
+    /// Its person in its app: its device, else its user.
     pub person: Rest,
     /// Its click id in its app.
     pub click: Rest,
@@ -191,14 +195,64 @@ pub struct TouchRow {
     pub creative: Symbol,
     /// Publisher or traffic source.
     pub source: Symbol,
-    /// Impression or click.
-    pub event_type: EventType,
-    /// Whether its person is a device.
-    pub has_device: bool,
-    /// The join keys by which this copy is no candidate.
-    pub capped: Capped,
+    /// What fits into bits.
+    pub traits: Traits,
     /// Until when it can be found.
     pub until: Until,
+}
+
+/// What a touch is and has, in one word. The bits that tell its type and its ids do not change; they are followed by those of
+/// [`Capped`] and by some of a hash of its app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Traits(u32);
+
+impl Traits {
+    const CLICK: u32 = 1;
+    const DEVICE: u32 = 2;
+    const USER: u32 = 4;
+    const CAPPED: u32 = 3;
+    const APP: u32 = Self::CAPPED + Capped::ALL.0.count_ones();
+
+    fn of(record: &Accepted) -> Traits {
+        let event = &record.event;
+        let bit = |is: bool, bit| if is { bit } else { 0 };
+        let what = bit(event.event_type == EventType::Click, Self::CLICK)
+            | bit(!event.device.is_none(), Self::DEVICE)
+            | bit(!event.user.is_none(), Self::USER);
+        let capped = u32::from(record.capped.0 & Capped::ALL.0) << Self::CAPPED;
+        Traits(what | capped | Self::app(event.app))
+    }
+
+    fn app(app: Symbol) -> u32 {
+        let hash = (app.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (hash >> u32::BITS) as u32 >> Self::APP << Self::APP
+    }
+
+    /// Impression or click.
+    pub fn event_type(self) -> EventType {
+        if self.0 & Self::CLICK > 0 { EventType::Click } else { EventType::Impression }
+    }
+
+    /// Whether it has a device.
+    pub fn has_device(self) -> bool {
+        self.0 & Self::DEVICE > 0
+    }
+
+    /// Whether it has a user.
+    pub fn has_user(self) -> bool {
+        self.0 & Self::USER > 0
+    }
+
+    /// The join keys by which this copy is no candidate.
+    pub fn capped(self) -> Capped {
+        Capped((self.0 >> Self::CAPPED) as u8 & Capped::ALL.0)
+    }
+
+    /// The same, capped by what both are.
+    fn capped_in_both(self, other: Traits) -> Traits {
+        let either = !(u32::from(Capped::ALL.0) << Self::CAPPED);
+        Traits(self.0 & (other.0 | either))
+    }
 }
 
 impl Expires<Tick> for TouchRow {
@@ -224,9 +278,7 @@ impl TouchRow {
             ad_group: event.ad_group,
             creative: event.creative,
             source: event.source,
-            event_type: event.event_type,
-            has_device: !event.device.is_none(),
-            capped: record.capped,
+            traits: Traits::of(record),
             until: horizons.touch(event.event_time),
         }
     }
@@ -237,7 +289,7 @@ impl TouchRow {
             event_time: self.event_time,
             event_id: self.event_id,
             subject: self.subject,
-            event_type: self.event_type,
+            event_type: self.traits.event_type(),
             method,
             channel: self.channel,
             campaign: self.campaign,
@@ -251,22 +303,39 @@ impl TouchRow {
     pub fn identity(&self) -> Identity {
         (self.event_time, self.event_id, self.subject)
     }
+
+    /// Whether it is of this user in this app. The user of an event with one is its subject. Where the touch has a device,
+    /// `person` cannot confirm the app, so 25 bits of it do: that another app's touch of the user is taken for one of this
+    /// takes copies of one event that name two apps, and these bits equal by chance.
+    pub fn is_of_user(&self, app: Symbol, user: UserId) -> bool {
+        if !self.traits.has_user() || user.is_none() {
+            return false;
+        }
+        if !self.traits.has_device() {
+            return Some(self.person) == JoinKey::user(app, user).map(Rest::of);
+        }
+        self.subject.0 == user.0 && self.traits.0 >> Traits::APP == Traits::app(app) >> Traits::APP
+    }
 }
 
 /// The entries of a touch: one under half of each join key by which this copy is a candidate, and whether that is a
 /// fingerprint's.
-pub fn entries(record: &Accepted, horizons: &Horizons) -> impl Iterator<Item = (bool, (u64, Entry))> {
+pub fn entries(record: &Accepted, horizons: &Horizons, rule: PersonRule) -> impl Iterator<Item = (bool, (u64, Entry))> {
     let (event, capped, horizons) = (&record.event, record.capped, *horizons);
     let (touch, _) = halves((event.event_time, event.event_id, event.subject));
-    let by = move |key: Option<JoinKey>, bit, method| {
-        let key = key.filter(|_| !capped.has(bit))?;
+    // The first is that of its person, which its bit bounds; a user beside a device is the second.
+    let mut of_person = rule.keys(event.app, event.device, event.user);
+    let (person, user) = (of_person.next(), of_person.next().filter(|_| capped.leaves_user()));
+    let by = move |key: Option<JoinKey>, is_capped: bool, method| {
+        let key = key.filter(|_| !is_capped)?;
         let entry = Entry::of(touch, horizons.touch_by(event.event_time, method));
         Some((method == Method::Fingerprint, (key.0.route(), entry)))
     };
     [
-        by(event.person_key(), Capped::PERSON, Method::Person),
-        by(event.click_key(), Capped::CLICK, Method::ClickId),
-        by(event.fingerprint_key(), Capped::FINGERPRINT, Method::Fingerprint),
+        by(person, capped.has(Capped::PERSON), Method::Person),
+        by(user, false, Method::Person),
+        by(event.click_key(), capped.has(Capped::CLICK), Method::ClickId),
+        by(event.fingerprint_key(), capped.has(Capped::FINGERPRINT), Method::Fingerprint),
     ]
     .into_iter()
     .flatten()
@@ -284,8 +353,8 @@ impl Standing {
     pub fn copy(&mut self, row: &TouchRow) {
         match &mut self.touch {
             Some(touch) if touch.payload_hash == row.payload_hash => {
-                let capped = Capped(touch.capped.0 & row.capped.0);
-                *touch = TouchRow { capped, ..*touch };
+                let traits = touch.traits.capped_in_both(row.traits);
+                *touch = TouchRow { traits, ..*touch };
             }
             Some(touch) if touch.payload_hash < row.payload_hash => {}
             _ => self.touch = Some(*row),
@@ -470,7 +539,7 @@ mod tests {
                 let record = Accepted { event, ..Accepted::default() };
                 let tick = event_time.0 as Tick;
                 copy_input.update_at(heaps.touch(TouchRow::of(&record, &horizons)), tick, 1);
-                for (of_fingerprint, entry) in entries(&record, &horizons) {
+                for (of_fingerprint, entry) in entries(&record, &horizons, PersonRule::DeviceOrUser) {
                     let input = if of_fingerprint { &mut by_print } else { &mut by_id };
                     input.update_at(entry, tick, 1);
                 }

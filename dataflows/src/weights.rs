@@ -50,11 +50,11 @@ impl Weights {
         }
     }
 
-    /// `TABLE[h mod N] >> (h div N)` for the `h` whole hours of an age.
+    /// `TABLE[h mod N] >> (h div N)` for the `h` whole hours of an age, at least 1: a path of old touches alone has a weight.
     fn decayed(&self, age_ms: i64) -> i64 {
         let hours = (age_ms / HOUR_MS) as usize;
         let half_lives = (hours / self.decay_table.len()).min(63);
-        self.decay_table[hours % self.decay_table.len()] >> half_lives
+        (self.decay_table[hours % self.decay_table.len()] >> half_lives).max(1)
     }
 }
 

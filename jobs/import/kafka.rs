@@ -5,6 +5,7 @@ use bidstream::source::file::report::{Outcome, Report, Written};
 use bidstream::source::file::{FileSource, Input, Known};
 use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, Producer, ensure_topic};
 use bidstream::source::{Arrived, Payload, Source};
+use schemas::decode::IdRules;
 
 use super::{Import, Told};
 use crate::produce::FLUSH_MAX;
@@ -17,7 +18,7 @@ impl Import {
         let (mapping_path, mapping) = self.mapping()?;
         let input = Input::read(self.file()?)?;
         let hasher = bidstream::config::id_hasher(self.id_key.id_key_file.as_deref())?;
-        let found = self.survey(&input, &mapping, &hasher, false)?;
+        let found = self.survey(&input, &mapping, (&hasher, &IdRules::default()), false)?;
         let mut report = Report::of(&input, &mapping_path.display().to_string(), &found);
         self.accept(&mut report, &found)?;
         if self.dry_run {
@@ -25,7 +26,7 @@ impl Import {
             self.print(&report);
             return Ok(());
         }
-        let properties = Default::default();
+        let properties = self.properties.checked()?;
         let mut source = FileSource::open(&input, mapping, &Known::default(), Clock::system())?;
         ensure_topic(brokers, &properties, &self.topic, PARTITIONS_DEFAULT)?;
         let producer = Producer::new(brokers, &properties, &self.topic, false)?;
@@ -46,7 +47,7 @@ impl Import {
                         dead += 1;
                         producer.send(None, raw)
                     }
-                    Payload::Bytes { .. } => unreachable!("a file has rows"),
+                    Payload::Bytes { .. } | Payload::Mapped { .. } => unreachable!("a file has rows"),
                 };
                 if failed.is_ok() {
                     failed = sent;

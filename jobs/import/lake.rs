@@ -37,7 +37,7 @@ impl Import {
             imported::check(imports, &input, &mapping.identity)?;
         }
         let others = imported::has_others(imports, &input);
-        let found = self.survey(&input, &mapping, &target.hasher, others)?;
+        let found = self.survey(&input, &mapping, (&target.hasher, &target.id_rules), others)?;
         let mut report = Report::of(&input, &mapping_path.display().to_string(), &found);
         report.replaced = replaced.iter().map(|topic| imported::shown(imports, topic)).collect();
         report.warnings = warnings(&target, &input, &found, &replaced)?;
@@ -99,6 +99,7 @@ impl Import {
             take_over: false,
             void: replaced,
             hasher: target.hasher.clone(),
+            id_rules: target.id_rules.clone(),
             clock: clock.clone(),
         };
         let http = match self.http {

@@ -63,6 +63,7 @@ impl Import {
             take_over: false,
             void,
             hasher: target.hasher.clone(),
+            id_rules: target.id_rules.clone(),
             clock: clock.clone(),
         };
         let run = pipeline::start(plan, move |_| {

@@ -80,20 +80,31 @@ impl EventType {
 }
 
 /// The join keys by which a touch is no candidate, because its key was hot where it arrived: a set of bits.
+///
+/// Rows of release 0.1.0 have no bit [`Capped::USER`]: there a user who is shared by many devices is not bounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Capped(pub u8);
 
 impl Capped {
-    /// Capped by its person.
+    /// Capped by its person, that is its device, else its user. It is no candidate by its user either.
     pub const PERSON: Capped = Capped(1);
     /// Capped by its click id.
     pub const CLICK: Capped = Capped(2);
     /// Capped by its fingerprint.
     pub const FINGERPRINT: Capped = Capped(4);
+    /// Capped by its user where it has a device too; one without a device has [`Capped::PERSON`] for that.
+    pub const USER: Capped = Capped(8);
+    /// All of them.
+    pub const ALL: Capped = Capped(15);
 
     /// Whether all bits of `other` are set here.
     pub fn has(self, other: Capped) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether a touch is a candidate by its user: whichever of the two bits bounds it, and bounds its device.
+    pub fn leaves_user(self) -> bool {
+        self.0 & (Capped::PERSON.0 | Capped::USER.0) == 0
     }
 }
 
@@ -114,9 +125,9 @@ pub struct Event {
     pub subject: Subject,
     /// The user, where known.
     pub user: UserId,
-    /// The device, where known and not opted out.
+    /// The device, where known: no placeholder.
     pub device: DeviceId,
-    /// The click id or referrer, where known.
+    /// The click id, its own or the referrer's, where known.
     pub click: ClickId,
     /// The login of an `identify`.
     pub login: LoginId,
@@ -192,6 +203,16 @@ impl Event {
     /// The key of the event's person in its app.
     pub fn person_key(&self) -> Option<JoinKey> {
         JoinKey::person(self.app, self.device, self.user)
+    }
+
+    /// The key of the event's device in its app.
+    pub fn device_key(&self) -> Option<JoinKey> {
+        JoinKey::device(self.app, self.device)
+    }
+
+    /// The key of the event's user in its app.
+    pub fn user_key(&self) -> Option<JoinKey> {
+        JoinKey::user(self.app, self.user)
     }
 
     /// The key of the event's click id in its app.

@@ -3,6 +3,23 @@
 //! Only what identifies, dates or pays is strict. Any other field that cannot be read is left out or cut, and the
 //! fault is kept with the record, so that views can count it by field and reason.
 
+/// A text that stands where an id is missing; the fault has it as its value.
+pub const PLACEHOLDER: &str = "placeholder";
+/// A value of another JSON type than its field.
+pub const WRONG_TYPE: &str = "wrong type";
+/// A text that is no number or no time.
+pub const UNREADABLE: &str = "unreadable";
+/// A number or time beyond what the field holds.
+pub const OUT_OF_RANGE: &str = "out of range";
+/// A name longer than [`crate::decode::NAME_BYTES_MAX`], which was cut.
+pub const CUT: &str = "cut";
+/// An amount with more than six decimals, which was rounded half to even.
+pub const ROUNDED: &str = "rounded to micros";
+/// A field that a record has more than once; the last stands.
+pub const GIVEN_TWICE: &str = "given twice";
+/// An amount in units that is not the one in micros, which stands.
+pub const DISAGREES: &str = "disagrees with the amount in micros";
+
 /// Why a field of an accepted event is absent, cut or changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fault {

@@ -77,7 +77,7 @@ id_types! {
     UserId;
     /// An advertising or vendor device id (IDFA, GAID, own), hashed with its tenant.
     DeviceId;
-    /// A click id or install referrer, hashed with its tenant.
+    /// A click id, hashed with its tenant.
     ClickId;
     /// A login (e-mail, account name), hashed with its tenant.
     LoginId;
@@ -91,7 +91,7 @@ id_types! {
     Fingerprint;
     /// The identity of an event: a hash of (tenant, subject, event id, event time). Copies share it.
     EventKey;
-    /// What touches and conversions are matched on: one of three kinds of key within a (tenant, app).
+    /// What touches and conversions are matched on: one of four kinds of key within a (tenant, app).
     JoinKey;
     /// The first 16 bytes of the SHA-256 of a record's value.
     PayloadHash;
@@ -112,11 +112,17 @@ impl EventKey {
 impl JoinKey {
     /// The key of a person (device, else user) in an app.
     pub fn person(app: Symbol, device: DeviceId, user: UserId) -> Option<JoinKey> {
-        match (device.some(), user.some()) {
-            (Some(device), _) => Some(JoinKey::within(app, device.0, 1)),
-            (None, Some(user)) => Some(JoinKey::within(app, user.0, 2)),
-            (None, None) => None,
-        }
+        JoinKey::device(app, device).or_else(|| JoinKey::user(app, user))
+    }
+
+    /// The key of a device in an app.
+    pub fn device(app: Symbol, device: DeviceId) -> Option<JoinKey> {
+        device.some().map(|device| JoinKey::within(app, device.0, 1))
+    }
+
+    /// The key of a user in an app.
+    pub fn user(app: Symbol, user: UserId) -> Option<JoinKey> {
+        user.some().map(|user| JoinKey::within(app, user.0, 2))
     }
 
     /// The key of a click id in an app.

@@ -3,12 +3,16 @@
 //! No I/O and no dataflow here. Rows that live in arrangements are fixed-size `Copy` types; strings of low
 //! cardinality are 64-bit [`Symbol`]s, people and addresses are 128-bit keyed hashes ([`Id`]).
 
+mod address;
 pub mod decimal;
 pub mod decode;
 pub mod event;
 pub mod fault;
 pub mod ids;
+pub mod placeholders;
 pub mod raw_ids;
+pub mod reference;
+pub mod referrer;
 pub mod symbols;
 pub mod table;
 pub mod times;

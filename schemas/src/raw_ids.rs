@@ -4,28 +4,11 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::ids::{ClickId, DeviceId, EventId, Fingerprint, Id, IdHasher, IdKind, IpHash, LoginId, UserId};
+use crate::placeholders::placeholder;
 
-/// The texts by which devices say that they have no advertising id, besides zeros and dashes.
-const OPTED_OUT: [&str; 11] = [
-    "optout",
-    "opt-out",
-    "opt_out",
-    "optedout",
-    "opted-out",
-    "opted_out",
-    "unknown",
-    "null",
-    "none",
-    "nil",
-    "undefined",
-];
-
-/// The parameters of a referrer that hold a click id, the most specific first.
-const CLICK_PARAMETERS: [&str; 10] =
-    ["click_id", "clickid", "gclid", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "twclid"];
-
-/// The bytes of a UUID's text.
+/// The bytes of a UUID's text, with its hyphens and without.
 const UUID_BYTES: usize = 36;
+const UUID_DIGITS: usize = 32;
 
 impl IdHasher {
     /// The id of a producer's event id.
@@ -33,51 +16,33 @@ impl IdHasher {
         EventId(self.unless_blank(IdKind::Event, tenant, raw))
     }
 
-    /// The id of a user. Blank is none.
+    /// The id of a user. Blank and placeholders are none.
     pub fn user(&self, tenant: &str, raw: &str) -> UserId {
-        UserId(self.unless_blank(IdKind::User, tenant, raw))
+        UserId(self.unless_placeholder(IdKind::User, tenant, raw))
     }
 
-    /// The id of a login. Blank is none.
+    /// The id of a login. Blank and placeholders are none.
     pub fn login(&self, tenant: &str, raw: &str) -> LoginId {
-        LoginId(self.unless_blank(IdKind::Login, tenant, raw))
+        LoginId(self.unless_placeholder(IdKind::Login, tenant, raw))
     }
 
-    /// The id of a device. Blank, zero and opted-out ids are none; the case of a UUID does not matter.
+    /// The id of a device. Blank and placeholders are none; case, hyphens and braces of a UUID do not matter.
     pub fn device(&self, tenant: &str, raw: &str) -> DeviceId {
         let raw = raw.trim();
-        if raw.bytes().all(|byte| matches!(byte, b'0' | b'-')) || opted_out(raw) {
-            return DeviceId::NONE;
-        }
-        let mut lower = [0u8; UUID_BYTES];
-        let raw = if is_uuid(raw) {
-            lower.copy_from_slice(raw.as_bytes());
-            lower.make_ascii_lowercase();
-            &lower
-        } else {
-            raw.as_bytes()
-        };
+        if raw.is_empty() || placeholder(raw).is_some() { DeviceId::NONE } else { self.named_device(tenant, raw) }
+    }
+
+    /// The id of a device that is known to be no placeholder.
+    pub(crate) fn named_device(&self, tenant: &str, raw: &str) -> DeviceId {
+        let raw = raw.trim();
+        let uuid = uuid(raw);
+        let raw = uuid.as_ref().map_or(raw.as_bytes(), |uuid| uuid);
         DeviceId(self.hash(IdKind::Device, tenant, raw))
     }
 
-    /// The id of a click id. Blank is none.
+    /// The id of a click id. Blank and placeholders are none.
     pub fn click(&self, tenant: &str, raw: &str) -> ClickId {
-        ClickId(self.unless_blank(IdKind::Click, tenant, raw))
-    }
-
-    /// The id of the click that an install referrer names: its click id parameter (`gclid=…`), else all of it.
-    pub fn referrer(&self, tenant: &str, raw: &str) -> ClickId {
-        let query = raw.split_once('?').map_or(raw, |(_, query)| query);
-        let query = query.split('#').next().unwrap_or_default();
-        for name in CLICK_PARAMETERS {
-            let values = query.split('&').filter_map(|pair| pair.split_once('='));
-            let mut values = values.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value);
-            if let Some(value) = values.find(|value| !value.trim().is_empty()) {
-                let value = percent_decoded(value.trim());
-                return ClickId(self.hash(IdKind::Click, tenant, &value));
-            }
-        }
-        self.click(tenant, raw)
+        ClickId(self.unless_placeholder(IdKind::Click, tenant, raw))
     }
 
     /// The id of an address: of all of an IPv4 address, of the /64 of an IPv6 address.
@@ -109,6 +74,11 @@ impl IdHasher {
             scratch.extend(part.as_bytes());
         }
         Fingerprint(self.hash(IdKind::Fingerprint, tenant, scratch))
+    }
+
+    fn unless_placeholder(&self, kind: IdKind, tenant: &str, raw: &str) -> Id {
+        let raw = raw.trim();
+        if placeholder(raw).is_some() { Id::NONE } else { self.unless_blank(kind, tenant, raw) }
     }
 
     fn unless_blank(&self, kind: IdKind, tenant: &str, raw: &str) -> Id {
@@ -147,36 +117,33 @@ pub(crate) fn write_ip_net(text: &mut String, address: IpAddr) {
     .expect("a text takes in what is written to it");
 }
 
-fn opted_out(raw: &str) -> bool {
-    OPTED_OUT.iter().any(|text| raw.eq_ignore_ascii_case(text))
-}
-
-fn is_uuid(raw: &str) -> bool {
-    raw.len() == UUID_BYTES
-        && raw.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 3;
+/// The canonical text of a UUID, lower case with hyphens: lakes of 0.1.0 hold hashes of it. It may come in any case, without
+/// hyphens, and in braces, brackets or parentheses, also percent-encoded ones.
+fn uuid(raw: &str) -> Option<[u8; UUID_BYTES]> {
+    if raw.len() < UUID_DIGITS {
+        return None;
+    }
+    let scheme = raw.get(..9).is_some_and(|head| head.eq_ignore_ascii_case("urn:uuid:"));
+    let raw = if scheme { &raw[9..] } else { raw };
+    let pairs = [("{", "}"), ("(", ")"), ("[", "]"), ("%7B", "%7D"), ("%7b", "%7d")];
+    let inner = pairs.iter().find_map(|(open, close)| raw.strip_prefix(open)?.strip_suffix(close));
+    let raw = inner.unwrap_or(raw).as_bytes();
+    let hyphens = raw.len() == UUID_BYTES;
+    if !hyphens && raw.len() != UUID_DIGITS {
+        return None;
+    }
+    let mut digits = raw.iter();
+    let mut text = [b'-'; UUID_BYTES];
+    for (at, place) in text.iter_mut().enumerate() {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            if hyphens && digits.next() != Some(&b'-') {
+                return None;
             }
-            (byte, ..) => {
-                decoded.push(byte);
-                at += 1;
-            }
+        } else {
+            *place = digits.next().filter(|digit| digit.is_ascii_hexdigit())?.to_ascii_lowercase();
         }
     }
-    decoded
+    Some(text)
 }
 
 #[cfg(test)]
@@ -206,23 +173,40 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_is_the_same_in_any_case_and_other_ids_are_not() {
+    fn a_uuid_is_the_same_in_any_writing_and_other_ids_are_not() {
         let device = |raw: &str| hasher().device("shop", raw);
         let uuid = "6D92078A-8246-4BA4-AE5B-76104861E7DC";
-        assert_eq!(device(uuid), device(&format!(" {}\n", uuid.to_lowercase())));
+        for same in [
+            " 6d92078a-8246-4ba4-ae5b-76104861e7dc\n",
+            "6D92078A82464BA4AE5B76104861E7DC",
+            "6d92078a82464ba4ae5b76104861e7dc",
+            "{6D92078A-8246-4BA4-AE5B-76104861E7DC}",
+            "{6d92078a82464ba4ae5b76104861e7dc}",
+            "(6d92078a-8246-4ba4-ae5b-76104861e7dc)",
+            "%7B6D92078A-8246-4BA4-AE5B-76104861E7DC%7D",
+            "urn:uuid:6d92078a-8246-4ba4-ae5b-76104861e7dc",
+        ] {
+            assert_eq!(device(uuid), device(same), "{same}");
+        }
+        for other in [
+            "6D92078A-8246-4BA4-AE5B-76104861E7DD",
+            "6D92078A8246-4BA4-AE5B-76104861E7DC",
+            "6D92078A-8246-4BA4-AE5B-76104861E7D",
+        ] {
+            assert_ne!(device(uuid), device(other), "{other}");
+        }
         assert_ne!(device("Abc"), device("abc"));
+        let user = |raw: &str| hasher().user("shop", raw);
+        assert_ne!(user(uuid), user(&uuid.to_lowercase()), "users are what they are sent as");
     }
 
     #[test]
-    fn a_referrer_stands_for_its_click_id() {
-        let referrer = |raw| hasher().referrer("shop", raw);
-        let click = |raw| hasher().click("shop", raw);
-        assert_eq!(referrer("utm_source=x&gclid=Cj0K-1"), click("Cj0K-1"));
-        assert_eq!(referrer("https://a.example/?fbclid=f&GCLID=g#top"), click("g"));
-        assert_eq!(referrer("gclid=&click_id=a%2Bb"), click("a+b"));
-        assert_eq!(referrer("click_id=%zz%4"), click("%zz%4"));
-        assert_eq!(referrer(" utm_source=x "), click("utm_source=x"));
-        assert!(referrer(" ").is_none());
+    fn placeholders_are_nobody() {
+        for raw in ["null", "{gclid}", "0", "(not set)"] {
+            assert!(hasher().user("shop", raw).is_none() && hasher().device("shop", raw).is_none(), "{raw}");
+            assert!(hasher().click("shop", raw).is_none() && hasher().login("shop", raw).is_none(), "{raw}");
+        }
+        assert!(!hasher().user("shop", "7").is_none() && !hasher().user("shop", "22").is_none());
     }
 
     #[test]

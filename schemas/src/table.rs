@@ -38,11 +38,13 @@ pub enum Verdict {
     Late,
     /// Not readable; the reason and the raw bytes are kept.
     Dead,
+    /// No event by the mapping of its topic, which no entry of it wants; only that it came is kept.
+    Skipped,
 }
 
 impl Verdict {
     /// All verdicts.
-    pub const ALL: [Verdict; 3] = [Verdict::Ok, Verdict::Late, Verdict::Dead];
+    pub const ALL: [Verdict; 4] = [Verdict::Ok, Verdict::Late, Verdict::Dead, Verdict::Skipped];
 
     /// The name in tables.
     pub fn name(self) -> &'static str {
@@ -50,7 +52,13 @@ impl Verdict {
             Verdict::Ok => "ok",
             Verdict::Late => "late",
             Verdict::Dead => "dead",
+            Verdict::Skipped => "skipped",
         }
+    }
+
+    /// Whether records of this verdict are events.
+    pub fn has_event(self) -> bool {
+        matches!(self, Verdict::Ok | Verdict::Late)
     }
 
     /// The verdict of a name.
@@ -78,7 +86,7 @@ pub struct RecordRow {
     pub cut: Tick,
     /// First 16 bytes of the SHA-256 of the record's value.
     pub payload_hash: PayloadHash,
-    /// The event; none where dead.
+    /// The event; none where dead or skipped.
     pub event: Option<Event>,
     /// The join keys by which the touch is no candidate.
     pub capped: Capped,

@@ -11,9 +11,9 @@ use crate::units::{EventTime, Micros};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Method {
-    /// The same device, else the same user.
+    /// The same device or the same user.
     Person = 1,
-    /// The same click id or referrer.
+    /// The same click id.
     ClickId = 2,
     /// The same address, system and model: probabilistic.
     Fingerprint = 3,
@@ -83,7 +83,7 @@ pub struct InstallRow {
     pub user: UserId,
     /// The install's device.
     pub device: DeviceId,
-    /// Whether the same person had the app within the attribution lifetime before.
+    /// Whether the same device or user had the app within the attribution lifetime before.
     pub reinstall: bool,
     /// How the winner was matched.
     pub method: Method,
@@ -95,11 +95,11 @@ pub struct InstallRow {
     pub ctit_ms: Option<i64>,
     /// The path that this install freezes, oldest first, at most [`PATH_TOUCHES_MAX`]; empty for a reinstall.
     pub path: Vec<PathTouch>,
-    /// Number of older eligible touches that the path leaves out.
+    /// Number of eligible touches that the path leaves out, all after its first.
     pub path_dropped: i64,
 }
 
-/// The most touches that a path keeps: its latest.
+/// The most touches that a path keeps: its first, and the latest.
 pub const PATH_TOUCHES_MAX: usize = 128;
 
 /// The models of credit, all computed at once.
@@ -171,7 +171,7 @@ pub struct CreditRow {
     pub revenue: Option<Micros>,
     /// Currency of the revenue.
     pub currency: Symbol,
-    /// Number of older eligible touches that the path leaves out.
+    /// Number of eligible touches that the path leaves out, all after its first.
     pub path_dropped: i64,
 }
 

@@ -1,17 +1,12 @@
 //! The wire form of events: what producers send, as JSON or Protobuf.
 //!
-//! `proto/bidstream.proto` is the one definition: from it come the types, and the JSON form of each field follows from
-//! its Protobuf type ([`json`]). Both are tolerant here: unknown fields are ignored, missing ones are empty. What an
-//! event needs is checked in one place for both, by [`crate::decode`].
-
-mod json;
+//! `proto/bidstream.proto` is the one definition: from it come the types, and the way they are written as JSON. How JSON
+//! is read is [`crate::decode`]'s, which takes in what people write; what an event needs is checked there for both.
 
 use prost::Message;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use generated::{Event, EventType, ItemLine};
-pub(crate) use json::UNKNOWN_TYPE;
-pub use json::parse_time_ms;
 
 mod generated {
     #![doc = "Types made from `proto/bidstream.proto`."]
@@ -46,4 +41,20 @@ pub fn to_json(event: &Event) -> Vec<u8> {
 /// One `bidstream.v1.Event`.
 pub fn to_protobuf(event: &Event) -> Vec<u8> {
     event.encode_to_vec()
+}
+
+/// Writes a type as its name.
+fn kind<S: Serializer>(number: &i32, to: S) -> Result<S::Ok, S::Error> {
+    crate::event::EventType::from_number(*number).map(crate::event::EventType::name).serialize(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_is_left_out_of_json() {
+        let event = Event { r#type: 2, user: "u".into(), event_time: Some(5), ..Event::default() };
+        assert_eq!(to_json(&event), br#"{"type":"click","event_time":5,"user":"u"}"#);
+    }
 }

@@ -1,12 +1,15 @@
 //! Reads YAML so that every mistake names file, line and field: the text is read twice, once into the typed value and
-//! once into an [`Outline`] that knows where each field stands, so types stay plain serde types.
+//! once into an [`Outline`] that knows where each field stands, so types stay plain serde types. In between variables of
+//! the environment are put in, where the file may name some ([`environment`]).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{PropertySyntax, Spanned};
+
+use super::environment::{self, Lookup, Variables};
 
 /// The one mistake of a job or mapping file that is reported: where it is and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,14 +90,35 @@ pub fn read_text(file: &Path) -> Result<String, ConfigError> {
 
 /// Reads a YAML text as `T`; `file` is named in errors.
 pub fn from_text<T: DeserializeOwned>(file: &Path, text: &str) -> Result<(T, Outline), ConfigError> {
-    let options = || serde_saphyr::options! { with_snippet: false };
-    let mut outline = Outline { file: file.to_owned(), places: Vec::new() };
-    // A text that is no YAML at all fails here, with its place.
-    let root =
-        serde_saphyr::from_str_with_options::<Node>(text, options()).map_err(|error| located(&outline, &error))?;
-    root.places("", &mut outline.places);
-    let value = serde_saphyr::from_str_with_options::<T>(text, options()).map_err(|error| located(&outline, &error))?;
+    let (outline, _) = outline(file, text)?;
+    let options = serde_saphyr::options! { with_snippet: false };
+    let value = serde_saphyr::from_str_with_options::<T>(text, options).map_err(|error| located(&outline, &error))?;
     Ok((value, outline))
+}
+
+/// Reads a YAML text whose values may name variables ([`environment`]).
+pub fn from_text_with<T: DeserializeOwned>(
+    file: &Path,
+    text: &str,
+    lookup: Lookup<'_>,
+) -> Result<(T, Outline), ConfigError> {
+    let (outline, root) = outline(file, text)?;
+    let mut variables = Variables::new();
+    root.variables("", &outline, lookup, &mut variables)?;
+    // This way of the library's reads all that was let through above as we do, and puts no value where a key is.
+    let options = serde_saphyr::options! { with_snippet: false, property_syntax: PropertySyntax::DockerCompose };
+    let value = serde_saphyr::from_str_with_options::<T>(text, options.with_properties(variables))
+        .map_err(|error| located(&outline, &error))?;
+    Ok((value, outline))
+}
+
+/// Where the fields of a text stand, and the text as a tree. One that is no YAML at all fails here, with its place.
+fn outline(file: &Path, text: &str) -> Result<(Outline, Node), ConfigError> {
+    let mut outline = Outline { file: file.to_owned(), places: Vec::new() };
+    let options = serde_saphyr::options! { with_snippet: false };
+    let root = serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| located(&outline, &error))?;
+    root.places("", &mut outline.places);
+    Ok((outline, root))
 }
 
 /// Says in our words where the library found a mistake and what it is.
@@ -137,9 +161,10 @@ fn join(around: &str, name: &str) -> String {
     if around.is_empty() { name.to_owned() } else { format!("{around}.{name}") }
 }
 
-/// Any YAML, of which only the places matter.
+/// Any YAML, of which only the places and the texts matter.
 enum Node {
     Scalar,
+    Text(String),
     List(Vec<Spanned<Node>>),
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
 }
@@ -148,7 +173,7 @@ impl Node {
     fn places(&self, field: &str, places: &mut Vec<Place>) {
         let at = |location: serde_saphyr::Location| (location.line(), location.column());
         match self {
-            Node::Scalar => {}
+            Node::Scalar | Node::Text(_) => {}
             Node::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     let field = format!("{field}[{index}]");
@@ -164,6 +189,28 @@ impl Node {
                     value.value.places(&field, places);
                 }
             }
+        }
+    }
+
+    /// The variables that the texts name and that are set.
+    fn variables(
+        &self,
+        field: &str,
+        outline: &Outline,
+        lookup: Lookup<'_>,
+        variables: &mut Variables,
+    ) -> Result<(), ConfigError> {
+        match self {
+            Node::Scalar => Ok(()),
+            Node::Text(text) => {
+                environment::collect(text, lookup, variables).map_err(|message| outline.error(field, message))
+            }
+            Node::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+                item.value.variables(&format!("{field}[{index}]"), outline, lookup, variables)
+            }),
+            Node::Map(entries) => entries.iter().try_for_each(|(key, value)| {
+                value.value.variables(&join(field, &key.value), outline, lookup, variables)
+            }),
         }
     }
 }
@@ -192,7 +239,11 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     scalars!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64,
-        visit_str: &str, visit_bytes: &[u8]);
+        visit_bytes: &[u8]);
+
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Text(text.to_owned()))
+    }
 
     fn visit_unit<E>(self) -> Result<Node, E> {
         Ok(Node::Scalar)

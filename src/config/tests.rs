@@ -1,5 +1,7 @@
 //! Every mistake is one line that names file, line, field and what may be written.
 
+use schemas::wire::Encoding;
+
 use super::*;
 
 const GOOD: &str = "\
@@ -20,6 +22,10 @@ fn parse(text: &str) -> Result<Job, ConfigError> {
     Job::parse(Path::new("job.yaml"), text)
 }
 
+fn topic(job: &Job, name: &str) -> Topic {
+    job.kafka(Path::new("job.yaml")).unwrap().topics[name].clone()
+}
+
 /// What a job says when one piece of the good one is replaced.
 fn mistake(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
@@ -29,8 +35,8 @@ fn mistake(from: &str, to: &str) -> String {
 #[test]
 fn the_job_of_the_documentation_is_read() {
     let job = parse(GOOD).unwrap();
-    assert_eq!(job.source.kafka.topics["ad-events"], Encoding::Protobuf);
-    assert_eq!(job.source.kafka.topics["site-events"], Encoding::Json);
+    assert_eq!(topic(&job, "ad-events"), Topic::of(Encoding::Protobuf));
+    assert_eq!(topic(&job, "site-events"), Topic::of(Encoding::Json));
     assert_eq!(job.allowed_lateness, Lateness::Within(Span(3 * DAY_MS)));
     assert_eq!(job.views.installs.click_window.by_channel["search"], Span(30 * DAY_MS));
     assert_eq!(job.workers, 1);
@@ -58,7 +64,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "view_window",
             "view_windo",
-            r#"9: views.installs.view_windo: unknown field `view_windo`, expected one of click_window, view_window, fingerprint_window, attribution_lifetime"#,
+            r#"9: views.installs.view_windo: unknown field `view_windo`, expected one of person, click_window, view_window, fingerprint_window, attribution_lifetime"#,
         ),
         (
             "commit_every: 5s",
@@ -67,7 +73,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         ),
         ("commit_every: 5s", "retention: 5s", r#"7: retention: is 5s: it may be 1m to 365d"#),
         ("commit_every: 5s", "commit_every: 1h", r#"7: commit_every: is 1h: it may be 100ms to 10m"#),
-        ("search: 30d", "search: 31d", r#"9: views.installs.click_window.search: is 31d: it may be 1d to 30d"#),
+        ("search: 30d", "search: 91d", r#"9: views.installs.click_window.search: is 91d: it may be 1d to 90d"#),
         ("default: 7d, ", "", r#"9: views.installs.click_window.default: is missing"#),
         (
             "view_window: 24h",
@@ -121,12 +127,175 @@ fn a_file_that_is_missing_is_named() {
     assert!(error.starts_with("jobs/no-such-job.yaml: cannot be read: "), "{error}");
 }
 
+/// What a job says of settings of the client.
+fn properties(yaml: &str) -> Result<Job, String> {
+    let text = GOOD.replace("    topics:", &format!("    properties: {yaml}\n    topics:"));
+    parse(&text).map_err(|error| error.to_string())
+}
+
 #[test]
 fn reserved_settings_of_the_client_are_refused() {
-    let error = mistake("    topics:", "    properties: { isolation.level: read_uncommitted }\n    topics:");
+    let error = properties("{ isolation.level: read_uncommitted }").unwrap_err();
     assert!(error.starts_with("job.yaml:5: source.kafka.properties.isolation.level: cannot be chosen"), "{error}");
-    let good = GOOD.replace("    topics:", "    properties: { fetch.wait.max.ms: 10 }\n    topics:");
-    assert_eq!(parse(&good).unwrap().source.kafka.properties["fetch.wait.max.ms"], "10");
+    let good = properties("{ fetch.wait.max.ms: 10 }").unwrap();
+    assert_eq!(good.source.unwrap().kafka.properties["fetch.wait.max.ms"], "10");
+}
+
+#[test]
+fn what_the_client_would_refuse_is_found_without_a_broker() {
+    let certificates = tempfile::NamedTempFile::new().unwrap();
+    let broken = certificates.path().display();
+    for (yaml, expected) in [
+        ("{ no.such.property: 1 }", r#"no.such.property: No such configuration property: "no.such.property""#),
+        (
+            "{ fetch.wait.max.ms: soon }",
+            r#"fetch.wait.max.ms: Invalid value for configuration property "fetch.wait.max.ms""#,
+        ),
+        (
+            "{ fetch.wait.max.ms: -1 }",
+            "fetch.wait.max.ms: Configuration property \"fetch.wait.max.ms\" value -1 is outside allowed range 0..300000",
+        ),
+        (
+            "{ ssl.truststore.location: a.jks, security.protocol: ssl }",
+            "ssl.truststore.location: Java TrustStores are not supported",
+        ),
+        (
+            "{ security.protocol: tls }",
+            r#"security.protocol: is "tls": it may be plaintext, ssl, sasl_plaintext or sasl_ssl"#,
+        ),
+        (
+            "{ sasl.username: u }",
+            "sasl.username: is not used while security.protocol is plaintext: set that to sasl_ssl",
+        ),
+        ("{ security.protocol: ssl, sasl.password: p }", "sasl.password: is not used while security.protocol is ssl"),
+        ("{ security.protocol: sasl_plaintext, ssl.ca.location: /x }", "ssl.ca.location: /x cannot be read"),
+        ("{ ssl.ca.location: probe }", "ssl.ca.location: is not used while security.protocol is plaintext"),
+        (
+            "{ security.protocol: sasl_ssl }",
+            "sasl.mechanisms: is missing, and the library's default, GSSAPI, is not in this build: it may be PLAIN",
+        ),
+        (
+            "{ security.protocol: SASL_SSL, sasl.mechanism: GSSAPI }",
+            "sasl.mechanism: is GSSAPI (Kerberos), which is not in this build",
+        ),
+        (
+            "{ security.protocol: sasl_ssl, sasl.mechanisms: OAUTHBEARER }",
+            "sasl.mechanisms: is OAUTHBEARER, whose tokens",
+        ),
+        (
+            "{ security.protocol: sasl_ssl, sasl.mechanisms: scram }",
+            r#"sasl.mechanisms: is "scram": it may be PLAIN, SCRAM-SHA-256"#,
+        ),
+        (
+            "{ security.protocol: sasl_ssl, sasl.mechanisms: PLAIN, sasl.username: u }",
+            "sasl.password: is missing: PLAIN needs it",
+        ),
+        (
+            "{ security.protocol: ssl, ssl.key.location: none.pem }",
+            "ssl.key.location: none.pem cannot be read: No such file",
+        ),
+    ] {
+        let error = properties(yaml).unwrap_err();
+        let expected = format!("job.yaml:5: source.kafka.properties.{expected}");
+        assert!(error.starts_with(&expected), "{error}\ninstead of\n{expected}");
+    }
+    let error = properties(&format!("{{ security.protocol: ssl, ssl.ca.location: {broken} }}")).unwrap_err();
+    assert!(error.contains("are refused by the client library: ssl.ca.location failed"), "{error}");
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let login = format!("sasl.mechanisms: {mechanism}, sasl.username: u, sasl.password: p");
+        properties(&format!("{{ security.protocol: sasl_ssl, {login} }}")).unwrap();
+    }
+}
+
+#[test]
+fn names_that_kafka_does_not_allow_are_refused() {
+    let long = "x".repeat(250);
+    for name in ["ad/events", "'ad events'", "'..'", "'ads@2'", "ümlaut", "''", &long] {
+        let error = parse(&GOOD.replace("ad-events", name)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("job.yaml:5: source.kafka.topics.") && error.contains("is no name of a topic"),
+            "{error}"
+        );
+    }
+    parse(&GOOD.replace("ad-events", &long[1..])).unwrap();
+}
+
+#[test]
+fn a_topic_says_how_its_records_are_read() {
+    let of = |how: &str| parse(&GOOD.replace("site-events: json", &format!("site-events: {how}")));
+    let read = |how: &str| topic(&of(how).unwrap(), "site-events");
+    let framed = Topic { framing: Framing::Confluent, ..Topic::of(Encoding::Protobuf) };
+    assert_eq!(read("{ encoding: protobuf, framing: confluent }"), framed);
+    assert_eq!(read("{ encoding: json }"), Topic::of(Encoding::Json));
+    let mapped = Topic { mapping: Some("m.yaml".into()), ..Topic::of(Encoding::Json) };
+    assert_eq!(read("{ mapping: m.yaml }"), mapped);
+    for (how, expected) in [
+        ("{ framing: confluent }", "says neither `encoding` (json or protobuf) nor `mapping`"),
+        ("{ mapping: m.yaml, encoding: protobuf }", "a mapping reads JSON"),
+        ("{ encoding: json, framing: avro }", "unknown variant `avro`, expected one of none, confluent"),
+        ("{ encoding: json, maping: m }", "unknown field `maping`"),
+        ("{ mapping: '' }", "is empty: write the name of a mapping file"),
+        ("7", "expected json, protobuf, { encoding: json, framing: confluent } or { mapping: FILE }"),
+    ] {
+        let error = of(how).unwrap_err().to_string();
+        assert!(
+            error.starts_with("job.yaml:5: source.kafka.topics.site-events") && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn variables_are_put_in_after_the_file_is_read() {
+    let lookup = |name: &str| match name {
+        "HOST" => Some("kafka.example".to_owned()),
+        "N" => Some("3".to_owned()),
+        "LAKE" => Some("a: [b]\nworkers: 9".to_owned()),
+        "EVERY" => Some("soon".to_owned()),
+        "SECRET" => Some("p$word: {x}".to_owned()),
+        _ => None,
+    };
+    let with = |text: &str| Job::parse_with(Path::new("job.yaml"), text, &lookup).map_err(|error| error.to_string());
+    let text = GOOD.replace("127.0.0.1:9092", "${HOST}:${PORT:-9093}").replace("./lake", "${LAKE}") + "workers: ${N}\n";
+    let job = with(
+        &text.replace("    topics:", "    properties: { client.id: \"${SECRET}\", client.rack: a$$b }\n    topics:"),
+    )
+    .unwrap();
+    let kafka = &job.source.as_ref().unwrap().kafka;
+    assert_eq!(kafka.brokers, "kafka.example:9093");
+    assert_eq!((&*kafka.properties["client.id"], &*kafka.properties["client.rack"]), ("p$word: {x}", "a$b"));
+    assert_eq!((job.lake.to_str(), job.workers), (Some("a: [b]\nworkers: 9"), 3), "a value holds no YAML");
+
+    let error = |from: &str, to: &str| with(&GOOD.replace(from, to)).unwrap_err();
+    assert!(error("5s", "${NONE}").starts_with("job.yaml:7: commit_every: names the variable NONE, which is not set"));
+    assert!(error("5s", "${EVERY}").starts_with("job.yaml:7: commit_every: "));
+    assert!(
+        error("[direct]", "[direct, $a]").starts_with("job.yaml:10: views.credits.direct_channels[1]: has a lone $")
+    );
+    assert!(error("./lake", "${A B}").starts_with("job.yaml:1: lake: has ${A B}, which names no variable"));
+    assert!(error("lake:", "${HOST}:").contains("unknown field `${HOST}`"), "keys are left alone");
+}
+
+#[test]
+fn a_lake_is_a_local_directory() {
+    let lake = |text: &str| parse(&GOOD.replace("./lake", text)).map(|job| job.lake);
+    assert_eq!(lake("file:///data/my%20lake").unwrap(), Path::new("/data/my lake"));
+    assert_eq!(lake("data:/x").unwrap(), Path::new("data:/x"));
+    for text in ["s3://bucket/lake", "S3A://b", "gs://b/x", "abfss://c@a.dfs.core.windows.net/x", "hdfs://n:8020/x"] {
+        let error = lake(text).unwrap_err().to_string();
+        assert!(error.starts_with("job.yaml:1: lake: ") && error.contains("object stores come later"), "{error}");
+    }
+    assert!(lake("file://host/x").unwrap_err().to_string().contains("names no directory of this machine"));
+    assert!(lake("''").unwrap_err().to_string().contains("is empty"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    assert!(lake(&file.path().display().to_string()).unwrap_err().to_string().contains("is a file: write a directory"));
+}
+
+#[test]
+fn only_an_import_needs_no_source() {
+    let job = parse("lake: l\nviews: { installs: { click_window: 30d } }").unwrap();
+    let error = job.kafka(Path::new("job.yaml")).unwrap_err().to_string();
+    assert!(error.starts_with("job.yaml:1: source: is missing: "), "{error}");
 }
 
 #[test]

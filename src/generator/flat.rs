@@ -56,7 +56,7 @@ pub(super) fn record(users: u64, dice: &mut Dice) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use schemas::decode::Decoder;
+    use schemas::decode::{Decoder, IdRules};
     use schemas::ids::IdHasher;
     use schemas::symbols::Symbols;
     use schemas::wire::Encoding;
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn shares_are_as_documented_and_every_event_decodes() {
         const RECORDS: usize = 40_000;
-        let mut decoder = Decoder::new(IdHasher::new(b"test"), Symbols::new().into());
+        let mut decoder = Decoder::new(IdHasher::new(b"test"), Symbols::new().into(), &IdRules::default());
         let mut generator = Generator::new(1, 0, 1_000).with(Traffic::Flat);
         let (mut events, mut bytes) = (Vec::new(), 0);
         for index in 0..RECORDS {

@@ -98,7 +98,12 @@ impl Source for GeneratorSource {
                 partition: 0,
                 offset: self.offset as i64,
                 arrival_ms: self.arrival_ms,
-                payload: Payload::Bytes { bytes: &bytes, encoding: Encoding::Protobuf, about: About::default() },
+                payload: Payload::Bytes {
+                    bytes: &bytes,
+                    start: 0,
+                    encoding: Encoding::Protobuf,
+                    about: About::default(),
+                },
             });
             self.offset += 1;
             records += 1;

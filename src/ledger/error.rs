@@ -31,13 +31,13 @@ pub enum LedgerError {
         by: Option<Writer>,
     },
     /// A lake of another format version.
-    #[error("{} has format {found}; this bidstream reads and writes format {ours}", file.display())]
+    #[error("{} has format {found}; this bidstream reads and writes formats 1 to {ours}", file.display())]
     Format {
         /// The file that says so.
         file: PathBuf,
         /// The version in it.
         found: String,
-        /// Ours.
+        /// The latest of ours.
         ours: u32,
     },
     /// A setting that was fixed when the lake was made.

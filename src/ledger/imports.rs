@@ -110,3 +110,100 @@ pub(super) fn file(note: &str) -> Option<(&str, &str)> {
 pub(super) fn imported(topic: &str) -> String {
     format!("{IMPORTED}{topic}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use schemas::symbols::Symbols;
+    use tempfile::TempDir;
+
+    use super::super::lake::{FORMAT, FORMAT_VOIDS};
+    use super::super::tests::{T0, commit, open, part, settings};
+    use super::super::{Ledger, Part, State};
+    use super::*;
+    use crate::source::PartitionId;
+
+    const TOPIC: &str = "file:0a";
+
+    fn of_file(cut: schemas::Tick) -> Part {
+        let mut part = part(cut, 0..10);
+        let mut rows: Vec<_> = part.rows[0].iter().cloned().collect();
+        rows.iter_mut().for_each(|row| row.topic = TOPIC.into());
+        part.rows = vec![rows.into()];
+        part.positions = vec![(PartitionId { topic: TOPIC.into(), partition: 0 }, 10)];
+        part.topic_ids = BTreeMap::from([(TOPIC.to_owned(), "mapping".to_owned())]);
+        let notes = [("file/file:0a/day/1.csv", 12), ("bytes/file:0a", 345)];
+        part.notes = notes.map(|(name, number)| (name.to_owned(), number)).into();
+        part
+    }
+
+    async fn undo(lake: &Path) -> (Ledger, State) {
+        Ledger::open(lake, &settings(), false, &[TOPIC.to_owned()], &Symbols::new()).await.unwrap()
+    }
+
+    fn of(lake: &Path) -> Lake {
+        Lake::read(lake).unwrap()
+    }
+
+    #[tokio::test]
+    async fn notes_tell_of_imports_and_a_void_takes_effect_with_the_names_of_views() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path();
+        let (mut ledger, _) = open(path).await;
+        commit(&mut ledger, T0 + 1_000, of_file(T0 + 1_000)).await.unwrap();
+        drop(ledger);
+        let imports = Imports::read(&of(path)).await.unwrap();
+        let import = &imports.files[TOPIC];
+        assert_eq!((import.names().as_deref(), import.rows(), import.bytes), (Some("day/1.csv"), Some(12), Some(345)));
+        assert!(import.imported_ms > Some(T0 as i64) && import.void_ms.is_none() && imports.voids.is_empty());
+        let (was, mapping) = (of(path), import.mapping.clone());
+        assert_eq!((was.format(), mapping.as_deref()), (FORMAT, Some("mapping")));
+
+        // Declared and killed: nothing has changed for readers, and the next start knows.
+        let (ledger, state) = undo(path).await;
+        assert!(
+            state.voids.contains(TOPIC) && state.fresh_installs && state.fresh_credits && state.behind,
+            "{state:?}"
+        );
+        drop(ledger);
+        let imports = Imports::read(&of(path)).await.unwrap();
+        let declared = imports.files[TOPIC].void_ms;
+        assert!(declared.is_some() && imports.voids.is_empty(), "{imports:?}");
+        assert_eq!((of(path).views, of(path).format()), (was.views.clone(), FORMAT));
+
+        let (mut ledger, state) = open(path).await;
+        assert!(state.voids.contains(TOPIC) && state.behind && state.load_to == T0 + 1_000, "{state:?}");
+        commit(&mut ledger, T0 + 2_000, Part::default()).await.unwrap();
+        drop(ledger);
+        let now = of(path);
+        assert!(now.voids.contains(TOPIC) && now.format() == FORMAT_VOIDS);
+        assert!(now.views["installs"] != was.views["installs"] && now.views["credits"] != was.views["credits"]);
+
+        // In effect: nothing is anew, and to declare it again changes nothing.
+        let (ledger, state) = undo(path).await;
+        assert!(state.voids.contains(TOPIC) && !state.behind, "{state:?}");
+        drop(ledger);
+        assert_eq!(Imports::read(&of(path)).await.unwrap().files[TOPIC].void_ms, declared);
+    }
+
+    #[tokio::test]
+    async fn what_is_void_stays_void_when_records_are_restored_from_a_copy() {
+        let dir = TempDir::new().unwrap();
+        let (path, records, copy) = (dir.path(), dir.path().join("records"), dir.path().join("copy"));
+        let (mut ledger, _) = open(path).await;
+        commit(&mut ledger, T0 + 1_000, of_file(T0 + 1_000)).await.unwrap();
+        drop(ledger);
+        let status = std::process::Command::new("cp").arg("-r").args([&records, &copy]).status().unwrap();
+        assert!(status.success());
+        let (mut ledger, _) = undo(path).await;
+        commit(&mut ledger, T0 + 2_000, Part::default()).await.unwrap();
+        drop(ledger);
+        std::fs::remove_dir_all(&records).unwrap();
+        std::fs::rename(&copy, &records).unwrap();
+        super::super::repair::repair(path).await.unwrap();
+        let (_, state) = open(path).await;
+        assert!(state.voids.contains(TOPIC), "{state:?}");
+        assert!(Imports::read(&of(path)).await.unwrap().files[TOPIC].void_ms.is_some());
+    }
+}

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataflows::catalogue;
-use dataflows::params::Params;
+use dataflows::params::{Params, PersonRule};
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::{DeltaTableBuilder, ObjectStore};
 use schemas::ids::{IdHasher, IdKind};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -30,7 +30,7 @@ use super::error::LedgerError;
 use super::log::Writer;
 use crate::config::{ID_KEY_DEMO, ID_KEY_ENV};
 
-/// The version of the lake's format that this code reads and writes.
+/// The first version of the lake's format; this code reads and writes both.
 pub const FORMAT: u32 = 1;
 /// The version of a lake with void topics: a release that counted their records would be wrong without a word.
 pub const FORMAT_VOIDS: u32 = 2;
@@ -107,17 +107,23 @@ impl Lake {
         let file = path.join("lake.json");
         let text = std::fs::read_to_string(&file).map_err(LedgerError::io(&file))?;
         let unreadable = |why: serde_json::Error| LedgerError::Unreadable { file: file.clone(), why: why.to_string() };
-        let value: Value = serde_json::from_str(&text).map_err(unreadable)?;
+        let mut value: Value = serde_json::from_str(&text).map_err(unreadable)?;
         // Before anything else, for another format may hold other fields.
         if value["format"] != FORMAT && value["format"] != FORMAT_VOIDS {
             return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT_VOIDS });
         }
+        name_what_went_without_saying(&mut value);
         let read = serde_json::from_value(value.clone()).map_err(|why| match unknown_field(&value, &why) {
             Some(field) => LedgerError::NewerField { file: file.clone(), field },
             None => unreadable(why),
         });
         let LakeFile { settings, views, voids, .. } = read?;
         Ok(Lake { path: path.to_owned(), settings, views, voids, unnamed: false, storage: Storage::default() })
+    }
+
+    /// The version of its format: the least that says all that it is.
+    pub fn format(&self) -> u32 {
+        format(&self.voids)
     }
 
     /// Whether there is a lake at `path`.
@@ -176,16 +182,24 @@ impl Lake {
             }
         }
         let lake = Lake::read(path)?;
+        lake.check(settings)?;
+        let ours = views(&settings.views, &lake.voids);
+        let unnamed = lake.views != ours || lake.settings.views != settings.views;
+        Ok(Lake { settings: settings.clone(), views: ours, unnamed, ..lake })
+    }
+
+    /// Checks that the lake was made with what is fixed in these settings.
+    pub fn check(&self, settings: &LakeSettings) -> Result<(), LedgerError> {
         let fixed = |settings: &LakeSettings| {
             let fixed = LakeSettings { views: Params::default(), ..settings.clone() };
             serde_json::to_value(fixed).expect("settings are plain data")
         };
-        if let Some((field, lake, job)) = difference("settings", &fixed(&lake.settings), &fixed(settings)) {
-            return Err(LedgerError::Settings { file, field, lake, job });
+        match difference("settings", &fixed(&self.settings), &fixed(settings)) {
+            None => Ok(()),
+            Some((field, lake, job)) => {
+                Err(LedgerError::Settings { file: self.path.join("lake.json"), field, lake, job })
+            }
         }
-        let ours = views(&settings.views, &lake.voids);
-        let unnamed = lake.views != ours || lake.settings.views != settings.views;
-        Ok(Lake { settings: settings.clone(), views: ours, unnamed, ..lake })
     }
 
     /// Has the views leave out these topics too: where that is news, they have tables of their own, beside those that
@@ -211,9 +225,13 @@ impl Lake {
 
 /// What `lake.json` says.
 fn content(settings: &LakeSettings, views: &BTreeMap<String, String>, voids: &BTreeSet<String>) -> Value {
-    let format = if voids.is_empty() { FORMAT } else { FORMAT_VOIDS };
-    let file = LakeFile { format, settings: settings.clone(), views: views.clone(), voids: voids.clone() };
+    let file =
+        LakeFile { format: format(voids), settings: settings.clone(), views: views.clone(), voids: voids.clone() };
     serde_json::to_value(file).expect("settings are plain data")
+}
+
+fn format(voids: &BTreeSet<String>) -> u32 {
+    if voids.is_empty() { FORMAT } else { FORMAT_VOIDS }
 }
 
 /// The path of the field that the file has and this build does not know, where that is why it does not read.
@@ -230,6 +248,13 @@ fn path_of(value: &Value, name: &str) -> Option<String> {
         return Some(name.to_owned());
     }
     fields.iter().find_map(|(field, value)| Some(format!("{field}.{}", path_of(value, name)?)))
+}
+
+/// A parameter that is younger than a lake has in it the value that its views were made by, not that of a new job.
+fn name_what_went_without_saying(lake_file: &mut Value) {
+    if let Some(installs) = lake_file.pointer_mut("/settings/views/installs").and_then(Value::as_object_mut) {
+        installs.entry("person").or_insert_with(|| json!(PersonRule::DeviceElseUser));
+    }
 }
 
 /// Written aside and linked: the file appears whole or not at all, and never over another.

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use bytes::Bytes;
-use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitData, TransactionError};
 use deltalake_core::kernel::{Action, Add, Remove, StructField, StructType, Transaction};
 use deltalake_core::logstore::{CommitOrBytes, LogStoreRef};
@@ -198,8 +197,7 @@ impl TableLog {
         partitioned_by: Option<&str>,
     ) -> Result<TableLog, LedgerError> {
         let store = lake.log_store(name)?;
-        let columns: StructType =
-            schema.try_into_kernel().map_err(|error: arrow::error::ArrowError| LedgerError::delta::<_>(name)(error))?;
+        let columns = widen::kernel(name, schema)?;
         if !store.is_delta_table_location().await.map_err(LedgerError::delta(name))? {
             let create = CreateBuilder::new()
                 .with_log_store(store.clone())
@@ -268,6 +266,11 @@ impl TableLog {
     /// The version that is held.
     pub(super) fn version(&self) -> u64 {
         self.next - 1
+    }
+
+    /// The table's schema, as its log says it.
+    pub(super) fn schema(&self) -> &str {
+        &self.schema
     }
 
     /// Columns that this build writes and the table does not have yet.

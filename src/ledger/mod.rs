@@ -30,6 +30,7 @@
 //!
 //! On a local directory all this withstands the kill of a process, not the loss of power: nothing is synced to disk.
 
+pub mod about;
 mod checkpoint;
 pub(crate) mod compact;
 mod error;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use differential_dataflow::consolidation::consolidate_updates;
 
-use dataflows::params::Params;
+use dataflows::params::{Params, PersonRule};
 use datafusion::prelude::SessionContext;
 use schemas::event::{Capped, Event, EventType};
 use schemas::ids::{EventId, Id, PayloadHash, Subject};
@@ -392,7 +392,7 @@ async fn a_lost_answer_is_recognised() {
     };
     // The put was done, the answer lost: the held version stayed behind.
     let prepared = commit_of(&ledger, 1);
-    let mut behind = TableLog::open(ledger.lake(), "records", &arrow::datatypes::Schema::empty(), None).await.unwrap();
+    let mut behind = TableLog::look(ledger.lake(), "records").await.unwrap().unwrap();
     assert_eq!(ledger.records.put(&prepared).await.unwrap(), super::Put::Done);
     let version = ledger.records.version();
     assert_eq!(behind.put(&prepared).await.unwrap(), super::Put::Done);
@@ -468,9 +468,22 @@ async fn what_was_fixed_when_the_lake_was_made_stays() {
 
     let file = dir.path().join("lake.json");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    std::fs::write(&file, text.replace("\"format\": 1", "\"format\": 3")).unwrap();
     let error = open_error(dir.path(), &settings()).await;
-    assert!(error.contains("lake.json has format 2; this bidstream reads and writes format 1"), "{error}");
+    assert!(error.contains("lake.json has format 3; this bidstream reads and writes formats 1 to 2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lake_that_does_not_name_who_is_one_person_keeps_the_rule_that_it_was_made_by() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()).await);
+    let file = dir.path().join("lake.json");
+    let person = || Lake::read(dir.path()).unwrap().settings.views.installs.person;
+    assert_eq!(person(), PersonRule::DeviceOrUser);
+    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    json["settings"]["views"]["installs"].as_object_mut().unwrap().remove("person").expect("a new lake names it");
+    std::fs::write(&file, json.to_string()).unwrap();
+    assert_eq!(person(), PersonRule::DeviceElseUser);
 }
 
 #[tokio::test]

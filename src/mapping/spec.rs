@@ -5,15 +5,17 @@ use std::fmt;
 use std::path::Path;
 
 use schemas::EventType;
-use schemas::decimal::Decimal;
-use schemas::times::TimeFormat;
+use schemas::decimal::Notation;
+use schemas::times::{TimeFormat, Zone};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
 
 use super::fields::{Kind, SETTERS};
-use super::{Arrival, Column, Condition, Entry, FIRST_OF_MAX, FileFormat, Mapping, Test, Value};
+use super::layout::{CsvText, encoding};
+use super::time::{Bounds, Time, ZoneOf};
+use super::{Arrival, Column, Condition, Entry, FIRST_OF_MAX, FileFormat, Mapping, Set, Test, Unit, Value, needs};
 use crate::config::located::{self, ConfigError, Outline};
 
 #[derive(Deserialize)]
@@ -24,8 +26,15 @@ struct MappingText {
     #[serde(default)]
     app: String,
     event_time: TimeText,
+    time_zone: Option<String>,
+    earliest: Option<String>,
+    decimal: Option<String>,
+    thousands: Option<String>,
+    strip: Option<Vec<String>>,
     #[serde(default)]
     arrival: Arrival,
+    encoding: Option<String>,
+    csv: Option<CsvText>,
     emit: Vec<EntryText>,
 }
 
@@ -33,7 +42,22 @@ struct MappingText {
 #[serde(deny_unknown_fields)]
 struct TimeText {
     column: String,
-    format: String,
+    format: Option<String>,
+    zone: Option<ZoneText>,
+}
+
+/// A zone by name, or the column that names it.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum ZoneText {
+    Name(String),
+    Column(ZoneColumn),
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ZoneColumn {
+    column: String,
 }
 
 #[derive(Deserialize)]
@@ -93,21 +117,18 @@ enum ValueText {
     Detailed(Detailed),
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Detailed {
     column: Option<String>,
     product: Option<Vec<String>>,
     r#const: Option<String>,
     unit: Option<Unit>,
+    decimal: Option<String>,
+    thousands: Option<String>,
+    strip: Option<Vec<String>>,
     format: Option<String>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Unit {
-    Micros,
-    Units,
+    zone: Option<ZoneText>,
 }
 
 impl<'de> Deserialize<'de> for ValueText {
@@ -150,23 +171,57 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Mapping, ConfigError> {
     // What it says, not how: comments, order of fields and spaces are free.
     let (said, _) = located::from_text::<serde_json::Value>(path, text)?;
     let identity = Sha256::digest(said.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    Checker { outline, columns: Vec::new(), first_of: Vec::new() }.mapping(parsed, identity)
+    Checker { outline, columns: Vec::new(), first_of: Vec::new(), common: Common::default() }.mapping(parsed, identity)
 }
 
 struct Checker {
     outline: Outline,
     columns: Vec<Column>,
     first_of: Vec<usize>,
+    common: Common,
+}
+
+/// What holds where a value says nothing of its own.
+#[derive(Default)]
+struct Common {
+    format: Option<FileFormat>,
+    zone: Option<Zone>,
+    decimal: Option<String>,
+    thousands: Option<String>,
+    strip: Option<Vec<String>>,
 }
 
 impl Checker {
     fn mapping(mut self, text: MappingText, identity: String) -> Result<Mapping, ConfigError> {
-        if text.tenant.is_empty() {
+        if text.tenant.trim().is_empty() {
             return Err(self.outline.error("tenant", "is empty: write the account that the events belong to"));
         }
         if text.emit.is_empty() {
             return Err(self.outline.error("emit", "has no entry: write at least one, as { type: click, set: {…} }"));
         }
+        let zone = text.time_zone.as_deref().map(Zone::parse).transpose();
+        let MappingText { decimal, thousands, strip, .. } = text;
+        self.common = Common {
+            format: Some(text.format),
+            zone: zone.map_err(|message| self.outline.error("time_zone", message))?,
+            decimal,
+            thousands,
+            strip,
+        };
+        self.notation("", [None, None], None)?;
+        let earliest_ms = match &text.earliest {
+            Some(text) => TimeFormat::Iso8601.read(text).map_err(|message| self.outline.error("earliest", message))?,
+            None => Bounds::EARLIEST_MS_DEFAULT,
+        };
+        if text.csv.is_some() && text.format != FileFormat::Csv {
+            return Err(self.outline.error("csv", "means nothing here: it is for `format: csv`"));
+        }
+        if text.encoding.is_some() && text.format == FileFormat::Parquet {
+            return Err(self.outline.error("encoding", "means nothing here: it is for `format: csv` and `jsonl`"));
+        }
+        let encoding = text.encoding.as_deref().map(encoding).transpose();
+        let encoding = encoding.map_err(|message| self.outline.error("encoding", message))?;
+        let csv = text.csv.unwrap_or_default().checked().map_err(|(key, message)| self.outline.error(key, message))?;
         // Entries that have a time of their own may leave the common one unused, so it is read only where it is needed.
         let mut entries = Vec::with_capacity(text.emit.len());
         for (index, entry) in text.emit.into_iter().enumerate() {
@@ -180,11 +235,14 @@ impl Checker {
             identity,
             format: text.format,
             arrival: text.arrival,
+            encoding,
+            csv,
             tenant: text.tenant,
             app: text.app,
             entries,
             columns: self.columns,
             first_of: self.first_of,
+            bounds: Bounds { earliest_ms },
             outline: self.outline,
         })
     }
@@ -198,13 +256,16 @@ impl Checker {
         let mut set = Vec::with_capacity(entry.set.len());
         for (name, value) in entry.set {
             let field = format!("{field}.set.{name}");
-            let Some((_, kind, setter)) = SETTERS.iter().find(|(known, _, _)| *known == name) else {
+            let Some((known, kind, setter)) = SETTERS.iter().find(|(known, _, _)| *known == name) else {
                 let names: Vec<&str> = super::fields().map(|(name, _)| name).collect();
                 let message = format!("is no field of an event; write one of {}", names.join(", "));
                 return Err(self.outline.error(&field, message));
             };
-            set.push((*setter, self.value(&field, *kind, value)?));
+            let value = self.value(&field, *kind, value)?;
+            let strict = *known == "version" && entry.event_type == EventType::Cost;
+            set.push(Set { field: known, setter: *setter, strict, value });
         }
+        needs::check(entry.event_type, &set).map_err(|message| self.outline.error(&format!("{field}.set"), message))?;
         Ok(Entry { event_type: entry.event_type, when, event_time, set })
     }
 
@@ -229,7 +290,8 @@ impl Checker {
                         let message = "has no value, so that it never holds: write at least one, as [purchase]";
                         return Err(self.outline.error(&field, message));
                     }
-                    Test::In(self.column(&field, name)?, values)
+                    // Blanks around cells do not count either.
+                    Test::In(self.column(&field, name)?, values.iter().map(|value| value.trim().to_owned()).collect())
                 }
             });
         }
@@ -251,59 +313,103 @@ impl Checker {
             }
             ValueText::Detailed(detailed) => detailed,
         };
-        let Detailed { column, product, r#const, unit, format } = detailed;
-        let refuse = |outline: &Outline, key: &str, what: &str| {
-            Err(outline.error(&format!("{field}.{key}"), format!("means nothing here: it is for {what}")))
+        let Detailed { column, product, r#const, unit, decimal, thousands, strip, format, zone } = detailed;
+        let number = matches!(kind, Kind::Amount | Kind::Whole);
+        let meaningless = [
+            ("unit", unit.is_some() && kind != Kind::Amount, "amounts (revenue_micros, cost_micros)"),
+            ("decimal", decimal.is_some() && !number, "numbers"),
+            ("thousands", thousands.is_some() && !number, "numbers"),
+            ("strip", strip.is_some() && !number, "numbers"),
+            ("product", product.is_some() && !number, "numbers"),
+            ("format", format.is_some() && kind != Kind::Time, "times (install_begin_time)"),
+            ("zone", zone.is_some() && kind != Kind::Time, "times (install_begin_time)"),
+        ];
+        if let Some((key, _, what)) = meaningless.into_iter().find(|(_, is, _)| *is) {
+            return Err(self.outline.error(&format!("{field}.{key}"), format!("means nothing here: it is for {what}")));
+        }
+        let plain = unit.is_none() && format.is_none();
+        let unit = unit.unwrap_or_default();
+        let notation = self.notation(field, [decimal, thousands], strip)?;
+        let of_columns = |columns| match kind {
+            Kind::Whole => Value::Whole { columns, notation: notation.clone() },
+            _ => Value::Amount { columns, unit, notation: notation.clone() },
         };
-        if unit.is_some() && kind != Kind::Amount {
-            return refuse(&self.outline, "unit", "amounts (revenue_micros, cost_micros)");
-        }
-        if format.is_some() && kind != Kind::Time {
-            return refuse(&self.outline, "format", "times (install_begin_time)");
-        }
-        if product.is_some() && !matches!(kind, Kind::Amount | Kind::Whole) {
-            return refuse(&self.outline, "product", "numbers");
-        }
-        let digits = if matches!(unit, Some(Unit::Units)) { 6 } else { 0 };
         match (column, product, r#const) {
+            (Some(column), None, None) if kind == Kind::Time => {
+                Ok(Value::Time(self.time(field, &TimeText { column, format, zone })?))
+            }
             (Some(name), None, None) => {
-                let own = if format.is_some() || unit.is_some() { format!("{field}.column") } else { field.to_owned() };
-                let column = self.column(&own, name)?;
-                match kind {
-                    Kind::Text => Ok(Value::Text(vec![column])),
-                    Kind::Whole | Kind::Amount => Ok(Value::Number { columns: vec![column], digits }),
-                    Kind::Time => Ok(Value::Time(column, self.format(field, format.as_deref())?)),
-                }
+                let own = if plain { field.to_owned() } else { format!("{field}.column") };
+                let columns = vec![self.column(&own, name)?];
+                Ok(if kind == Kind::Text { Value::Text(columns) } else { of_columns(columns) })
             }
             (None, Some(names), None) if !names.is_empty() => {
                 let field = format!("{field}.product");
                 let columns = names.into_iter().map(|name| self.column(&field, name)).collect::<Result<Vec<_>, _>>()?;
-                Ok(Value::Number { columns, digits })
+                Ok(of_columns(columns))
             }
             (None, None, Some(text)) => {
-                let at = format!("{field}.const");
                 let number = match kind {
                     Kind::Text => return Ok(Value::Const(text)),
-                    Kind::Whole | Kind::Amount => Decimal::parse(&text).and_then(|decimal| decimal.scaled(digits)),
+                    Kind::Whole => notation.parse(&text).and_then(|number| number.scaled(0)),
+                    // Here nothing is rounded: whoever writes a constant can write what is meant.
+                    Kind::Amount => {
+                        let digits = if unit == Unit::Units { 6 } else { 0 };
+                        notation.parse(&text).and_then(|number| number.scaled(digits))
+                    }
                     Kind::Time => self.format(field, format.as_deref())?.read(&text),
                 };
+                let at = format!("{field}.const");
                 number.map(Value::ConstNumber).map_err(|message| self.outline.error(&at, message))
             }
             _ => Err(self.outline.error(field, "needs exactly one of column, product, const")),
         }
     }
 
-    fn format(&self, field: &str, format: Option<&str>) -> Result<TimeFormat, ConfigError> {
-        let Some(format) = format else {
-            let message = "is a time and needs its format, as { column: COLUMN, format: rfc3339 }";
-            return Err(self.outline.error(field, message));
-        };
-        TimeFormat::parse(format).map_err(|message| self.outline.error(&format!("{field}.format"), message))
+    /// How numbers are written: what a value says, or else the mapping.
+    fn notation(
+        &self,
+        field: &str,
+        [decimal, thousands]: [Option<String>; 2],
+        strip: Option<Vec<String>>,
+    ) -> Result<Notation, ConfigError> {
+        let common = &self.common;
+        let decimal = decimal.as_deref().or(common.decimal.as_deref());
+        let thousands = thousands.as_deref().or(common.thousands.as_deref());
+        let strip = strip.or_else(|| common.strip.clone()).unwrap_or_default();
+        Notation::new(decimal, thousands, strip).map_err(|message| self.outline.error(field, message))
     }
 
-    fn time(&mut self, field: &str, text: &TimeText) -> Result<(usize, TimeFormat), ConfigError> {
-        let format = self.format(field, Some(&text.format))?;
-        Ok((self.column(&format!("{field}.column"), text.column.clone())?, format))
+    fn format(&self, field: &str, format: Option<&str>) -> Result<TimeFormat, ConfigError> {
+        match format {
+            Some(format) => {
+                TimeFormat::parse(format).map_err(|message| self.outline.error(&format!("{field}.format"), message))
+            }
+            // Times of a Parquet file have a type of their own, and come as ISO 8601.
+            None if self.common.format == Some(FileFormat::Parquet) => Ok(TimeFormat::Iso8601),
+            None => {
+                let message = "is a time and needs its format, as { column: COLUMN, format: iso8601 }";
+                Err(self.outline.error(field, message))
+            }
+        }
+    }
+
+    fn time(&mut self, field: &str, text: &TimeText) -> Result<Time, ConfigError> {
+        let format = self.format(field, text.format.as_deref())?;
+        let at = format!("{field}.zone");
+        if text.zone.is_some() && format.is_epoch() {
+            let message = format!("means nothing here: a time in the format {format} is the same in every zone");
+            return Err(self.outline.error(&at, message));
+        }
+        let column = self.column(&format!("{field}.column"), text.column.clone())?;
+        let zone = match &text.zone {
+            None => ZoneOf::Fixed(self.common.zone.unwrap_or(Zone::UTC)),
+            Some(ZoneText::Name(name)) => {
+                ZoneOf::Fixed(Zone::parse(name).map_err(|message| self.outline.error(&at, message))?)
+            }
+            Some(ZoneText::Column(ZoneColumn { column })) => ZoneOf::Column(self.column(&at, column.clone())?),
+        };
+        Ok(Time { column, format, zone })
     }
 
     fn column(&mut self, field: &str, name: String) -> Result<usize, ConfigError> {
@@ -320,6 +426,6 @@ impl Checker {
 
 impl Detailed {
     fn of_column(name: String) -> Detailed {
-        Detailed { column: Some(name), product: None, r#const: None, unit: None, format: None }
+        Detailed { column: Some(name), ..Detailed::default() }
     }
 }

@@ -9,13 +9,17 @@
 //!
 //! Brokers may be away at the start or at any time: that is logged, and the library tries again for ever.
 
+mod accept;
 mod client;
 mod config;
 mod follow;
+mod mapped;
 mod probe;
 pub mod produce;
+mod read;
 mod shared;
 mod topic_id;
+mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,32 +27,30 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Timestamp;
+use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use schemas::Tick;
-use schemas::wire::Encoding;
 
+pub use self::accept::{Start, name_in_records};
+pub use self::client::check_settings;
 use self::client::{Context, Limit};
-pub use self::config::{KafkaConfig, KafkaStatus, PartitionStatus, Timing};
+pub use self::config::{Accepted, KafkaConfig, KafkaStatus, PartitionStatus, Reading, Timing};
 pub use self::follow::BEHIND_MS_MAX;
 use self::follow::Follow;
+pub use self::mapped::Mapped;
+use self::mapped::Scratch;
 use self::probe::{Answer, Findings, Prober};
+use self::read::Handed;
 pub use self::shared::SharedTicks;
-use super::{About, Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError, Standing};
+pub use self::value::{ABOUT_BYTES_MAX, NULL_VALUE};
+use super::{Arrived, PartitionId, Progress, Source, SourceError, Standing};
 
 /// A partition whose last arrival is further ahead of the frontier than this is not polled.
 pub const AHEAD_MS_MAX: i64 = 60_000;
 
-/// So many records of a partition are taken at a time, so that partitions move together.
-const TURN_RECORDS: usize = 256;
-
 /// A poll ends once it has handed over so many bytes: what waits for a commit is counted and bounded between polls, and
 /// records may be large.
 pub const POLL_BYTES_MAX: usize = 16 << 20;
-
-/// The client's position is asked for at most so often. It tells of offsets without records.
-const POSITION_EVERY: Duration = Duration::from_millis(10);
 
 /// Reads the partitions of one worker.
 pub struct KafkaSource {
@@ -77,11 +79,17 @@ pub struct KafkaSource {
     raised: u64,
     last_error: Option<String>,
     raised_limit: Limit,
+    /// What the ledger is to note: of one worker only.
+    notes: BTreeMap<String, i64>,
+    scratch: Scratch,
 }
 
 struct Topic {
+    /// At the brokers.
     name: Arc<str>,
-    encoding: Encoding,
+    /// In `records` and in the ledger.
+    known_as: Arc<str>,
+    reading: Reading,
     /// As the ledger or, first, the brokers told it.
     id: Option<String>,
     warned_of_create_time: bool,
@@ -99,25 +107,15 @@ struct Partition {
     resumed: bool,
 }
 
-/// What a poll has handed over so far.
-#[derive(Default)]
-struct Handed {
-    records: usize,
-    bytes: usize,
-    /// Whether the position of some partition may have moved without a record.
-    moved: bool,
-}
-
 impl KafkaSource {
-    /// Goes on where the ledger says. `resumes` and `topic_ids` (by topic) may name more than this worker reads;
-    /// `committed_cut` is the tick that nothing goes back before, zero on a new lake; `shared` is one for all workers of
-    /// the run. Needs no broker to be there.
+    /// Goes on where the ledger says. `start` may name more than this worker reads; `committed_cut` is the tick that
+    /// nothing goes back before, zero on a new lake; `shared` is one for all workers of the run. Needs no broker to be
+    /// there.
     pub fn new(
         config: &KafkaConfig,
         worker: usize,
         workers: usize,
-        resumes: &[Resume],
-        topic_ids: &BTreeMap<String, String>,
+        start: &Start,
         committed_cut: Tick,
         shared: Arc<SharedTicks>,
     ) -> Result<KafkaSource, SourceError> {
@@ -128,14 +126,19 @@ impl KafkaSource {
         let topics: Vec<Topic> = config
             .topics
             .iter()
-            .map(|(name, &encoding)| Topic {
-                name: name.as_str().into(),
-                encoding,
-                id: topic_ids.get(name).cloned(),
-                warned_of_create_time: false,
+            .map(|(name, reading)| {
+                let known_as = name_in_records(name, &start.topic_ids);
+                Topic {
+                    name: name.as_str().into(),
+                    id: start.topic_ids.get(&known_as).cloned(),
+                    known_as: known_as.into(),
+                    reading: reading.clone(),
+                    warned_of_create_time: false,
+                }
             })
             .collect();
-        let consumer = Arc::new(client::create(&client::reader(config)?, &config.brokers)?);
+        let reader = client::reader(&config.properties, &config.brokers)?;
+        let consumer = Arc::new(client::create(&reader, &config.brokers)?);
         let prober = Prober::start(config, move |topic, partition| mine(topic, partition, worker, workers))?;
         let mut source = KafkaSource {
             topics,
@@ -158,9 +161,11 @@ impl KafkaSource {
             raised: 0,
             last_error: None,
             raised_limit: Limit::default(),
+            notes: if worker == 0 { start.notes.clone() } else { BTreeMap::new() },
+            scratch: Scratch::default(),
         };
-        for resume in resumes {
-            let Some(topic) = source.topics.iter().position(|topic| topic.name == resume.partition.topic) else {
+        for resume in &start.resumes {
+            let Some(topic) = source.topics.iter().position(|topic| topic.known_as == resume.partition.topic) else {
                 continue;
             };
             if source.is_mine(topic, resume.partition.partition) {
@@ -198,7 +203,7 @@ impl KafkaSource {
     }
 
     fn join(&mut self, topic: usize, number: i32, follow: Follow, resumed: bool) {
-        self.ids.push(PartitionId { topic: self.topics[topic].name.clone(), partition: number });
+        self.ids.push(PartitionId { topic: self.topics[topic].known_as.clone(), partition: number });
         self.partitions.push(Partition { topic, number, follow, queue: None, refused: None, resumed });
     }
 
@@ -353,131 +358,6 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Hands records over, in turns, until there are `records_max` or [`POLL_BYTES_MAX`], or none waits.
-    fn read(
-        &mut self,
-        ahead_ms: i64,
-        now_ms: i64,
-        records_max: usize,
-        each: &mut dyn FnMut(Arrived<'_>),
-    ) -> Result<Handed, SourceError> {
-        let count = self.partitions.len();
-        let mut handed = Handed::default();
-        let mut idle_turns = 0;
-        for partition in &mut self.partitions {
-            partition.follow.drained = partition.queue.is_none();
-        }
-        while handed.records < records_max && handed.bytes < POLL_BYTES_MAX && idle_turns < count {
-            let index = self.turn % count;
-            self.turn = (index + 1) % count;
-            let before = handed.records;
-            self.read_turn(index, ahead_ms, now_ms, records_max, &mut handed, each)?;
-            idle_turns = if handed.records == before { idle_turns + 1 } else { 0 };
-        }
-        Ok(handed)
-    }
-
-    /// Hands over some records of one partition.
-    fn read_turn(
-        &mut self,
-        index: usize,
-        ahead_ms: i64,
-        now_ms: i64,
-        records_max: usize,
-        handed: &mut Handed,
-        each: &mut dyn FnMut(Arrived<'_>),
-    ) -> Result<(), SourceError> {
-        let Partition { topic, number, follow, queue: Some(queue), refused, .. } = &mut self.partitions[index] else {
-            return Ok(());
-        };
-        let topic = &mut self.topics[*topic];
-        let turn_end = records_max.min(handed.records + TURN_RECORDS);
-        while handed.records < turn_end && handed.bytes < POLL_BYTES_MAX && follow.last_ms(now_ms) <= ahead_ms {
-            match queue.poll(Duration::ZERO) {
-                None => {
-                    follow.drained = true;
-                    handed.moved |= follow.answer.is_some_and(|answer| follow.position < answer.high);
-                    break;
-                }
-                Some(Ok(record)) => {
-                    let stamp_ms = match record.timestamp() {
-                        Timestamp::LogAppendTime(ms) if ms >= 0 => Some(ms),
-                        _ => None,
-                    };
-                    if stamp_ms.is_none() && !std::mem::replace(&mut topic.warned_of_create_time, true) {
-                        tracing::warn!(topic = %topic.name, "records carry no LogAppendTime: they arrive when they are \
-                             read, so an outage of this job makes them look late; set \
-                             message.timestamp.type=LogAppendTime");
-                    }
-                    let arrival = follow.arrive(record.offset(), stamp_ms, self.tick_ms, now_ms);
-                    let (_, committed_ms) = self.origin;
-                    if committed_ms == 0 {
-                        self.shared.arrived(arrival.ms);
-                    }
-                    if arrival.raised {
-                        self.raised += 1;
-                        if let Some(left_out) = self.raised_limit.pass() {
-                            tracing::error!(topic = %topic.name, partition = *number, offset = record.offset(), left_out,
-                                "a record came more than an hour behind the tick; its arrival is raised. Look for a \
-                                 hanging transaction or a broker with a wrong clock");
-                        }
-                    }
-                    let bytes = record.payload().unwrap_or_default();
-                    each(Arrived {
-                        partition: index,
-                        offset: record.offset(),
-                        arrival_ms: arrival.ms,
-                        payload: Payload::Bytes { bytes, encoding: topic.encoding, about: About::default() },
-                    });
-                    handed.records += 1;
-                    handed.bytes += bytes.len();
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    follow.ended = true;
-                    handed.moved = true;
-                }
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    return Err(SourceError::Setup(format!("topic {} partition {number}: {code}", topic.name)));
-                }
-                Some(Err(error)) => {
-                    // The client stands still after these; whether offsets are gone, the next answer tells.
-                    let stands = matches!(
-                        error.rdkafka_error_code(),
-                        Some(
-                            RDKafkaErrorCode::AutoOffsetReset
-                                | RDKafkaErrorCode::OffsetOutOfRange
-                                | RDKafkaErrorCode::NoOffset
-                                | RDKafkaErrorCode::LogTruncation
-                        )
-                    );
-                    if stands {
-                        *refused = Some(Instant::now());
-                    }
-                    self.last_error = Some(format!("topic {} partition {number}: {error}", topic.name));
-                    self.prober.suspect();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks the client for its positions: they move past control records and aborted transactions, too.
-    fn ask_positions(&mut self) {
-        if self.positions_asked.elapsed() < POSITION_EVERY {
-            return;
-        }
-        self.positions_asked = Instant::now();
-        let Ok(positions) = self.consumer.position() else { return };
-        for element in positions.elements() {
-            let Offset::Offset(position) = element.offset() else { continue };
-            let same = |id: &&PartitionId| id.partition == element.partition() && *id.topic == *element.topic();
-            if let Some(index) = self.ids.iter().position(|id| same(&id)) {
-                let follow = &mut self.partitions[index].follow;
-                follow.position = follow.position.max(position);
-            }
-        }
-    }
-
     /// Moves the tick as far as all partitions let it; whether all of them are at their end. Without partitions, it goes
     /// along with those who have some.
     fn move_tick(&mut self, now_ms: i64) -> bool {
@@ -532,15 +412,22 @@ impl Source for KafkaSource {
 
     /// As far as the brokers have told them.
     fn topic_ids(&self) -> BTreeMap<String, String> {
-        self.topics.iter().filter_map(|topic| Some((topic.name.to_string(), topic.id.clone()?))).collect()
+        self.topics.iter().filter_map(|topic| Some((topic.known_as.to_string(), topic.id.clone()?))).collect()
+    }
+
+    fn notes(&self) -> BTreeMap<String, i64> {
+        self.notes.clone()
     }
 
     fn standing(&self) -> Standing {
         let status = self.status();
-        let trouble = status.last_error.filter(|_| !status.connected);
         let unknown = || "the brokers have not answered yet".to_owned();
+        let trouble = match status.connected {
+            true => self.consumer.context().refusal().map(|reason| format!("nothing can be read: {reason}")),
+            false => Some(status.last_error.unwrap_or_else(unknown)),
+        };
         Standing {
-            trouble: (!status.connected).then(|| trouble.unwrap_or_else(unknown)),
+            trouble,
             lag_records: status.partitions.iter().map(|partition| partition.lag).collect(),
             raised: status.raised,
         }

@@ -47,9 +47,21 @@ pub enum Payload<'a> {
     Bytes {
         /// The record's value.
         bytes: &'a [u8],
+        /// Where the event begins in it: what stands before has been read.
+        start: usize,
         /// How to read it.
         encoding: schemas::wire::Encoding,
-        /// The record's key and headers (as a JSON object of texts), kept where it is a dead letter.
+        /// What the record has besides its value.
+        about: About<'a>,
+    },
+    /// A record of a topic that the source has read by itself.
+    Mapped {
+        /// The event that the topic's mapping makes of it; none where no entry of the mapping wants the record; or the
+        /// reason why it is no event.
+        event: Result<Option<&'a crate::mapping::Mapped>, &'a str>,
+        /// The record's value; empty where it has none.
+        bytes: &'a [u8],
+        /// What the record has besides its value.
         about: About<'a>,
     },
     /// One event of a file's row, already mapped; or why the row could not be.
@@ -65,13 +77,13 @@ pub enum Payload<'a> {
     },
 }
 
-/// What a record of a topic has besides its value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a record of a topic has besides its value; kept where it is a dead letter.
+#[derive(Clone, Copy, Default)]
 pub struct About<'a> {
     /// The key.
     pub key: Option<&'a [u8]>,
-    /// The headers, as a JSON object of texts.
-    pub headers: Option<&'a str>,
+    /// Makes a JSON object of the headers, for the few records whose headers are kept; none where there are none.
+    pub headers: Option<&'a dyn Fn() -> Option<String>>,
 }
 
 /// What a poll achieved.
@@ -136,8 +148,8 @@ pub trait Source {
 pub enum SourceError {
     /// The broker has lost records that the ledger still needs.
     #[error(
-        "topic {topic} partition {partition}: the ledger goes on at offset {wanted}, but the broker's first is \
-         {earliest} (its last {latest}); records between were lost by its retention"
+        "topic {topic} partition {partition}: the ledger goes on at offset {wanted}, but the broker has offsets \
+         {earliest} to {latest} only{}", lost(*.wanted, *.earliest)
     )]
     OffsetGone {
         /// Topic.
@@ -152,7 +164,10 @@ pub enum SourceError {
         latest: i64,
     },
     /// A topic was deleted and made again: its offsets mean other records now.
-    #[error("topic {topic} was re-created: the ledger knows it as {recorded}, the broker as {found}")]
+    #[error(
+        "topic {topic} was re-created: the ledger knows it as {recorded}, the broker as {found}; what was not read of \
+         the old one is lost"
+    )]
     TopicRecreated {
         /// Topic.
         topic: String,
@@ -191,5 +206,29 @@ impl Source for Nothing {
 
     fn position(&self, _partition: usize) -> i64 {
         0
+    }
+}
+
+/// How it came that offsets are gone.
+fn lost(wanted: i64, earliest: i64) -> String {
+    match earliest - wanted {
+        missing @ 1.. => format!(": its retention has removed {missing} that were not read yet"),
+        _ => ": it has lost records at its end that were read (an unclean election of a leader, or a restored copy)"
+            .to_owned(),
+    }
+}
+
+impl SourceError {
+    /// The option of `run` by which a person can accept what was lost.
+    pub fn accept(&self) -> Option<(&'static str, &str)> {
+        match self {
+            SourceError::OffsetGone { topic, wanted, earliest, .. } if wanted < earliest => {
+                Some(("--accept-gap", topic))
+            }
+            SourceError::OffsetGone { topic, .. } | SourceError::TopicRecreated { topic, .. } => {
+                Some(("--accept-new-topic", topic))
+            }
+            SourceError::Setup(_) | SourceError::Refused(_) | SourceError::File { .. } => None,
+        }
     }
 }

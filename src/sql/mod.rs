@@ -7,6 +7,7 @@ pub mod audit;
 pub mod catalog;
 pub mod columns;
 pub mod describe;
+pub mod describe_lake;
 pub mod differences;
 pub mod format;
 pub mod functions;
@@ -63,8 +64,9 @@ pub enum SqlError {
         /// The last cut that all tables hold.
         committed: Tick,
     },
-    /// A time to read at that housekeeping has summed up.
-    #[error("history before cut {since} ({}) is summed: ask for that one or a later one, not {asked}", format::rfc3339(*.since as i64))]
+    /// A time to read at before the first change that a view's table has: housekeeping has summed what was, or the view was
+    /// made anew at that cut.
+    #[error("history before cut {since} ({}) is summed, or was made anew: ask for that one or a later one, not {asked}", format::rfc3339(*.since as i64))]
     Summed {
         /// The cut that was asked for.
         asked: Tick,

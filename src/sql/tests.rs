@@ -213,8 +213,8 @@ async fn people_see_names_times_and_paths() {
         "reason,raw\nnot JSON,7b6e6f6e73656e7365\n"
     );
     assert_eq!(
-        printed(&session, "SELECT type, lateness_ms FROM late_events").await,
-        "type,lateness_ms\nclick,400101500\n"
+        printed(&session, "SELECT type, lateness_ms, lateness FROM late_events").await,
+        "type,lateness_ms,lateness\nclick,400101500,4d 15h\n"
     );
     assert_eq!(
         printed(&session, "SELECT type, count(*) n FROM events GROUP BY 1 ORDER BY 1").await,

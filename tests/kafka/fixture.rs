@@ -15,6 +15,7 @@ use futures::executor::block_on;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
@@ -26,6 +27,8 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Kafka {
     port: u16,
     controller_port: u16,
+    /// Where it also listens with TLS and logins.
+    secure_port: Option<u16>,
     dir: TempDir,
     process: Mutex<Option<Process>>,
 }
@@ -50,16 +53,33 @@ impl Kafka {
     /// A broker that does not run yet; its address is already known.
     pub(crate) fn absent() -> Kafka {
         let dir = TempDir::with_prefix("bidstream-kafka-").expect("a temporary directory");
-        // Both listeners are held at once, so that the ports differ.
-        let held = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let [port, controller_port] = held.map(|listener| listener.local_addr().expect("a bound port").port());
-        Kafka { port, controller_port, dir, process: Mutex::new(None) }
+        let [port, controller_port] = free_ports();
+        Kafka { port, controller_port, secure_port: None, dir, process: Mutex::new(None) }
+    }
+
+    /// A broker that also listens with TLS and logins.
+    pub(crate) fn secure() -> Kafka {
+        let [port, controller_port, secure_port] = free_ports();
+        let dir = TempDir::with_prefix("bidstream-kafka-").expect("a temporary directory");
+        let kafka = Kafka { port, controller_port, secure_port: Some(secure_port), dir, process: Mutex::new(None) };
+        kafka.start();
+        kafka
+    }
+
+    /// The address with TLS and logins, and the directory that holds `ca.pem` and `other-ca.pem`.
+    pub(crate) fn secure_at(&self) -> (String, &Path) {
+        (format!("127.0.0.1:{}", self.secure_port.expect("a secure broker")), self.dir.path())
     }
 
     /// Starts the broker on what its directory holds, and waits until it answers.
     pub(crate) fn start(&self) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/kafka.sh");
-        let mut child = Command::new(&script)
+        let mut command = Command::new(&script);
+        command.env_remove("KAFKA_SECURE_PORT");
+        if let Some(port) = self.secure_port {
+            command.env("KAFKA_SECURE_PORT", port.to_string());
+        }
+        let mut child = command
             .arg("run")
             .args([&self.port.to_string(), &*self.dir.path().to_string_lossy(), &self.controller_port.to_string()])
             .stdin(Stdio::piped())
@@ -143,6 +163,18 @@ impl Kafka {
         }
     }
 
+    /// Sends one record as it is: a key, a value or none, and headers.
+    pub(crate) fn send_whole(&self, topic: &str, key: &[u8], value: Option<&[u8]>, headers: &[(&str, &[u8])]) {
+        let producer: BaseProducer = self.client().create().expect("a producer");
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }));
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(0).key(key).headers(headers);
+        record.payload = value;
+        producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
+        producer.flush(TIMEOUT).expect("a record delivered");
+    }
+
     /// A transaction that is begun and whose records are in the log, neither committed nor aborted.
     pub(crate) fn open_transaction(
         &self,
@@ -173,6 +205,12 @@ impl Kafka {
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         self.client().create().expect("an admin client")
     }
+}
+
+/// Ports that nobody listens on, held at once, so that they differ.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = std::array::from_fn::<_, N, _>(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    held.map(|listener| listener.local_addr().expect("a bound port").port())
 }
 
 impl Drop for Kafka {

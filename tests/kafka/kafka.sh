@@ -8,7 +8,8 @@
 #   kafka.sh env PORT             prints what a shell wants to know of it
 #
 # CPORT, the controller's port, is PORT + 1 unless given. DIR keeps topics over restarts; DIR/server.log is the log and
-# DIR/pid the process.
+# DIR/pid the process. Where KAFKA_SECURE_PORT is set, it also listens there with TLS and logins: user `bidstream`, password
+# `secret` by PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512; DIR/ca.pem is its certificate, DIR/other-ca.pem that of nobody.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -18,7 +19,7 @@ libs="$root/.kafka/$version"
 answers_seconds_max=60
 
 die() { echo "kafka.sh: $*" >&2; exit 1; }
-usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 fetch() {
     [ -f "$libs/.complete" ] && return
@@ -35,19 +36,33 @@ fetch() {
     exec 7>&-
 }
 
+# Makes the certificates of a listener with TLS.
+certify() {
+    local dir=$1 name alias
+    for name in server other; do
+        [ -f "$dir/$name.p12" ] && continue
+        keytool -genkeypair -alias "$name" -keyalg RSA -keysize 2048 -validity 3650 -dname "CN=127.0.0.1,O=$name" \
+            -ext "SAN=ip:127.0.0.1,dns:localhost" -ext bc=ca:true -storetype PKCS12 -keystore "$dir/$name.p12" \
+            -storepass changeit >>"$dir/server.log" 2>&1 || die "keytool could not make a certificate: see $dir/server.log"
+    done
+    keytool -exportcert -rfc -alias server -keystore "$dir/server.p12" -storepass changeit >"$dir/ca.pem" 2>/dev/null
+    keytool -exportcert -rfc -alias other -keystore "$dir/other.p12" -storepass changeit >"$dir/other-ca.pem" 2>/dev/null
+}
+
 # Writes the properties, and formats the data directory when it is new.
 prepare() {
-    local port=$1 dir=$2 controller=$3
+    local port=$1 dir=$2 controller=$3 secure=${KAFKA_SECURE_PORT-} listeners users=()
     mkdir -p "$dir"
+    listeners="PLAINTEXT://127.0.0.1:$port${secure:+,SASL_SSL://127.0.0.1:$secure},CONTROLLER://127.0.0.1:$controller"
     cat >"$dir/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+listeners=$listeners
+advertised.listeners=$listeners
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 log.dirs=$dir/data
 num.partitions=4
 offsets.topic.replication.factor=1
@@ -65,10 +80,24 @@ message.max.bytes=8388608
 # What retention removes goes at once.
 log.segment.delete.delay.ms=0
 PROPERTIES
+    if [ -n "$secure" ]; then
+        certify "$dir"
+        cat >>"$dir/server.properties" <<PROPERTIES
+ssl.keystore.type=PKCS12
+ssl.keystore.location=$dir/server.p12
+ssl.keystore.password=changeit
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_bidstream="secret";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+PROPERTIES
+        users=(--add-scram "SCRAM-SHA-256=[name=bidstream,password=secret]")
+        users+=(--add-scram "SCRAM-SHA-512=[name=bidstream,password=secret]")
+    fi
     [ -f "$dir/data/meta.properties" ] && return
     local id
     id=$(java -cp "$libs/*" kafka.tools.StorageTool random-uuid 2>>"$dir/server.log" | tail -n 1)
-    java -cp "$libs/*" kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties" --standalone \
+    java -cp "$libs/*" kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties" --standalone "${users[@]}" \
         >>"$dir/server.log" 2>&1 || die "could not format $dir: see $dir/server.log"
 }
 

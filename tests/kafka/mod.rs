@@ -1,4 +1,8 @@
-//! A real Kafka for tests, and the tests of the source on it.
+//! A real Kafka for tests, and the tests of the source and of whole jobs on it.
 
+mod accept;
 pub(crate) mod fixture;
+mod jobs;
+mod secure;
 mod source;
+mod values;

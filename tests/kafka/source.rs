@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
 use bidstream::source::kafka::produce::Delivered;
-use bidstream::source::kafka::{BEHIND_MS_MAX, KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Timing};
+use bidstream::source::kafka::{BEHIND_MS_MAX, KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Start, Timing};
 use bidstream::source::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
 use schemas::Tick;
 use schemas::units::HOUR_MS;
@@ -41,14 +41,12 @@ struct From {
 
 fn config(kafka: &Kafka, topics: &[&str]) -> KafkaConfig {
     KafkaConfig {
-        brokers: kafka.brokers(),
-        topics: topics.iter().map(|topic| (topic.to_string(), Encoding::Json)).collect(),
-        properties: BTreeMap::new(),
         timing: Timing {
             metadata_every: Duration::from_millis(300),
             probe_every: Duration::from_millis(100),
             quiet_max: Duration::from_secs(2),
         },
+        ..KafkaConfig::new(&kafka.brokers(), topics.iter().map(|topic| (topic.to_string(), Encoding::Json)))
     }
 }
 
@@ -62,8 +60,9 @@ impl Reading {
     }
 
     fn worker(config: &KafkaConfig, from: &From, ticks: &Arc<SharedTicks>, worker: usize, workers: usize) -> Reading {
-        let (resumes, ids) = (&from.resumes, &from.topic_ids);
-        let source = KafkaSource::new(config, worker, workers, resumes, ids, from.cut, ticks.clone());
+        let (resumes, topic_ids) = (from.resumes.clone(), from.topic_ids.clone());
+        let start = Start { resumes, topic_ids, notes: BTreeMap::new() };
+        let source = KafkaSource::new(config, worker, workers, &start, from.cut, ticks.clone());
         let source = source.expect("settings that the library takes");
         Reading { source, records: BTreeMap::new(), tick: from.cut, records_max: 1_000 }
     }
@@ -541,7 +540,7 @@ fn mistakes_in_the_settings_are_errors() {
         let mut config = config(kafka, &[&topic]);
         config.properties.insert(name.into(), value.into());
         let ticks = Arc::new(SharedTicks::new(Clock::system()));
-        let refused = KafkaSource::new(&config, 0, 1, &[], &BTreeMap::new(), 0, ticks);
+        let refused = KafkaSource::new(&config, 0, 1, &Start::default(), 0, ticks);
         let error = refused.err().expect("a refused property").to_string();
         assert!(error.contains(says), "{error}");
     }

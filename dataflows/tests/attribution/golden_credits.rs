@@ -75,7 +75,19 @@ fn time_decay() {
     check("another half-life", 36 * HOUR, "search 333333, social 666667");
     check("two", 72 * HOUR, "search 200000, social 800000");
     // 20 half-lives: weights 1 and 2^20.
-    check("the longest", 30 * DAY, "search 1, social 999999");
+    check("at the precision of weights", 30 * DAY, "search 1, social 999999");
+    golden.run();
+
+    let mut long = Params::default();
+    long.credits.half_life = Span(36 * HOUR);
+    long.installs.click_window.default = Span(90 * DAY);
+    let mut golden = Golden::new(long);
+    let mut check = |name, events: &[Ev], expected| golden.credits(name, TimeDecay, events, expected);
+    let [old, new] = [click(AT - 90 * DAY).user(1).channel("search"), click(AT).user(1).channel("social")];
+    let to = || conversion(AT).user(1);
+    check("the longest weighs no less", &[old.clone(), new, to()], "search 1, social 999999");
+    check("alone", &[old.clone(), to()], "search 1000000");
+    check("too old", &[Ev { at: AT - 90 * DAY - 1, ..old }, to()], "(none) 1000000");
     golden.run();
 }
 
@@ -191,13 +203,23 @@ fn own_paths() {
         "search 1000000 = 5",
     );
     check("withdrawn", &[search().user(1), conversion(AT).user(1), conversion(AT).user(1).withdrawn()], "");
-    let many: Vec<Ev> = (0..130).map(|n| view(AT - HOUR + n).user(1).channel("social")).collect();
-    golden.credits("the number dropped", First, with(many.clone(), [conversion(AT).user(1)]), "social 1000000 after 2");
+    let many = |last: Ev| {
+        let channel = |n| ["email", "direct", "direct", "search"].get(n as usize).copied().unwrap_or("social");
+        let views = (0..130).map(|n| view(AT - HOUR + n).user(1).channel(channel(n)));
+        views.chain([last]).collect::<Vec<Ev>>()
+    };
+    let to = || conversion(AT).user(1);
+    golden.credits("the first of a long path", First, many(to()), "email 1000000 after 2");
+    golden.credits("the last of it", Last, many(to()), "social 1000000 after 2");
+    // The first and the last weigh 2 · 126 each, what is between them 126 in all.
+    let (more, less) = (", social 1588 after 2".repeat(37), ", social 1587 after 2".repeat(88));
+    let by_position = format!("email 400000 after 2, search 1588 after 2{more}{less}, social 400000 after 2");
+    golden.credits("its position", Position, many(to()), &by_position);
     golden.credits(
-        "the number that the install dropped",
-        Last,
-        with(many, [install(AT).user(1), conversion(AT).user(1)]),
-        "social 1000000 after 2",
+        "the first that the install kept",
+        First,
+        with(many(install(AT).user(1)), [to()]),
+        "email 1000000 after 2",
     );
     golden.run();
 }

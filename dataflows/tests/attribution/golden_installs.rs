@@ -64,7 +64,6 @@ fn keys() {
     let mut golden = Golden::new(params());
     let mut check = |name, events: &[Ev], expected| golden.winners(name, events, expected);
     check("device", &[click(AT).device(1).user(2), install(AT).device(1).user(3)], "person click@40d");
-    check("a device hides its user", &[click(AT).user(1), install(AT).user(1).device(1)], "organic");
     check("click id", &[click(AT).click(1).user(2), install(AT).click(1).user(1)], "click_id click@40d");
     check("click id of a view", &[view(AT).click(1), install(AT).click(1)], "click_id impression@40d");
     check("no key at all", &[click(AT), install(AT)], "organic");
@@ -219,8 +218,8 @@ fn copies_and_withdrawals() {
     let touch = || click(AT).user(1).id(7);
     let to = || install(AT).user(1).device(0);
     check("a copy changes nothing", &[touch(), to(), touch(), to()], "person click@40d");
-    check("the smallest hash stands", &[touch().device(2), touch().copy(1), to()], "organic");
-    check("in any order", &[touch().copy(1), to(), touch().device(2)], "organic");
+    check("the smallest hash stands", &[touch().app("web"), touch().copy(1), to()], "organic");
+    check("in any order", &[touch().copy(1), to(), touch().app("web")], "organic");
     check("whatever its type", &[touch().copy(1), to(), Ev { kind: EventType::Open, ..touch() }], "organic");
     check(
         "a view may stand for a click",
@@ -239,7 +238,7 @@ fn copies_and_withdrawals() {
     check("another time withdrawn", &[touch(), to(), Ev { at: AT - 1, ..touch() }.withdrawn()], "person click@40d");
     check("another subject withdrawn", &[touch(), to(), touch().user(2).withdrawn()], "person click@40d");
     check("install withdrawn", &[touch(), to(), to().withdrawn()], "");
-    check("a copy of the install", &[touch(), to().copy(1), to().device(2)], "organic");
+    check("a copy of the install", &[touch(), to().copy(1), to().app("web")], "organic");
     check("an install that a click stands for", &[to().copy(1), Ev { kind: EventType::Click, ..to() }], "");
     check("a conversion that stands for an install", &[to().copy(1), Ev { kind: EventType::Conversion, ..to() }], "");
     golden.run();
@@ -288,8 +287,8 @@ fn frozen_paths() {
         minutes.map(|at| format!("person impression@{at}")).collect::<Vec<_>>().join(", ")
     };
     golden.paths("128 touches", many(128), &listed(0, 128));
-    golden.paths("131 touches", many(131), &format!("{} after 3", listed(3, 131)));
-    let early_click = many(131).into_iter().chain([click(AT - DAY).user(1)]).collect::<Vec<_>>();
-    golden.winners("the winner may be too early for the path", early_click, "person click@39d");
+    golden.paths("131 touches", many(131), &format!("{}, {} after 3", listed(0, 1), listed(4, 131)));
+    let click_within = many(131).into_iter().chain([click(AT - HOUR * 4 + 1).user(1)]).collect::<Vec<_>>();
+    golden.winners("the winner may be left out of the path", click_within, "person click@3441600001ms");
     golden.run();
 }

@@ -6,6 +6,8 @@ mod forgetting;
 mod golden;
 mod golden_credits;
 mod golden_installs;
+mod golden_persons;
 mod oracle;
+mod persons;
 mod random;
 mod stream;

@@ -8,18 +8,19 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use dataflows::params::{Params, Span};
+use dataflows::params::{Params, PersonRule, Span};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use schemas::event::Accepted;
 use schemas::table::Verdict;
 use schemas::view::{CreditRow, InstallRow, Method};
-use schemas::{EventId, EventType, Symbol, Tick};
+use schemas::{Capped, EventId, EventType, Symbol, Tick};
 
 use crate::events::{DAY, Ev, HOUR, event};
 use crate::golden_installs::params;
 use crate::oracle;
+use crate::persons;
 use crate::stream::{CUT, History, Life, history, rows_at};
 
 /// Cases where `PROPTEST_CASES` says nothing; each runs up to [`SCENARIOS_MAX`] scenarios.
@@ -73,6 +74,7 @@ struct Run {
     pauses: Vec<bool>,
     restarts: Vec<Restart>,
     short_windows: bool,
+    person: PersonRule,
 }
 
 /// How a dataflow ends and the next one begins.
@@ -92,6 +94,10 @@ enum Plant {
     Nothing,
     /// The SQL's window of clicks is a millisecond shorter.
     ShortWindow,
+    /// The SQL does not see that users were hot.
+    UserBitLost,
+    /// The SQL takes another rule for who is one person.
+    OtherPersonRule,
     /// A conversion comes again under another id.
     CountedTwice,
     /// A restart writes what it loads.
@@ -103,7 +109,7 @@ fn channel() -> impl Strategy<Value = &'static str> {
 }
 
 fn capped() -> impl Strategy<Value = u8> {
-    prop_oneof![8 => Just(0), 1 => 0u8..8]
+    prop_oneof![8 => Just(0), 1 => 0u8..16]
 }
 
 fn revenue() -> impl Strategy<Value = Option<i64>> {
@@ -189,11 +195,12 @@ fn run() -> impl Strategy<Value = Run> {
     let restart = (1..=TICKS, 0..3u64, 1..=4usize, any::<u64>())
         .prop_map(|(written, replayed, workers, order)| Restart { written, replayed, workers, order });
     let restarts = prop::collection::vec(restart, 0..3);
-    (scenarios, 1..=4usize, pauses, restarts, any::<bool>()).prop_map(
-        |(scenarios, workers, pauses, mut restarts, short_windows)| {
+    let person = prop_oneof![3 => Just(PersonRule::DeviceOrUser), 1 => Just(PersonRule::DeviceElseUser)];
+    (scenarios, 1..=4usize, pauses, restarts, any::<bool>(), person).prop_map(
+        |(scenarios, workers, pauses, mut restarts, short_windows, person)| {
             restarts.sort_by_key(|restart| restart.written);
             restarts.dedup_by_key(|restart| restart.written);
-            Run { scenarios, workers, pauses, restarts, short_windows }
+            Run { scenarios, workers, pauses, restarts, short_windows, person }
         },
     )
 }
@@ -240,6 +247,7 @@ impl Change {
 impl Run {
     fn params(&self) -> Params {
         let mut params = params();
+        params.installs.person = self.person;
         if self.short_windows {
             params.installs.fingerprint_window = Span(6 * HOUR);
             params.installs.attribution_lifetime = Span(40 * DAY);
@@ -284,6 +292,15 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<String>>) -> Result<(), 
     if plant == Plant::ShortWindow {
         sql_params.installs.click_window.default.0 -= 1;
     }
+    if plant == Plant::OtherPersonRule {
+        sql_params.installs.person = match run.person {
+            PersonRule::DeviceOrUser => PersonRule::DeviceElseUser,
+            PersonRule::DeviceElseUser => PersonRule::DeviceOrUser,
+        };
+    }
+    if plant == Plant::UserBitLost {
+        for_sql.iter_mut().for_each(|(record, _)| record.capped.0 &= !Capped::USER.0);
+    }
     if plant == Plant::CountedTwice
         && let Some((mut record, tick)) =
             streamed.iter().find(|(record, _)| record.event.event_type == EventType::Conversion).copied()
@@ -326,11 +343,11 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<String>>) -> Result<(), 
             prop_assert_eq!(&credits, &expected, "credits of scenario {} at {}: {:#?}", place, tick, scenario);
         }
     }
-    note(&sql, seen);
+    note(&sql, &for_sql, run.person, seen);
     Ok(())
 }
 
-fn note(rows: &oracle::Rows, seen: &Mutex<BTreeSet<String>>) {
+fn note(rows: &oracle::Rows, records: &[(Accepted, Verdict)], rule: PersonRule, seen: &Mutex<BTreeSet<String>>) {
     let mut seen = seen.lock().expect("no panic");
     for row in &rows.installs {
         let again = if row.reinstall { "again" } else { "first" };
@@ -344,6 +361,7 @@ fn note(rows: &oracle::Rows, seen: &Mutex<BTreeSet<String>>) {
             seen.insert("split refund".to_owned());
         }
     }
+    seen.extend(persons::seen(rows, records, rule));
 }
 
 #[test]
@@ -364,6 +382,7 @@ fn streamed_is_sql() {
     let seen = seen.into_inner().expect("no panic");
     let mut wanted = vec!["governed earned", "governed unearned", "own earned", "own unearned"];
     wanted.extend(["split refund", "revised after a restart"]);
+    wanted.extend(persons::WANTED);
     let methods = [Method::Person, Method::ClickId, Method::Fingerprint, Method::Organic];
     let installs = methods.iter().flat_map(|method| ["first", "again"].map(|nth| format!("{} {nth}", method.name())));
     // A reinstall that only a fingerprint finds is too rare here to be counted on.
@@ -378,10 +397,12 @@ fn streamed_is_sql() {
 fn what_is_planted_is_found() {
     for (plant, found) in [
         (Plant::ShortWindow, "of scenario"),
+        (Plant::UserBitLost, "of scenario"),
+        (Plant::OtherPersonRule, "of scenario"),
         (Plant::CountedTwice, "credits of scenario"),
         (Plant::WrittenTwice, "every row is there once"),
     ] {
-        let config = Config { cases: 8, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+        let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         match runner.run(&run(), |run| check(&run, plant, &Mutex::default())) {
             Err(TestError::Fail(reason, _)) => assert!(reason.message().contains(found), "{plant:?}: {reason}"),

@@ -152,7 +152,7 @@ fn write_events(out: &mut Writer, events: &[Option<&Event>]) {
 }
 
 /// The rows of a batch of `records`. Columns that may be null may be missing and are then absent in the rows; the
-/// event's `tenant`, `type`, `event_id`, `event_time` and `subject` are needed unless all rows are dead.
+/// event's `tenant`, `type`, `event_id`, `event_time` and `subject` are needed unless no row is an event.
 pub fn records_rows(batch: &RecordBatch) -> Result<Vec<RecordRow>, TableError> {
     let reader = Reader::new(batch);
     let mut rows = vec![blank(); batch.num_rows()];
@@ -176,9 +176,9 @@ pub fn records_rows(batch: &RecordBatch) -> Result<Vec<RecordRow>, TableError> {
     reader.text("items", |row, value| rows[row].items = Some(value.into()))?;
     reader.int("capped", |row, value| rows[row].capped = Capped(value as u8))?;
     reader.bytes("raw", |row, value| rows[row].raw = Some(value.into()))?;
-    if rows.iter().any(|row| row.verdict != Verdict::Dead) {
+    if rows.iter().any(|row| row.verdict.has_event()) {
         for column in ["type", "tenant", "event_id", "event_time", "subject"] {
-            reader.require(column, |row| rows[row].verdict != Verdict::Dead)?;
+            reader.require(column, |row| rows[row].verdict.has_event())?;
         }
         read_events(&reader, &mut rows)?;
     }
@@ -204,7 +204,7 @@ fn blank() -> RecordRow {
 }
 
 fn read_events(reader: &Reader<'_>, rows: &mut [RecordRow]) -> Result<(), TableError> {
-    for row in rows.iter_mut().filter(|row| row.verdict != Verdict::Dead) {
+    for row in rows.iter_mut().filter(|row| row.verdict.has_event()) {
         row.event = Some(Event::default());
     }
     macro_rules! read {

@@ -80,7 +80,6 @@ impl Words {
 
     fn record(&mut self) -> RecordRow {
         let verdict = self.pick(Verdict::ALL);
-        let dead = verdict == Verdict::Dead;
         RecordRow {
             verdict,
             reason: self.text(),
@@ -90,7 +89,7 @@ impl Words {
             arrival_ms: self.long(),
             cut: self.long() as u64,
             payload_hash: PayloadHash(self.id()),
-            event: (!dead).then(|| self.event()),
+            event: verdict.has_event().then(|| self.event()),
             capped: Capped(self.long() as u8),
             items: self.text(),
             raw: self.maybe().map(|word| word.to_le_bytes().into()),

@@ -143,7 +143,7 @@ impl Report {
             dead_letters: found.dead.total(),
             reasons: found.dead.most_frequent().into_iter().map(reason).collect(),
             field_faults,
-            notes: Vec::new(),
+            notes: found.notes.clone(),
             warnings: Vec::new(),
             replaced: Vec::new(),
             written: None,

@@ -6,8 +6,8 @@ use schemas::{PayloadHash, wire};
 
 use super::super::{Payload, SourceError};
 use super::input::Input;
-use super::rows::{Cells, Layout, Rows};
-use crate::mapping::{Mapping, RowId, Seen};
+use super::rows::{Layout, Rows};
+use crate::mapping::{Cells, Mapped, Mapping, RowId, Seen};
 
 /// A pass under way.
 pub(super) struct Scan {
@@ -18,6 +18,7 @@ pub(super) struct Scan {
     // Reused for every row.
     text: Vec<u8>,
     cells: Cells,
+    mapped: Mapped,
 }
 
 /// What an entry of the mapping makes of a row.
@@ -44,7 +45,12 @@ pub(super) enum Passed {
     End,
 }
 
-impl Made<'_> {
+impl<'a> Made<'a> {
+    fn of(row: u64, entry: usize, mapped: Result<&'a Mapped, &'a str>, text: &'a mut Vec<u8>) -> Made<'a> {
+        let faults = mapped.map_or(&[][..], |mapped| &mapped.faults);
+        Made { row, entry, event: mapped.map(|mapped| &mapped.event), faults, text }
+    }
+
     /// Its payload. The hash covers the row's text and the entry, which is appended for that and stays out of `raw`.
     pub fn payload(&mut self) -> Payload<'_> {
         let hash = self.hash();
@@ -65,8 +71,13 @@ impl Scan {
     /// Opens a file and finds the columns that the mapping names.
     pub fn open(input: &Input, mapping: &Mapping) -> Result<Scan, SourceError> {
         let (rows, layout) = Rows::open(input.path(), mapping)?;
-        let (seen, text, cells) = (Seen::default(), Vec::new(), Cells::default());
-        Ok(Scan { rows, layout, seen, next_row: 0, text, cells })
+        let (seen, text, cells, mapped) = (Seen::default(), Vec::new(), Cells::default(), Mapped::default());
+        Ok(Scan { rows, layout, seen, next_row: 0, text, cells, mapped })
+    }
+
+    /// What was found out about the file that the mapping does not say, for people.
+    pub fn notes(&self) -> &[String] {
+        self.rows.notes()
     }
 
     /// Reads the next row and hands over what each entry makes of it.
@@ -82,16 +93,14 @@ impl Scan {
         }
         let row = self.next_row;
         self.next_row += 1;
-        let Scan { layout, cells, text, seen, .. } = self;
-        match layout.read(text, cells) {
-            Err(reason) => each(Made { row, entry: 0, event: Err(&reason), faults: &[], text }),
+        let Scan { rows, cells, mapped, text, seen, .. } = self;
+        match rows.cells(cells) {
+            Err(reason) => each(Made::of(row, 0, Err(&reason), text)),
             Ok(false) => return Ok(Passed::Blank(row)),
             Ok(true) => {
-                let cells = cells.get();
-                let firsts = mapping.firsts(seen, &cells);
-                mapping.apply(RowId { content: input.content(), row }, &cells, firsts, |entry, event| {
-                    let event = event.as_ref().map(|event| *event).map_err(String::as_str);
-                    each(Made { row, entry, event, faults: &[], text });
+                let firsts = mapping.firsts(seen, cells);
+                mapping.apply(RowId { content: input.content(), row }, cells, firsts, mapped, |entry, mapped| {
+                    each(Made::of(row, entry, mapped, text));
                 });
             }
         }
@@ -113,11 +122,9 @@ impl Scan {
     ) {
         self.text.clear();
         self.text.extend_from_slice(text);
-        let event = self
-            .layout
-            .read(&self.text, &mut self.cells)
-            .and_then(|_| mapping.event(entry, RowId { content: input.content(), row }, &self.cells.get()));
-        let event = event.as_ref().map_err(String::as_str);
-        each(Made { row, entry, event, faults: &[], text: &mut self.text });
+        let Scan { layout, cells, mapped, text, .. } = self;
+        let id = RowId { content: input.content(), row };
+        let made = layout.read(text, cells).and_then(|_| mapping.event(entry, id, cells, mapped));
+        each(Made::of(row, entry, made.as_ref().map(|()| &*mapped).map_err(String::as_str), text));
     }
 }

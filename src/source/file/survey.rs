@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use schemas::decode::Decoder;
+use schemas::decode::{Decoder, IdRules};
 use schemas::ids::IdHasher;
 use schemas::symbols::Symbols;
 use schemas::{EventType, wire};
@@ -45,6 +45,8 @@ pub struct Survey {
     pub last_ms: Option<i64>,
     /// The first events of each type, as they were mapped.
     pub shown: BTreeMap<EventType, Vec<wire::Event>>,
+    /// What the reader found out about the file that the mapping does not say.
+    pub notes: Vec<String>,
     /// What the events are known by, to find them in other files; kept where there are others.
     pub sample: Option<Sample>,
 }
@@ -126,15 +128,15 @@ fn pattern(reason: &str) -> String {
 pub fn survey(
     input: &Input,
     mapping: &Mapping,
-    hasher: &IdHasher,
+    (hasher, rules): (&IdHasher, &IdRules),
     clock: &Clock,
     others: bool,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Survey, SourceError> {
     let mut scan = Scan::open(input, mapping)?;
     // Names of a file that may be refused must not reach those of the lake.
-    let mut decoder = Decoder::new(hasher.clone(), Arc::new(Symbols::new()));
-    let mut found = Survey { sample: others.then(Sample::default), ..Survey::default() };
+    let mut decoder = Decoder::new(hasher.clone(), Arc::new(Symbols::new()), rules);
+    let mut found = Survey { notes: scan.notes().to_vec(), sample: others.then(Sample::default), ..Survey::default() };
     // Whatever is late is for the import to say; what is ahead of its arrival is dead in both.
     let (gate, now_ms) = (Gate { allowed_lateness_ms: None }, clock.now_ms());
     loop {

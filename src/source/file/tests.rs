@@ -68,6 +68,7 @@ impl Dir {
 const MAPPING: &str = r#"
 format: csv
 tenant: t
+earliest: 1970-01-01
 event_time: { column: time, format: epoch_ms }
 emit:
   - { type: click, when: { first_of: session }, set: { user: user } }
@@ -159,8 +160,8 @@ fn a_survey_counts_what_an_import_will_do() {
         &MAPPING.replace("  - { type: event,", "  - { type: event, when: { present: user },"),
     )
     .unwrap();
-    let hasher = schemas::ids::IdHasher::new(b"test");
-    let found = survey(&input, &mapping, &hasher, &Clock::manual(NOW_MS), true, &mut |_| {}).unwrap();
+    let ids = (&schemas::ids::IdHasher::new(b"test"), &schemas::decode::IdRules::default());
+    let found = survey(&input, &mapping, ids, &Clock::manual(NOW_MS), true, &mut |_| {}).unwrap();
     let counted = (found.rows, found.unmatched_rows, found.wanted_rows(), found.dead_rows);
     // Of the fourth row the fields do not match, of the third the time is none, of the sixth it is in the future.
     assert_eq!(counted, (7, 1, 6, 3));
@@ -181,8 +182,8 @@ fn a_survey_refuses_what_breaks_midway() {
     let bytes = gzip.finish().unwrap();
     let input = Input::read(&dir.file("a.csv.gz", &bytes[..bytes.len() - 4])).unwrap();
     let mapping = Mapping::parse(Path::new("map.yaml"), MAPPING).unwrap();
-    let hasher = schemas::ids::IdHasher::new(b"test");
-    let broken = survey(&input, &mapping, &hasher, &Clock::manual(NOW_MS), false, &mut |_| {});
+    let ids = (&schemas::ids::IdHasher::new(b"test"), &schemas::decode::IdRules::default());
+    let broken = survey(&input, &mapping, ids, &Clock::manual(NOW_MS), false, &mut |_| {});
     assert!(matches!(broken, Err(SourceError::File { .. })));
 }
 
@@ -263,9 +264,10 @@ fn gzip_jsonl_and_their_bad_lines_are_read() {
     let mapping = r#"
 format: jsonl
 tenant: t
+earliest: 1970-01-01
 event_time: { column: time, format: epoch_ms }
 emit:
-  - { type: conversion, set: { user: user, revenue_micros: { column: deep.price, unit: units } } }
+  - { type: conversion, set: { user: user, name: { const: buy }, revenue_micros: { column: deep.price, unit: units }, currency: { const: EUR } } }
 "#;
     let all = read(&mut open(&path, mapping, &[], NOW_MS).unwrap());
     let offsets: Vec<i64> = all.iter().map(|got| got.offset).collect();
@@ -285,13 +287,13 @@ fn bad_utf8_and_rows_too_large_are_dead_and_the_next_is_read() {
     bytes.extend(std::iter::repeat_n(b'x', 1 << 20));
     bytes.extend(b"\n3,s,u,n\n");
     let all = read(&mut open(&dir.file("a.csv", &bytes), MAPPING, &[], NOW_MS).unwrap());
-    assert!(all[0].event.as_ref().unwrap_err().starts_with("field 3: invalid UTF-8"), "{:?}", all[0].event);
+    assert!(all[0].event.as_ref().unwrap_err().starts_with("column user: invalid UTF-8"), "{:?}", all[0].event);
     assert_eq!(all[1].event, Err("row is larger than 1048576 bytes".to_owned()));
     assert_eq!(all[2].event.as_ref().unwrap().event_time, Some(3));
     let mut line = b"{\"time\": \"".to_vec();
     line.extend(std::iter::repeat_n(b'x', 2 << 20));
     line.extend(b"\"}\n{\"time\": 1}\n");
-    let jsonl = "{format: jsonl, tenant: t, event_time: {column: time, format: epoch_ms}, emit: [{type: open}]}";
+    let jsonl = "{format: jsonl, tenant: t, earliest: 1970-01-01, event_time: {column: time, format: epoch_ms}, emit: [{type: open}]}";
     let all = read(&mut open(&dir.file("a.jsonl", &line), jsonl, &[], NOW_MS).unwrap());
     assert_eq!(all[0].event, Err("row is larger than 1048576 bytes".to_owned()));
     assert_eq!(all[0].text.len(), (1 << 20) + 1);
@@ -320,7 +322,7 @@ tenant: t
 event_time: { column: when, format: rfc3339 }
 emit:
   - type: conversion
-    set: { user: user, item: item, quantity: quantity, revenue_micros: { product: [price, quantity], unit: units } }
+    set: { user: user, item: item, quantity: quantity, name: { const: buy }, revenue_micros: { product: [price, quantity], unit: units }, currency: { const: EUR } }
 "#;
     let all = read(&mut open(&path, mapping, &[], NOW_MS).unwrap());
     let event = all[0].event.as_ref().unwrap();
@@ -344,14 +346,12 @@ fn files_that_cannot_be_imported_say_why() {
     let parquet = MAPPING.replace("csv", "parquet");
     let not_parquet = open(&dir.file("a.parquet", b"nothing like it"), &parquet, &[], NOW_MS).err().unwrap();
     assert!(matches!(not_parquet, SourceError::File { .. }), "{not_parquet}");
-    // A truncated archive fails when it is reached, after the rows before it.
+    // A truncated archive fails, and says that it breaks off.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(FILE.as_bytes()).unwrap();
     let bytes = gzip.finish().unwrap();
-    let path = dir.file("b.csv.gz", &bytes[..bytes.len() - 4]);
-    let mut source = open(&path, MAPPING, &[], NOW_MS).unwrap();
-    let mut poll = || source.poll(Tick::MAX, 100, &mut |_| {});
-    assert!(matches!(poll(), Err(SourceError::File { .. })));
+    let truncated = error("b.csv.gz", &bytes[..bytes.len() - 4]);
+    assert!(truncated.contains("breaks off"), "{truncated}");
 }
 
 /// The shop's real file, where `BIDSTREAM_DATA` says it is.

@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::KafkaConfig;
-use crate::config::KAFKA_PROPERTIES_RESERVED;
+use crate::config::{KAFKA_PROPERTIES_RESERVED, Wrong};
 use crate::source::SourceError;
 
 /// One warning of a kind in this time; what comes between is counted.
@@ -31,6 +31,12 @@ const RECONNECT_MS: (u32, u32) = (100, 2_000);
 
 /// Settings of every client: where the brokers are, how to reconnect, and what the job adds.
 pub(super) fn common(brokers: &str, properties: &BTreeMap<String, String>) -> Result<ClientConfig, SourceError> {
+    let mut client = base(brokers);
+    add(&mut client, properties)?;
+    Ok(client)
+}
+
+fn base(brokers: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", brokers)
@@ -39,18 +45,29 @@ pub(super) fn common(brokers: &str, properties: &BTreeMap<String, String>) -> Re
         .set("log.connection.close", "false")
         .set("reconnect.backoff.ms", RECONNECT_MS.0.to_string())
         .set("reconnect.backoff.max.ms", RECONNECT_MS.1.to_string());
+    client
+}
+
+/// Adds what a job says. (Settings are never copied from one `ClientConfig` to another: it hands passwords out masked.)
+fn add(client: &mut ClientConfig, properties: &BTreeMap<String, String>) -> Result<(), SourceError> {
+    // Our OpenSSL is linked in and does not know where this system keeps its certificates: the library looks around.
+    if properties.get("security.protocol").is_some_and(|protocol| protocol.to_ascii_lowercase().ends_with("ssl"))
+        && !properties.contains_key("ssl.ca.pem")
+    {
+        client.set("ssl.ca.location", "probe");
+    }
     for (name, value) in properties {
         if KAFKA_PROPERTIES_RESERVED.contains(&name.as_str()) {
             return Err(SourceError::Setup(format!("Kafka property {name} is set by Bidstream and cannot be changed")));
         }
         client.set(name, value);
     }
-    Ok(client)
+    Ok(())
 }
 
 /// Settings of the client that reads records.
-pub(super) fn reader(config: &KafkaConfig) -> Result<ClientConfig, SourceError> {
-    let mut client = common(&config.brokers, &BTreeMap::new())?;
+pub(super) fn reader(properties: &BTreeMap<String, String>, brokers: &str) -> Result<ClientConfig, SourceError> {
+    let mut client = base(brokers);
     client
         // Only so that the library lets us assign partitions: no group is ever joined, nothing is committed to it.
         .set("group.id", "bidstream")
@@ -60,9 +77,7 @@ pub(super) fn reader(config: &KafkaConfig) -> Result<ClientConfig, SourceError> 
         .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
         .set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string())
         .set("fetch.queue.backoff.ms", FETCH_AGAIN_MS.to_string());
-    for (name, value) in common(&config.brokers, &config.properties)?.config_map() {
-        client.set(name, value);
-    }
+    add(&mut client, properties)?;
     client
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
@@ -79,12 +94,30 @@ pub(super) fn prober(config: &KafkaConfig) -> Result<ClientConfig, SourceError> 
     Ok(client)
 }
 
+/// What the library itself refuses in the settings of a job. It knows no broker meanwhile, so that it asks none.
+pub fn check_settings(properties: &BTreeMap<String, String>) -> Result<(), Wrong> {
+    let mut config = reader(properties, "").map_err(|error| Wrong { property: None, message: error.to_string() })?;
+    config.remove("bootstrap.servers");
+    let context = Context::new("");
+    match config.create_with_context::<Context, BaseConsumer<Context>>(context) {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(_, message, name, _)) if properties.contains_key(&name) => {
+            // It ends like a sentence, and ours go on.
+            Err(Wrong::of(&name, message.trim_end_matches(['.', ' '])))
+        }
+        Err(KafkaError::ClientConfig(_, message, ..) | KafkaError::ClientCreation(message)) => {
+            Err(Wrong { property: None, message: format!("are refused by the client library: {message}") })
+        }
+        Err(error) => Err(Wrong { property: None, message: format!("are refused by the client library: {error}") }),
+    }
+}
+
 /// A client with a context of its own, or the reason why the library refuses the settings.
 pub(super) fn create<T: rdkafka::config::FromClientConfigAndContext<Context>>(
     config: &ClientConfig,
     brokers: &str,
 ) -> Result<T, SourceError> {
-    let context = Context { brokers: brokers.to_string(), last_error: Mutex::default(), limit: Limit::default() };
+    let context = Context::new(brokers);
     config.create_with_context(context).map_err(|error| SourceError::Setup(format!("Kafka at {brokers}: {error}")))
 }
 
@@ -92,10 +125,46 @@ pub(super) fn create<T: rdkafka::config::FromClientConfigAndContext<Context>>(
 pub(super) struct Context {
     brokers: String,
     last_error: Mutex<Option<String>>,
+    /// When the brokers last let this client in no further, and why.
+    refusal: Mutex<Option<(Instant, String)>>,
     limit: Limit,
 }
 
+/// How long a refusal counts: clients that are refused try again every few seconds.
+const REFUSAL_FRESH: Duration = Duration::from_secs(30);
+
 impl Context {
+    fn new(brokers: &str) -> Context {
+        let (last_error, refusal) = (Mutex::default(), Mutex::default());
+        Context { brokers: brokers.to_owned(), last_error, refusal, limit: Limit::default() }
+    }
+
+    /// Takes note where an error says that the client may not come in or may not read: other clients with the same
+    /// settings may fare better, so that nothing else would tell.
+    pub(super) fn note_refusal(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        let refused = matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::Authentication
+                    | RDKafkaErrorCode::SSL
+                    | RDKafkaErrorCode::SaslAuthenticationFailed
+                    | RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::GroupAuthorizationFailed
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed
+            )
+        );
+        if refused {
+            let mut refusal = self.refusal.lock().expect("no holder of this lock panics");
+            *refusal = Some((Instant::now(), reason.to_owned()));
+        }
+    }
+
+    /// Why the brokers refuse this client, where they do.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let refusal = self.refusal.lock().expect("no holder of this lock panics");
+        refusal.as_ref().filter(|(at, _)| at.elapsed() < REFUSAL_FRESH).map(|(_, reason)| reason.clone())
+    }
+
     /// The last error of the client, until it is taken.
     pub(super) fn take_error(&self) -> Option<String> {
         self.last_error.lock().expect("no holder of this lock panics").take()
@@ -109,6 +178,11 @@ impl ClientContext for Context {
             RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
             _ => tracing::debug!(facility, "librdkafka: {message}"),
         }
+        // Of clients that nobody polls, these lines are all that there is.
+        if matches!(level, RDKafkaLogLevel::Error) {
+            let mut last_error = self.last_error.lock().expect("no holder of this lock panics");
+            last_error.get_or_insert_with(|| message.to_owned());
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -116,6 +190,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
+        self.note_refusal(error.rdkafka_error_code(), reason);
         if let Some(left_out) = self.limit.pass() {
             tracing::warn!(brokers = %self.brokers, left_out, "Kafka: {reason} ({error}); trying again");
         }
@@ -139,5 +214,37 @@ impl Limit {
         }
         state.0 = Some(Instant::now());
         Some(std::mem::take(&mut state.1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_reach_the_client_as_they_are() {
+        let properties = [
+            ("security.protocol", "sasl_ssl"),
+            ("sasl.mechanisms", "PLAIN"),
+            ("sasl.username", "u"),
+            ("sasl.password", "p"),
+            ("ssl.key.password", "k"),
+        ];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut config = KafkaConfig::new("127.0.0.1:1", []);
+        config.properties = properties;
+        for client in [reader(&config.properties, &config.brokers).unwrap(), prober(&config).unwrap()] {
+            assert_eq!((client.get("sasl.password"), client.get("ssl.key.password")), (Some("p"), Some("k")));
+            assert_eq!(client.get("ssl.ca.location"), Some("probe"));
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_let_in_no_further_says_so() {
+        let context = Context::new("b");
+        context.error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "down");
+        assert_eq!(context.refusal(), None, "brokers come and go");
+        context.error(KafkaError::Global(RDKafkaErrorCode::Authentication), "wrong password");
+        assert_eq!(context.refusal().as_deref(), Some("wrong password"));
     }
 }

@@ -171,6 +171,7 @@ impl Asker {
     fn run(self, mine: impl Fn(usize, i32) -> bool) {
         let mut described_at: Option<Instant> = None;
         let mut connected = None;
+        let mut detail = None;
         while !self.shared.stop.load(Ordering::Acquire) {
             let suspicious = std::mem::take(&mut *self.shared.suspects.lock().expect("no holder of this lock panics"));
             let due = described_at.is_none_or(|at| at.elapsed() >= self.timing.metadata_every);
@@ -194,7 +195,15 @@ impl Asker {
                 }
             }
             self.serve_events();
-            self.tell(&mut connected, error);
+            // The client tells once why it cannot connect, and then only tries again.
+            detail = self.client.context().take_error().or(detail).filter(|_| error.is_some());
+            self.tell(
+                &mut connected,
+                error.map(|reason| match &detail {
+                    Some(detail) => format!("{reason} ({detail})"),
+                    None => reason,
+                }),
+            );
             self.pause();
         }
     }
@@ -249,9 +258,8 @@ impl Asker {
     fn tell(&self, connected: &mut Option<bool>, error: Option<String>) {
         let now_connected = error.is_none();
         if let Some(reason) = &error {
-            let detail = self.client.context().take_error().map(|detail| format!(" ({detail})")).unwrap_or_default();
             if let Some(left_out) = self.limit.pass() {
-                tracing::warn!(brokers = %self.brokers, left_out, "Kafka does not answer: {reason}{detail}; trying again");
+                tracing::warn!(brokers = %self.brokers, left_out, "Kafka does not answer: {reason}; trying again");
             }
         } else if *connected != Some(true) {
             tracing::info!(brokers = %self.brokers, "Kafka answers");

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message};
 use schemas::{Id, PayloadHash};
 use sha2::{Digest, Sha256};
 
-use super::client;
+use super::client::{self, Context};
 use crate::source::SourceError;
 
 /// Partitions of a topic that is made here, unless said otherwise.
@@ -45,11 +44,11 @@ pub fn ensure_topic(
     topic: &str,
     partitions: i32,
 ) -> Result<bool, SourceError> {
+    let admin: AdminClient<Context> = client::create(&client::common(brokers, properties)?, brokers)?;
     let failed = |error: &dyn std::fmt::Display| {
-        SourceError::Setup(format!("Kafka at {brokers}: topic {topic} could not be created: {error}"))
+        let detail = admin.inner().context().take_error().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        SourceError::Setup(format!("Kafka at {brokers}: topic {topic} could not be created: {error}{detail}"))
     };
-    let admin: AdminClient<DefaultClientContext> =
-        client::common(brokers, properties)?.create().map_err(|error| failed(&error))?;
     let new =
         NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)).set("message.timestamp.type", "LogAppendTime");
     let options = AdminOptions::new().operation_timeout(Some(ADMIN_TIMEOUT)).request_timeout(Some(ADMIN_TIMEOUT));

@@ -249,3 +249,83 @@ async fn the_largest_version_of_a_cost_counts() {
     let withdrawn = "SELECT cost_micros, currency FROM costs WHERE ad_group = 'withdrawn'";
     assert_eq!(printed(&before, withdrawn).await, "cost_micros,currency\n21,USD\n");
 }
+
+#[tokio::test]
+async fn a_void_topic_counts_in_no_view_and_is_told_as_void() {
+    let mut all = none();
+    let topic = |all: &mut Records, topic: &str| all.last().topic = topic.into();
+    let kept = all.event(EventType::Click, "u1", "k1", 0);
+    all.named("kept", kept, 1);
+    all.named("void", all.event(EventType::Click, "u1", "k2", 0), 2);
+    topic(&mut all, "file:0a");
+    // A copy and a withdrawal that were undone leave what others said.
+    all.named("void copy", kept, 0);
+    topic(&mut all, "file:0a");
+    all.withdraw(kept, CUTS[0]);
+    topic(&mut all, "file:0a");
+    for verdict in [Verdict::Late, Verdict::Dead] {
+        let event = (verdict == Verdict::Late).then(|| all.event(EventType::Click, "u1", "k3", 0));
+        all.row(verdict, event, CUTS[0]);
+        topic(&mut all, "file:0a");
+    }
+    let lake = written(all).await;
+    let counts = "SELECT (SELECT count(*) FROM events) e, (SELECT count(*) FROM late_events) l, \
+                  (SELECT count(*) FROM dead_letters) d, (SELECT count(*) FROM records) r";
+    assert_eq!(printed(&at(&lake, None).await, counts).await, "e,l,d,r\n1,1,1,6\n");
+    let stands = "SELECT placement FROM events";
+    assert_eq!(printed(&at(&lake, None).await, stands).await, "placement\nvoid\n", "k1 is withdrawn");
+
+    let void = ["file:0a".to_owned()];
+    let (mut ledger, _) = Ledger::open(lake.path(), &settings(), false, &void, &Symbols::new()).await.unwrap();
+    assert_eq!(printed(&at(&lake, None).await, counts).await, "e,l,d,r\n1,1,1,6\n", "not in effect yet");
+    let told = "SELECT topic, file, records, ok, late, dead, is_void, declared_at IS NOT NULL d FROM imports";
+    let header = "topic,file,records,ok,late,dead,is_void,d\n";
+    assert_eq!(printed(&at(&lake, None).await, told).await, format!("{header}file:0a,,5,3,1,1,false,true\n"));
+    ledger.commit(CUTS[1], vec![Part::default()], Vec::new()).await.unwrap();
+    let session = at(&lake, None).await;
+    assert_eq!(printed(&session, counts).await, "e,l,d,r\n1,0,0,6\n");
+    assert_eq!(printed(&session, stands).await, "placement\nkept\n");
+    assert_eq!(printed(&session, told).await, format!("{header}file:0a,,5,3,1,1,true,true\n"));
+    // What was before it is gone with the tables that held it.
+    let before = open(lake.path(), Some(CUTS[0] - 1_000), &hasher()).await.err().unwrap().to_string();
+    assert!(before.contains("is summed, or was made anew: ask for that one or a later one"), "{before}");
+}
+
+#[tokio::test]
+async fn faults_and_unknown_fields_are_counted() {
+    use schemas::fault::{Extras, Fault};
+
+    let mut all = none();
+    let mut faulty = |user: &str, faults: &[(&'static str, &'static str, Option<&str>)], unknown: &[&str]| {
+        all.named("", all.event(EventType::Click, user, user, 0), 1);
+        let faults = faults.iter().map(|(field, reason, value)| Fault { field, reason, value: value.map(Box::from) });
+        all.last().extras = Some(Box::new(Extras {
+            faults: faults.collect(),
+            unknown_fields: unknown.iter().map(|name| Box::from(*name)).collect(),
+            ..Extras::default()
+        }));
+    };
+    faulty("u1", &[("click_id", "placeholder", Some("{gclid}")), ("ip", "masked", None)], &["utm_id"]);
+    faulty("u2", &[("click_id", "placeholder", Some("{gclid}"))], &["utm_id", "gclsrc"]);
+    faulty("u3", &[], &[]);
+    all.row(Verdict::Dead, None, CUTS[0]);
+    let (key, headers) = (Some(b"k7".as_slice().into()), Some("{\"trace\":\"1\"}".into()));
+    all.last().extras = Some(Box::new(Extras { key, headers, ..Extras::default() }));
+    let lake = written(all).await;
+    let session = at(&lake, None).await;
+    let faults = "SELECT tenant, field, reason, value, records, first_arrival FROM field_faults ORDER BY field";
+    assert_eq!(
+        printed(&session, faults).await,
+        "tenant,field,reason,value,records,first_arrival\n\
+         shop,click_id,placeholder,{gclid},2,2026-01-01T00:01:40.500Z\n\
+         shop,ip,masked,,1,2026-01-01T00:01:40.500Z\n"
+    );
+    assert_eq!(
+        printed(&session, "SELECT field, records FROM unknown_fields ORDER BY field").await,
+        "field,records\ngclsrc,1\nutm_id,2\n"
+    );
+    assert_eq!(
+        printed(&session, "SELECT key, headers FROM dead_letters").await,
+        "key,headers\n6b37,\"{\"\"trace\"\":\"\"1\"\"}\"\n"
+    );
+}

@@ -1,0 +1,67 @@
+//! `bidstream check`: what `run` would refuse, found without asking any broker and without touching the lake.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bidstream::config::Job;
+use bidstream::ledger::Lake;
+use bidstream::source::kafka::KafkaConfig;
+
+use crate::run::{exit_code, plan};
+
+/// The exit codes of `check`, as its help prints them.
+pub const EXIT_CODES: &str = "\
+Checked are the file and its values, the settings of the Kafka client, the names of topics, mappings, certificates and the
+key of ids, and that the lake, where there is one, was made with the same settings. No broker is asked.
+
+Exit codes:
+  0  `run` would start
+  2  the job file, or a file that it names, is wrong
+  3  the lake has another format, or was made with other settings";
+
+/// Check a job file.
+#[derive(clap::Args)]
+pub struct Check {
+    /// The job file.
+    job: PathBuf,
+}
+
+impl Check {
+    /// Checks the job file; the answer is the process's exit code.
+    pub fn run(self) -> ExitCode {
+        match self.execute() {
+            Ok(said) => {
+                println!("{}: ok. {said}", self.job.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(exit_code(&error))
+            }
+        }
+    }
+
+    fn execute(&self) -> anyhow::Result<String> {
+        let job = Job::read(&self.job)?;
+        let kafka = job.kafka(&self.job)?;
+        KafkaConfig::read(kafka)?;
+        let plan = plan(&job, false)?;
+        let lake = match Lake::exists(&job.lake) {
+            true => {
+                Lake::read(&job.lake)?.check(&plan.settings)?;
+                "goes on with"
+            }
+            false => "makes",
+        };
+        let topics: Vec<&str> = kafka.topics.keys().map(String::as_str).collect();
+        Ok(format!(
+            "Reads {} at {}, with {} allowed lateness; {lake} the lake {} and commits every {} with {} worker(s).",
+            topics.join(", "),
+            kafka.brokers,
+            job.allowed_lateness,
+            job.lake.display(),
+            job.commit_every,
+            job.workers,
+        ))
+    }
+}

@@ -1,0 +1,345 @@
+//! Placeholders: texts that stand where an id is missing. One list for users, devices, click ids and logins alike, and
+//! for click ids found in a referrer.
+//!
+//! Exports, tracking links and SDKs write *something* where they know nobody: a macro that no network expanded
+//! (`{gclid}`), a word (`null`, `(not set)`), zeros. Taken for an id, such a text makes one person of all strangers who
+//! share it. What is one is decided here, by the shape of the text alone; `docs/reference/ids.md` is printed from this
+//! file ([`reference`]).
+//!
+//! Almost every id that comes is none, so a usual id is ruled out by its first byte and its length, without a copy.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// As much of an unexpanded macro as a fault keeps.
+pub const MACRO_BYTES_MAX: usize = 64;
+/// From so many characters on, an id of one repeated character is none. Shorter ones may be people: user 7, user 22.
+pub const SAME_CHARACTERS_MIN: usize = 16;
+
+/// Words, whatever blanks, hyphens, underscores and signs are around and within them: `not set` is `(not set)`, `not_set`,
+/// `NotSet` and `not%20set` as well. In the order of their first letter. Most are words that analytics products refuse as
+/// ids, too.
+const WORDS: [&str; 42] = [
+    "absent",
+    "anon",
+    "anonymous",
+    "blank",
+    "deleted",
+    "distinct id",
+    "empty",
+    "false",
+    "guest",
+    "hidden",
+    "invalid",
+    "limited",
+    "missing",
+    "n/a",
+    "nan",
+    "nil",
+    "no id",
+    "none",
+    "not applicable",
+    "not authenticated",
+    "not available",
+    "not found",
+    "not provided",
+    "not set",
+    "null",
+    "object object",
+    "opted out",
+    "opt out",
+    "private",
+    "redacted",
+    "removed",
+    "true",
+    "unassigned",
+    "unattributed",
+    "unavailable",
+    "undefined",
+    "unidentified",
+    "unknown",
+    "unset",
+    "unspecified",
+    "untracked",
+    "void",
+];
+/// The longest text that may be a word: the longest of them with signs around and within it.
+const WORD_BYTES_MAX: usize = 32;
+/// Ids that many devices share: emulators, and what systems give out in place of the true one. Lower case.
+const SHARED: [&str; 6] =
+    ["02:00:00:00:00:00", "020000000000", "004999010640000", "9774d56d682e549c", "emulator", "lmy47d"];
+/// What is written around a name to make a macro of it: the sign before it and the sign after it.
+const SIGNS: [(char, char); 9] =
+    [('{', '}'), ('[', ']'), ('(', ')'), ('<', '>'), ('%', '%'), ('#', '#'), ('@', '@'), ('$', '$'), ('|', '|')];
+/// What may stand before the name within the signs: `<%= x %>`, `{{#x}}`, `{@x}`.
+const INNER_SIGNS: [char; 12] = ['%', '=', '#', '@', '$', '!', '?', '*', '&', '/', '-', '^'];
+/// Escapes of HTML, and what they stand for.
+const HTML: [(&str, &str); 12] = [
+    ("&lt;", "<"),
+    ("&gt;", ">"),
+    ("&quot;", "\""),
+    ("&#39;", "'"),
+    ("&#x27;", "'"),
+    ("&#123;", "{"),
+    ("&#125;", "}"),
+    ("&#91;", "["),
+    ("&#93;", "]"),
+    ("&#37;", "%"),
+    ("&#36;", "$"),
+    ("&amp;", "&"),
+];
+
+/// The placeholders that a job file adds to the list: exact texts, in any case.
+#[derive(Clone, Debug, Default)]
+pub struct Placeholders {
+    /// In lower case, sorted.
+    own: Vec<Box<str>>,
+}
+
+impl Placeholders {
+    /// The list with these texts in addition.
+    pub fn with(own: &[String]) -> Placeholders {
+        let mut own: Vec<Box<str>> = own.iter().map(|text| text.trim().to_lowercase().into()).collect();
+        own.sort();
+        Placeholders { own }
+    }
+
+    /// The placeholder that a text is, in a form that tells nothing of a person; none where it may be an id. Blanks
+    /// around the text do not matter; a blank text is no placeholder, but absent.
+    pub fn find<'a>(&'a self, text: &'a str) -> Option<Cow<'a, str>> {
+        let text = text.trim();
+        if !self.own.is_empty() {
+            let lower = text.to_lowercase();
+            if let Ok(at) = self.own.binary_search_by(|own| (**own).cmp(&lower)) {
+                return Some(Cow::Borrowed(&*self.own[at]));
+            }
+        }
+        placeholder(text)
+    }
+}
+
+/// The placeholder that a text without blanks around it is, by the built-in list.
+pub fn placeholder(text: &str) -> Option<Cow<'_, str>> {
+    let bytes = text.as_bytes();
+    let (first, last) = (*bytes.first()?, bytes[bytes.len() - 1]);
+    if bytes.len() > SAME_CHARACTERS_MIN && first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() {
+        // A usual id: long, no sign at its ends. It may still be made of one character, or a long word.
+        let (second, third) = (bytes[1], bytes[2]);
+        let may_be_same = first == second || second == third || first == third;
+        if !may_be_same && (bytes.len() > WORD_BYTES_MAX || !first.is_ascii_alphabetic()) {
+            return None;
+        }
+    }
+    if let Some(same) = zeros_or_same(text) {
+        return Some(Cow::Borrowed(same));
+    }
+    if let Some(word) = word(text) {
+        return Some(Cow::Borrowed(word));
+    }
+    if first.is_ascii_alphanumeric() {
+        return escaped(text);
+    }
+    if text.chars().all(is_sign) {
+        return Some(Cow::Borrowed("-"));
+    }
+    if text == "-1" || text == "\\N" {
+        return Some(Cow::Owned(text.to_owned()));
+    }
+    if is_macro(text) { Some(Cow::Borrowed(head(text))) } else { escaped(text) }
+}
+
+/// Zeros, however they are grouped; or one character alone, in the shape of a UUID or from 16 on.
+fn zeros_or_same(text: &str) -> Option<&'static str> {
+    let is_group = |byte: &u8| matches!(byte, b'-' | b':' | b'{' | b'}' | b'.' | b' ' | b'(' | b')');
+    let mut rest = text.bytes().filter(|byte| !is_group(byte));
+    let first = rest.next()?;
+    if first == b'0' {
+        let hexadecimal = text.len() > 2 && text.as_bytes()[1].eq_ignore_ascii_case(&b'x');
+        let mut digits = rest.skip(usize::from(hexadecimal));
+        return digits.all(|byte| byte == b'0').then_some("0");
+    }
+    if text.len() < SAME_CHARACTERS_MIN {
+        return None;
+    }
+    let same = if first.is_ascii() {
+        rest.try_fold(1, |count, byte| byte.eq_ignore_ascii_case(&first).then_some(count + 1))
+    } else {
+        let first = text.chars().next()?;
+        text.chars().try_fold(0, |count, other| (other == first).then_some(count + 1))
+    };
+    (same? >= SAME_CHARACTERS_MIN).then_some("one character repeated")
+}
+
+/// The word of the list that a text is, whatever signs are around and within it.
+fn word(text: &str) -> Option<&'static str> {
+    if text.len() > WORD_BYTES_MAX || !text.is_ascii() {
+        return None;
+    }
+    let shared = SHARED.iter().find(|shared| text.eq_ignore_ascii_case(shared));
+    if shared.is_some() {
+        return shared.copied();
+    }
+    let is_letter = |byte: &u8| !matches!(byte, b' ' | b'-' | b'_' | b'+' | b'/' | b'.') && !is_sign(char::from(*byte));
+    let letters = || text.bytes().filter(is_letter).map(|byte| byte.to_ascii_lowercase());
+    let first = letters().next()?;
+    let from = WORDS.partition_point(|word| word.as_bytes()[0] < first);
+    let candidates = WORDS[from..].iter().take_while(|word| word.as_bytes()[0] == first);
+    let found = candidates.copied().find(|word| letters().eq(word.bytes().filter(u8::is_ascii_alphabetic)))?;
+    // Signs within a word join what people write apart; they do not make `n.i.l` of a name's initials.
+    let dotted = text.trim_matches(|sign| is_sign(sign)).contains('.');
+    (!dotted).then_some(found)
+}
+
+/// Whether all of a text is a name between the signs of a macro.
+fn is_macro(text: &str) -> bool {
+    if let Some(name) = text.strip_prefix("%e").and_then(|rest| rest.strip_suffix('!')) {
+        return is_name(name);
+    }
+    if let Some(letter) = text.strip_prefix('%') {
+        if letter.len() == 1 && letter.as_bytes()[0].is_ascii_alphabetic() {
+            return true;
+        }
+    }
+    if let Some(name) = text.strip_prefix("__").and_then(|rest| rest.strip_suffix("__")) {
+        // Random ids may begin and end so. They mix cases and digits, names do not.
+        let digits = name.bytes().any(|byte| byte.is_ascii_digit());
+        let mixed =
+            name.bytes().any(|byte| byte.is_ascii_lowercase()) && name.bytes().any(|byte| byte.is_ascii_uppercase());
+        return is_name(name) && !(digits && mixed);
+    }
+    if let Some(name) = text.strip_prefix('$').or_else(|| text.strip_prefix('%')).or_else(|| text.strip_prefix('@')) {
+        // `$RCAnonymousID:…` and the like are people: a bare name has letters alone.
+        if name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_') && !name.is_empty() && name.len() <= 32 {
+            return true;
+        }
+    }
+    // From the outside in: `${X}`, `%%X%%`, `{{x}}`, `*|X|*`, `<%= x %>`.
+    let mut name = text.trim_start_matches(['$', '#', '%', '*', '@', '~', '^', '!']);
+    let mut name_end = name.trim_end_matches(['*', '~', '^', '!']);
+    let mut pairs = 0;
+    if let Some(mirrored) = mirrored(text) {
+        return is_name(mirrored);
+    }
+    while let Some((_, close)) = SIGNS.iter().find(|(open, _)| name_end.starts_with(*open)) {
+        let Some(inner) = name_end[1..].strip_suffix(*close) else { break };
+        name = inner.trim();
+        name_end = name;
+        pairs += 1;
+    }
+    let name = name_end.trim_matches(INNER_SIGNS).trim();
+    pairs > 0 && is_name(name)
+}
+
+/// What is between the same signs at both ends: `%X%`, `##X##`, `$$X$$`, `@X@`, `|X|`.
+fn mirrored(text: &str) -> Option<&str> {
+    let sign = text.chars().next().filter(|sign| matches!(sign, '%' | '#' | '@' | '$' | '|' | '~'))?;
+    let inner = text.trim_start_matches(sign);
+    let count = text.len() - inner.len();
+    let name = inner.trim_end_matches(sign);
+    (inner.len() - name.len() == count && count > 0).then_some(name)
+}
+
+/// Whether this can be the name of a macro, and no id in brackets: a UUID may stand in them.
+fn is_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-: ?=,+|/".contains(&byte);
+    let hexadecimal = text.bytes().filter(u8::is_ascii_hexdigit).count();
+    let uuid = hexadecimal == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    !text.is_empty() && text.len() <= MACRO_BYTES_MAX && text.bytes().all(inner) && !uuid
+}
+
+/// The placeholder that a text is under an escape of URLs, HTML or quotes.
+fn escaped(text: &str) -> Option<Cow<'_, str>> {
+    if text.len() > 4 * MACRO_BYTES_MAX {
+        return None;
+    }
+    let unescaped = if text.contains('%') {
+        let decoded = String::from_utf8(percent_decoded(text)).ok()?;
+        (decoded != text).then_some(decoded)
+    } else {
+        None
+    };
+    let unescaped = unescaped.or_else(|| {
+        (text.contains('&') && text.contains(';'))
+            .then(|| HTML.iter().fold(text.to_owned(), |text, (escape, sign)| text.replace(escape, sign)))
+            .filter(|unescaped| unescaped != text)
+    });
+    let unescaped = unescaped.or_else(|| {
+        let quotes = ['"', '\'', '`', '\\', '“', '”', '‘', '’', '«', '»'];
+        let bare = text.trim_matches(quotes);
+        (bare.len() < text.len()).then(|| bare.to_owned())
+    })?;
+    // Each round makes it shorter, so this ends.
+    let found = placeholder(unescaped.trim())?;
+    Some(Cow::Owned(found.into_owned()))
+}
+
+/// Whether a character says nothing by itself: signs of ASCII, dashes, dots and quotes.
+fn is_sign(sign: char) -> bool {
+    sign.is_ascii_punctuation() || sign == ' ' || matches!(sign, '\u{2010}'..='\u{2027}' | '«' | '»')
+}
+
+fn head(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MACRO_BYTES_MAX)]
+}
+
+/// The bytes of a text under the escapes of URLs; what is no escape stays.
+pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (bytes[at], digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+/// The list as a section of `docs/reference/ids.md`.
+pub fn reference() -> String {
+    let mut text = String::new();
+    let quoted = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let signs: Vec<String> = SIGNS.iter().map(|(open, close)| format!("`{open}x{close}`")).collect();
+    writeln!(text, "| kind | what counts as one |\n|---|---|").expect("a text takes in what is written to it");
+    let signs = signs.join(", ").replace('|', "\\|");
+    for (kind, what) in [
+        (
+            "macros",
+            format!(
+                "a name between {signs}, also doubled and nested (`{{{{x}}}}`, `%%X%%`, `${{X}}`, `<%= x %>`, `*\\|X\\|*`); \
+             `__X__`, `$X`, `%X`, `@X`, `%eX!`, `%n`; at most {MACRO_BYTES_MAX} bytes. A UUID in brackets is a device"
+            ),
+        ),
+        (
+            "words",
+            format!(
+                "{}; with any signs, blanks, hyphens and underscores around and between: `(not set)`, `N/A`, `opt-out`, `\"null\"`",
+                quoted(&WORDS)
+            ),
+        ),
+        ("zeros", "`0`, zeros in any number and grouping, `0.0`, `0x0`, the UUID of zeros; `-1`".to_owned()),
+        (
+            "one character",
+            format!(
+                "repeated {SAME_CHARACTERS_MIN} times or more, hyphens and braces aside, and so in the shape of a UUID; \
+             users `7` and `22` are people"
+            ),
+        ),
+        ("signs alone", "`-`, `--`, `?`, `*`, `{}`, `[]`, `—`; `\\N`".to_owned()),
+        ("shared", format!("ids that many devices give: {}", quoted(&SHARED))),
+    ] {
+        writeln!(text, "| {kind} | {what} |").expect("a text takes in what is written to it");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! What a lake is: how it was made, what its views are made by, and how far its tables are. For people; nothing is written.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use deltalake_core::kernel::StructType;
+use schemas::Tick;
+use schemas::table;
+
+use super::error::LedgerError;
+use super::imports::Imports;
+use super::lake::Lake;
+use super::log::TableLog;
+use super::{COLUMN, load, widen};
+
+/// What a lake is.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Its directory, settings and views.
+    pub lake: Lake,
+    /// The last cut of `records`; none where nothing was committed yet.
+    pub cut: Option<Tick>,
+    /// The last cut of each view's table.
+    pub views: BTreeMap<String, Option<Tick>>,
+    /// Columns that came to `records` after it was made, and when: ms since the Unix epoch.
+    pub columns_added: BTreeMap<String, i64>,
+    /// Columns that this build writes and `records` lacks: the next start that writes adds them.
+    pub columns_lacking: Vec<String>,
+    /// Why this build must not write the lake; none where it may.
+    pub refused: Option<String>,
+    /// The imports.
+    pub imports: Imports,
+}
+
+/// Looks at a lake.
+pub async fn about(path: &Path) -> Result<About, LedgerError> {
+    let lake = Lake::read(path)?;
+    let mut about = About {
+        imports: Imports::read(&lake).await?,
+        cut: None,
+        views: BTreeMap::new(),
+        columns_added: BTreeMap::new(),
+        columns_lacking: Vec::new(),
+        refused: None,
+        lake,
+    };
+    for view in about.lake.views.keys() {
+        let log = TableLog::look(&about.lake, view).await?;
+        about.views.insert(view.clone(), log.and_then(|log| log.cut()));
+    }
+    if let Some(records) = TableLog::look(&about.lake, "records").await? {
+        about.cut = records.cut();
+        about.columns_added = records.txns_under(COLUMN).map(|(column, at_ms)| (column.to_owned(), at_ms)).collect();
+        let ours: StructType = widen::kernel("records", &load::with_arrival_date(&table::records_schema()))?;
+        match widen::lacking("records", &ours, records.schema()) {
+            Ok(lacking) => about.columns_lacking = lacking.iter().map(|field| field.name().clone()).collect(),
+            Err(refused) => about.refused = Some(refused.to_string()),
+        }
+    }
+    Ok(about)
+}
