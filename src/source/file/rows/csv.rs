@@ -81,7 +81,7 @@ impl Lines {
         Lines { buffer, signs, fields: None, rows: 0 }
     }
 
-    /// Says how many fields a row has.
+    /// Says how many fields a row has, and that the next one is the first.
     pub(super) fn expect(&mut self, fields: usize) {
         self.fields = Some(fields);
         self.rows = 0;

@@ -454,7 +454,7 @@ fn files_on_which_0_1_0_failed_are_read_or_refused_with_the_remedy() {
     }
     for (file, expected) in [
         ("duplicate_header.csv", "has the column \"user\" twice"),
-        ("stray_quote.csv", "the quote on line 2 (byte 56), in row 1"),
+        ("stray_quote.csv", "the quote on line 2 (byte 59), in row 1"),
     ] {
         let error = events(file, "m.yaml", "").unwrap_err();
         assert!(error.contains(expected), "{error}");
