@@ -159,7 +159,7 @@ def weights(model, path, reference, params, table):
         return [1] * len(path)
     if model == "time_decay":
         hours = [(reference - touch["event_time"]) // HOUR_MS for touch, _ in path]
-        return [table[h % len(table)] >> (h // len(table)) for h in hours]
+        return [max(1, table[h % len(table)] >> (h // len(table))) for h in hours]
     if len(path) <= 2:
         return [1] * len(path)
     return [2 * (len(path) - 2) if at in (0, last) else 1 for at in range(len(path))]
