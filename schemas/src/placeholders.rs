@@ -130,6 +130,13 @@ pub fn placeholder(text: &str) -> Option<Cow<'_, str>> {
             return None;
         }
     }
+    // Nor is a short one with a digit among its first two characters: no word has it, and what many devices share is known
+    // by its first character.
+    let leads = |byte: u8| byte.is_ascii_digit() && byte != b'0';
+    let numbered = leads(first) && first != b'9' || first.is_ascii_alphabetic() && bytes.len() > 1 && leads(bytes[1]);
+    if numbered && bytes.len() < SAME_CHARACTERS_MIN && last.is_ascii_alphanumeric() {
+        return None;
+    }
     if let Some(same) = zeros_or_same(text) {
         return Some(Cow::Borrowed(same));
     }

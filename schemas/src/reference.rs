@@ -204,8 +204,8 @@ Printed from `schemas/src/placeholders.rs` and `schemas/src/referrer.rs`; a test
 
 ## Placeholders
 Texts that stand where an id is missing. They are no users, devices, click ids or logins: the id is absent, the event counts, and a fault
-with field, reason `placeholder` and the text is kept. As an `event_id` such a text makes the record a dead letter (but for `0`, as
-rows are numbered from it). What counts is the whole text, in any case of letters, also quoted, percent-encoded or escaped for HTML.
+with field, reason `placeholder` and the text is kept. As an `event_id` such a text makes the record a dead letter (but for
+short zeros as `0` and `0-0`, as counting begins there). What counts is the whole text, in any case of letters, also quoted, percent-encoded or escaped for HTML.
 
 {}
 A job adds exact texts, in any case: `ids: {{ placeholders: [test-user] }}`.

@@ -8,7 +8,7 @@ use crate::address::first_public;
 use crate::event::{Event, EventType};
 use crate::fault::{CUT, Extras, Fault, OUT_OF_RANGE};
 use crate::ids::{ClickId, DeviceId, Id, IdHasher, IdKind, IpHash, LoginId, UserId};
-use crate::placeholders::Placeholders;
+use crate::placeholders::{Placeholders, SAME_CHARACTERS_MIN};
 use crate::raw_ids::write_ip_net;
 use crate::referrer::Referrers;
 use crate::symbols::{Symbol, Symbols};
@@ -69,8 +69,9 @@ impl Checker {
             return Err(Reason::TooLong { field: "tenant", bytes: tenant.len() });
         }
         let event_id = needed("event_id", &wire.event_id)?;
-        // Rows are numbered from 0, and an event is known by its time and subject as well.
-        if let Some(placeholder) = placeholders.find(event_id).filter(|_| event_id != "0") {
+        // Zeros are where counting begins (`0`, `0-0`), and an event is known by its time and subject as well.
+        let counts = |placeholder: &str| placeholder == "0" && event_id.len() < SAME_CHARACTERS_MIN;
+        if let Some(placeholder) = placeholders.find(event_id).filter(|placeholder| !counts(placeholder)) {
             return Err(Reason::Placeholder(placeholder.into_owned()));
         }
         let event_time = time("event_time", wire.event_time)?.ok_or(Reason::Missing("event_time"))?;

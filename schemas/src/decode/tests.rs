@@ -426,7 +426,11 @@ fn placeholders_are_no_ids_and_are_counted() {
         reason(&wire::Event { event_id: "(null)".into(), ..least(EventType::Click) }),
         "event_id \"null\" is a placeholder, no id: send an id of the event, the same in all its copies"
     );
-    decoded(&wire::Event { event_id: "0".into(), ..least(EventType::Click) });
+    let uuid = wire::Event { event_id: "00000000-0000-0000-0000-000000000000".into(), ..least(EventType::Click) };
+    assert!(reason(&uuid).starts_with("event_id \"0\" is a placeholder"));
+    for first in ["0", "0-0", "000"] {
+        decoded(&wire::Event { event_id: first.into(), ..least(EventType::Click) });
+    }
     for person in ["7", "22"] {
         assert_eq!(
             decoded(&wire::Event { user: person.into(), ..least(EventType::Click) }).user,
