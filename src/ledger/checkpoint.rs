@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::log::DataFile;
+use super::entry::DataFile;
 use crate::failpoint;
 
 /// What `_last_checkpoint` says.

@@ -28,10 +28,11 @@ use schemas::table::{TableError, credits_batch, credits_rows, installs_batch, in
 use serde::Serialize;
 use serde_json::Value;
 
+use super::entry::DataFile;
 use super::error::LedgerError;
 use super::file::{BATCH_ROWS_MAX, Encoded, encode};
 use super::finished;
-use super::log::{DataFile, OVERTAKEN_MAX, Put, TableLog, Writer};
+use super::log::{OVERTAKEN_MAX, Put, TableLog, Writer};
 #[cfg(test)]
 use super::simulation;
 use super::sink::Change;

@@ -19,9 +19,10 @@ use schemas::{Symbol, Tick};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::entry::DataFile;
 use super::error::LedgerError;
 use super::finished;
-use super::log::{DataFile, TableLog};
+use super::log::TableLog;
 use crate::failpoint;
 
 /// The partition column of `records`: the day of arrival, UTC.

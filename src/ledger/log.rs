@@ -26,6 +26,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::checkpoint::{self, CheckpointHint};
+use super::entry::{DataFile, Line};
 use super::error::LedgerError;
 use super::file::Encoded;
 use super::finished;
@@ -115,76 +116,6 @@ pub(super) struct Prepared {
     /// The table's schema from here on, where it changes.
     schema: Option<String>,
     writer: Writer,
-}
-
-/// The part of a log entry that matters here.
-#[derive(Deserialize)]
-struct Line {
-    txn: Option<Transaction>,
-    add: Option<DataFile>,
-    remove: Option<Removed>,
-    #[serde(rename = "metaData")]
-    metadata: Option<TableSchema>,
-    #[serde(rename = "commitInfo")]
-    commit_info: Option<Info>,
-}
-
-/// A file of a table, as its log adds it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct DataFile {
-    /// Where it is in the table, as a URL says it.
-    pub(super) path: String,
-    /// Its size in bytes.
-    pub(super) size: i64,
-    /// The values of its partition columns.
-    pub(super) partition_values: BTreeMap<String, Option<String>>,
-    /// Delta's statistics, as JSON.
-    pub(super) stats: Option<String>,
-    /// Where its deleted rows are listed. Our tables do not have the feature.
-    pub(super) deletion_vector: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Removed {
-    path: String,
-}
-
-#[derive(Deserialize)]
-struct TableSchema {
-    #[serde(rename = "schemaString")]
-    schema: String,
-}
-
-#[derive(Deserialize)]
-struct Info {
-    #[serde(rename = "bidstreamCommit")]
-    commit: Option<String>,
-    #[serde(rename = "bidstreamWriter")]
-    writer: Option<Writer>,
-}
-
-impl DataFile {
-    fn of(add: &Add) -> DataFile {
-        DataFile {
-            path: add.path.clone(),
-            size: add.size,
-            partition_values: add.partition_values.clone().into_iter().collect(),
-            stats: add.stats.clone(),
-            deletion_vector: None,
-        }
-    }
-
-    /// Where it is in the table.
-    pub(super) fn location(&self) -> Result<StorePath, DeltaTableError> {
-        if self.deletion_vector.is_some() {
-            return Err(DeltaTableError::Generic(format!(
-                "{} has a deletion vector, which is not supported",
-                self.path
-            )));
-        }
-        StorePath::from_url_path(&self.path).map_err(|error| DeltaTableError::Generic(error.to_string()))
-    }
 }
 
 impl TableLog {
@@ -516,8 +447,10 @@ impl TableLog {
         }
         if let Some(info) = info {
             #[cfg(test)]
-            let info =
-                Info { commit: info.commit.filter(|_| !simulation::planted(simulation::Bug::ForgottenAnswer)), ..info };
+            let info = super::entry::Info {
+                commit: info.commit.filter(|_| !simulation::planted(simulation::Bug::ForgottenAnswer)),
+                ..info
+            };
             self.seen.extend(info.commit);
             if txns.iter().any(|txn| txn.app_id == EPOCH) {
                 self.claimant = info.writer;

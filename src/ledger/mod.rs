@@ -33,6 +33,7 @@
 pub mod about;
 mod checkpoint;
 pub(crate) mod compact;
+mod entry;
 mod error;
 mod file;
 pub mod imports;
