@@ -12,7 +12,8 @@ use crate::horizon::{Horizons, TargetKey};
 use crate::hot::CappedCopy;
 use crate::params::PersonRule;
 use crate::targets::TargetRow;
-use crate::touches::{Entry, Heaps, Rival, Stored, TouchRow, entries};
+use crate::touch_row::TouchRow;
+use crate::touches::{Entry, Heaps, Rival, Stored, entries};
 
 /// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
 pub struct Facts {

@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::horizon::{Horizons, Until};
 use crate::paths::Eligibility;
-use crate::touches::{Copied, Copies, Forgetting, Identity, Rest, Rival, Standing, TouchRow, halves};
+use crate::touch_row::{Rest, TouchRow};
+use crate::touches::{Copied, Copies, Forgetting, Identity, Rival, Standing, halves};
 
 /// A copy of a touch that is capped by its fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

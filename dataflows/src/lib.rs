@@ -12,5 +12,6 @@ pub mod installs;
 pub mod params;
 pub mod paths;
 pub mod targets;
+pub mod touch_row;
 pub mod touches;
 pub mod weights;

@@ -17,7 +17,8 @@ use crate::horizon::{Horizons, TargetKey};
 use crate::hot;
 use crate::params::{InstallsParams, PersonRule, Windows};
 use crate::targets::TargetRow;
-use crate::touches::{Copied, Identity, Rest, Rival, Standing, TouchIndexes, TouchRow};
+use crate::touch_row::{Rest, TouchRow};
+use crate::touches::{Copied, Identity, Rival, Standing, TouchIndexes};
 
 /// The steps of SQL that `installs` and `credits` share: from `targets` to `eligible`, the touches of each target.
 const SQL: &str = "\

@@ -17,7 +17,7 @@
 //! (`docs/decisions/0011-where-the-time-went.md`). Records are never taken back, so neither index need be an arrangement
 //! (`docs/decisions/0014-indexes-of-what-only-comes.md`). Where fingerprints were hot is in [`crate::hot`].
 //!
-//! Keys of 128 bits are found by some of the bits of one half and confirmed by the rest: of a join key ([`Rest`]) as of what tells
+//! Keys of 128 bits are found by some of the bits of one half and confirmed by the rest: of a join key ([`Rest`](crate::touch_row::Rest)) as of what tells
 //! events apart ([`halves`]). Two that share those bits only meet; they are told apart before they count.
 //!
 //! Each row says until when it can be found (see [`crate::horizon`]); then it is forgotten.
@@ -29,13 +29,14 @@ use operators::shared::SharedValSpine;
 use operators::{Expires, Heap, Index, RowId, find, index, look_up};
 use schemas::event::Accepted;
 use schemas::units::MINUTE_MS;
-use schemas::view::{Method, PathTouch};
-use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick, UserId};
+use schemas::view::Method;
+use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Tick};
 use serde::{Deserialize, Serialize};
 
 use crate::horizon::{Horizons, Until};
 use crate::hot::{CappedCopy, Marks, marks};
 use crate::params::PersonRule;
+use crate::touch_row::TouchRow;
 
 /// An arrangement by key that forgets rows as `H` says.
 pub type Forgetting<'scope, K, V, H> = Arranged<'scope, TraceAgent<SharedForgettingSpine<K, V, Tick, isize, H>>>;
@@ -44,29 +45,6 @@ pub type SharedByKey<'scope, K, V> = Arranged<'scope, TraceAgent<SharedValSpine<
 
 /// The payload hash of a tombstone as a [`Rival`]: smaller than that of any copy, so it stands.
 pub const WITHDRAWN: PayloadHash = PayloadHash::NONE;
-
-/// What confirms a join key that half of it found: a word that differs wherever either half does alone, or 0 for an
-/// absent key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Rest(u64);
-
-impl Rest {
-    /// Of an absent key.
-    pub const NONE: Rest = Rest(0);
-
-    /// The rest of a join key.
-    pub fn of(key: JoinKey) -> Rest {
-        if key.is_none() {
-            return Rest::NONE;
-        }
-        Rest((key.0.rest() ^ key.0.route().wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1))
-    }
-
-    /// Whether the key is absent.
-    pub fn is_none(self) -> bool {
-        self == Rest::NONE
-    }
-}
 
 /// What tells an event from all others: its ids hash the tenant.
 pub type Identity = (EventTime, EventId, Subject);
@@ -165,156 +143,6 @@ impl Rival {
 impl Expires<Tick> for Rival {
     fn expiry(&self) -> Option<Tick> {
         self.until.expiry()
-    }
-}
-
-/// One copy of an impression or click. Ordered by payload hash first: the least copy stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct TouchRow {
-    /// Hash of its bytes; copies with the same hash are equal in all but `capped`.
-    pub payload_hash: PayloadHash,
-    /// When it happened.
-    pub event_time: EventTime,
-    /// Its event id.
-    pub event_id: EventId,
-    /// Its subject.
-    pub subject: Subject,
-    /// Its person in its app: its device, else its user.
-    pub person: Rest,
-    /// Its click id in its app.
-    pub click: Rest,
-    /// Its fingerprint in its app.
-    pub fingerprint: Rest,
-    /// Marketing channel.
-    pub channel: Symbol,
-    /// Campaign.
-    pub campaign: Symbol,
-    /// Ad group.
-    pub ad_group: Symbol,
-    /// Creative.
-    pub creative: Symbol,
-    /// Publisher or traffic source.
-    pub source: Symbol,
-    /// What fits into bits.
-    pub traits: Traits,
-    /// Until when it can be found.
-    pub until: Until,
-}
-
-/// What a touch is and has, in one word. The bits that tell its type and its ids do not change; they are followed by those of
-/// [`Capped`] and by some of a hash of its app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Traits(u32);
-
-impl Traits {
-    const CLICK: u32 = 1;
-    const DEVICE: u32 = 2;
-    const USER: u32 = 4;
-    const CAPPED: u32 = 3;
-    const APP: u32 = Self::CAPPED + Capped::ALL.0.count_ones();
-
-    fn of(record: &Accepted) -> Traits {
-        let event = &record.event;
-        let bit = |is: bool, bit| if is { bit } else { 0 };
-        let what = bit(event.event_type == EventType::Click, Self::CLICK)
-            | bit(!event.device.is_none(), Self::DEVICE)
-            | bit(!event.user.is_none(), Self::USER);
-        let capped = u32::from(record.capped.0 & Capped::ALL.0) << Self::CAPPED;
-        Traits(what | capped | Self::app(event.app))
-    }
-
-    fn app(app: Symbol) -> u32 {
-        let hash = (app.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash >> u32::BITS) as u32 >> Self::APP << Self::APP
-    }
-
-    /// Impression or click.
-    pub fn event_type(self) -> EventType {
-        if self.0 & Self::CLICK > 0 { EventType::Click } else { EventType::Impression }
-    }
-
-    /// Whether it has a device.
-    pub fn has_device(self) -> bool {
-        self.0 & Self::DEVICE > 0
-    }
-
-    /// Whether it has a user.
-    pub fn has_user(self) -> bool {
-        self.0 & Self::USER > 0
-    }
-
-    /// The join keys by which this copy is no candidate.
-    pub fn capped(self) -> Capped {
-        Capped((self.0 >> Self::CAPPED) as u8 & Capped::ALL.0)
-    }
-
-    /// The same, capped by what both are.
-    fn capped_in_both(self, other: Traits) -> Traits {
-        let either = !(u32::from(Capped::ALL.0) << Self::CAPPED);
-        Traits(self.0 & (other.0 | either))
-    }
-}
-
-impl Expires<Tick> for TouchRow {
-    fn expiry(&self) -> Option<Tick> {
-        self.until.expiry()
-    }
-}
-
-impl TouchRow {
-    /// The row of an accepted impression or click.
-    pub fn of(record: &Accepted, horizons: &Horizons) -> TouchRow {
-        let event = &record.event;
-        TouchRow {
-            payload_hash: record.payload_hash,
-            event_time: event.event_time,
-            event_id: event.event_id,
-            subject: event.subject,
-            person: event.person_key().map_or(Rest::NONE, Rest::of),
-            click: event.click_key().map_or(Rest::NONE, Rest::of),
-            fingerprint: event.fingerprint_key().map_or(Rest::NONE, Rest::of),
-            channel: event.channel,
-            campaign: event.campaign,
-            ad_group: event.ad_group,
-            creative: event.creative,
-            source: event.source,
-            traits: Traits::of(record),
-            until: horizons.touch(event.event_time),
-        }
-    }
-
-    /// This touch as a path keeps it.
-    pub fn on_path(&self, method: Method) -> PathTouch {
-        PathTouch {
-            event_time: self.event_time,
-            event_id: self.event_id,
-            subject: self.subject,
-            event_type: self.traits.event_type(),
-            method,
-            channel: self.channel,
-            campaign: self.campaign,
-            ad_group: self.ad_group,
-            creative: self.creative,
-            source: self.source,
-        }
-    }
-
-    /// What tells it from all other events.
-    pub fn identity(&self) -> Identity {
-        (self.event_time, self.event_id, self.subject)
-    }
-
-    /// Whether it is of this user in this app. The user of an event with one is its subject. Where the touch has a device,
-    /// `person` cannot confirm the app, so 25 bits of it do: that another app's touch of the user is taken for one of this
-    /// takes copies of one event that name two apps, and these bits equal by chance.
-    pub fn is_of_user(&self, app: Symbol, user: UserId) -> bool {
-        if !self.traits.has_user() || user.is_none() {
-            return false;
-        }
-        if !self.traits.has_device() {
-            return Some(self.person) == JoinKey::user(app, user).map(Rest::of);
-        }
-        self.subject.0 == user.0 && self.traits.0 >> Traits::APP == Traits::app(app) >> Traits::APP
     }
 }
 

@@ -53,6 +53,8 @@ enum Change {
     Time(i64),
     Capped(u8),
     Device(u32),
+    /// Another event of the same user.
+    Elsewhere(i64, u32),
     Print(u32),
     App,
     Channel(&'static str),
@@ -109,7 +111,7 @@ fn channel() -> impl Strategy<Value = &'static str> {
 }
 
 fn capped() -> impl Strategy<Value = u8> {
-    prop_oneof![8 => Just(0), 1 => 0u8..16]
+    prop_oneof![7 => Just(0), 1 => Just(Capped::USER.0), 1 => 0u8..16]
 }
 
 fn revenue() -> impl Strategy<Value = Option<i64>> {
@@ -141,7 +143,9 @@ fn kind() -> impl Strategy<Value = EventType> {
 
 fn new_event() -> impl Strategy<Value = Ev> {
     let key = || prop_oneof![Just(0), 1..3u32];
-    let keys = (key(), key(), key(), key());
+    // Most have device and user, all of which are shared.
+    let person = || prop_oneof![1 => Just(0), 2 => 1..3u32];
+    let keys = (person(), person(), key(), key());
     let app = prop_oneof![8 => Just("app"), 1 => Just("web"), 1 => Just("")];
     let kind = kind().prop_flat_map(|kind| (Just(kind), time(kind)));
     (kind, 1..6u32, keys, app, channel(), capped(), revenue()).prop_map(
@@ -167,6 +171,8 @@ fn change() -> impl Strategy<Value = Change> {
         1 => prop::sample::select(vec![1, -HOUR, 2 * HOUR, 7 * DAY, 40 * DAY]).prop_map(Change::Time),
         1 => capped().prop_map(Change::Capped),
         1 => (0..3u32).prop_map(Change::Device),
+        2 => (prop::sample::select(vec![-HOUR, HOUR, 40 * DAY]), 1..3u32)
+            .prop_map(|(later, device)| Change::Elsewhere(later, device)),
         1 => (0..3u32).prop_map(Change::Print),
         1 => Just(Change::App),
         1 => channel().prop_map(Change::Channel),
@@ -195,7 +201,7 @@ fn run() -> impl Strategy<Value = Run> {
     let restart = (1..=TICKS, 0..3u64, 1..=4usize, any::<u64>())
         .prop_map(|(written, replayed, workers, order)| Restart { written, replayed, workers, order });
     let restarts = prop::collection::vec(restart, 0..3);
-    let person = prop_oneof![3 => Just(PersonRule::DeviceOrUser), 1 => Just(PersonRule::DeviceElseUser)];
+    let person = prop_oneof![2 => Just(PersonRule::DeviceOrUser), 1 => Just(PersonRule::DeviceElseUser)];
     (scenarios, 1..=4usize, pauses, restarts, any::<bool>(), person).prop_map(
         |(scenarios, workers, pauses, mut restarts, short_windows, person)| {
             restarts.sort_by_key(|restart| restart.written);
@@ -235,6 +241,7 @@ impl Change {
             Change::Time(later) => Ev { at: event.at + later, ..event },
             Change::Capped(capped) => Ev { capped: *capped, ..event },
             Change::Device(device) => Ev { device: *device, ..event },
+            Change::Elsewhere(later, device) => Ev { at: event.at + later, device: *device, ..event },
             Change::Print(print) => Ev { print: *print, ..event },
             Change::App => Ev { app: "web", ..event },
             Change::Channel(channel) => Ev { channel, ..event },
