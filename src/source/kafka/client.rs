@@ -178,11 +178,6 @@ impl ClientContext for Context {
             RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
             _ => tracing::debug!(facility, "librdkafka: {message}"),
         }
-        // Of clients that nobody polls, these lines are all that there is.
-        if matches!(level, RDKafkaLogLevel::Error) {
-            let mut last_error = self.last_error.lock().expect("no holder of this lock panics");
-            last_error.get_or_insert_with(|| message.to_owned());
-        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -196,7 +196,10 @@ impl Asker {
             }
             self.serve_events();
             // The client tells once why it cannot connect, and then only tries again.
-            detail = self.client.context().take_error().or(detail).filter(|_| error.is_some());
+            // That it was refused says more than what it tells later, that no broker is left.
+            let context = self.client.context();
+            let told = context.take_error();
+            detail = context.refusal().or(told).or(detail).filter(|_| error.is_some());
             self.tell(
                 &mut connected,
                 error.map(|reason| match &detail {

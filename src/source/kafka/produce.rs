@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientContext, Message};
+use rdkafka::{ClientConfig, ClientContext, Message};
 use schemas::{Id, PayloadHash};
 use sha2::{Digest, Sha256};
 
@@ -44,11 +45,12 @@ pub fn ensure_topic(
     topic: &str,
     partitions: i32,
 ) -> Result<bool, SourceError> {
-    let admin: AdminClient<Context> = client::create(&client::common(brokers, properties)?, brokers)?;
     let failed = |error: &dyn std::fmt::Display| {
-        let detail = admin.inner().context().take_error().map(|detail| format!(" ({detail})")).unwrap_or_default();
-        SourceError::Setup(format!("Kafka at {brokers}: topic {topic} could not be created: {error}{detail}"))
+        SourceError::Setup(format!("Kafka at {brokers}: topic {topic} could not be created: {error}"))
     };
+    let settings = client::common(brokers, properties)?;
+    reach(&settings, brokers, topic)?;
+    let admin: AdminClient<Context> = client::create(&settings, brokers)?;
     let new =
         NewTopic::new(topic, partitions, TopicReplication::Fixed(-1)).set("message.timestamp.type", "LogAppendTime");
     let options = AdminOptions::new().operation_timeout(Some(ADMIN_TIMEOUT)).request_timeout(Some(ADMIN_TIMEOUT));
@@ -57,6 +59,23 @@ pub fn ensure_topic(
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
         Some(Err((_, code))) => Err(failed(&code)),
         _ => Ok(true),
+    }
+}
+
+/// Waits until the brokers answer. The clients that write do not tell why they do not.
+fn reach(settings: &ClientConfig, brokers: &str, topic: &str) -> Result<(), SourceError> {
+    const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+    let client: BaseConsumer<Context> = client::create(settings, brokers)?;
+    let started = Instant::now();
+    loop {
+        let Err(error) = client.fetch_metadata(Some(topic), ANSWER_TIMEOUT) else { return Ok(()) };
+        client.poll(Duration::ZERO);
+        let refusal = client.context().refusal();
+        if refusal.is_some() || started.elapsed() >= ADMIN_TIMEOUT {
+            let reason = refusal.or_else(|| client.context().take_error());
+            let reason = reason.unwrap_or_else(|| error.to_string());
+            return Err(SourceError::Setup(format!("Kafka at {brokers} cannot be written to: {reason}")));
+        }
     }
 }
 

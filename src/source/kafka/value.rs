@@ -34,7 +34,7 @@ pub(super) fn hand_over(
     scratch: &mut Scratch,
     each: impl FnOnce(Payload<'_>),
 ) {
-    let headers = || record.headers().and_then(|headers| headers_json(headers));
+    let headers = || record.headers().and_then(headers_json);
     let key = record.key().map(|key| &key[..key.len().min(ABOUT_BYTES_MAX)]);
     let about = About { key, headers: Some(&headers) };
     if record.payload().is_none() {
