@@ -193,7 +193,7 @@ fn word(text: &str) -> Option<&'static str> {
     let candidates = WORDS[from..].iter().take_while(|word| word.as_bytes()[0] == first);
     let found = candidates.copied().find(|word| letters().eq(word.bytes().filter(u8::is_ascii_alphabetic)))?;
     // Signs within a word join what people write apart; they do not make `n.i.l` of a name's initials.
-    let dotted = text.trim_matches(|sign| is_sign(sign)).contains('.');
+    let dotted = text.trim_matches(is_sign).contains('.');
     (!dotted).then_some(found)
 }
 
@@ -202,10 +202,8 @@ fn is_macro(text: &str) -> bool {
     if let Some(name) = text.strip_prefix("%e").and_then(|rest| rest.strip_suffix('!')) {
         return is_name(name);
     }
-    if let Some(letter) = text.strip_prefix('%') {
-        if letter.len() == 1 && letter.as_bytes()[0].is_ascii_alphabetic() {
-            return true;
-        }
+    if matches!(text.as_bytes(), [b'%', letter] if letter.is_ascii_alphabetic()) {
+        return true;
     }
     if let Some(name) = text.strip_prefix("__").and_then(|rest| rest.strip_suffix("__")) {
         // Random ids may begin and end so. They mix cases and digits, names do not.
@@ -214,7 +212,7 @@ fn is_macro(text: &str) -> bool {
             name.bytes().any(|byte| byte.is_ascii_lowercase()) && name.bytes().any(|byte| byte.is_ascii_uppercase());
         return is_name(name) && !(digits && mixed);
     }
-    if let Some(name) = text.strip_prefix('$').or_else(|| text.strip_prefix('%')).or_else(|| text.strip_prefix('@')) {
+    if let Some(name) = text.strip_prefix('$').or_else(|| text.strip_prefix('%')) {
         // `$RCAnonymousID:…` and the like are people: a bare name has letters alone.
         if name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_') && !name.is_empty() && name.len() <= 32 {
             return true;
@@ -322,7 +320,7 @@ pub fn reference() -> String {
             "macros",
             format!(
                 "a name between {signs}, also doubled and nested (`{{{{x}}}}`, `%%X%%`, `${{X}}`, `<%= x %>`, `*\\|X\\|*`); \
-             `__X__`, `$X`, `%X`, `@X`, `%eX!`, `%n`; at most {MACRO_BYTES_MAX} bytes. A UUID in brackets is a device"
+             `__X__`, `$X`, `%X`, `%eX!`, `%n`; at most {MACRO_BYTES_MAX} bytes. A UUID in brackets is a device"
             ),
         ),
         (
