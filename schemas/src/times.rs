@@ -194,10 +194,10 @@ impl TimeFormat {
         match self {
             TimeFormat::Iso8601 if number => ": a number is epoch_s, epoch_ms, epoch_us or epoch_ns",
             TimeFormat::Iso8601 if text.contains("-W") => ": weeks of a year are not read",
-            TimeFormat::Iso8601 if digits >= 6 && text.contains(|sign: char| sign.is_ascii_alphabetic()) => {
+            TimeFormat::Iso8601 if digits >= 4 && text.contains(|sign: char| sign.is_ascii_alphabetic()) => {
                 ": an abbreviation of a zone means several; other ways are a strftime pattern, as \"%d %b %Y %I:%M %p\""
             }
-            TimeFormat::Iso8601 if digits >= 6 => ": if it is written another way, say so by a strftime pattern",
+            TimeFormat::Iso8601 if digits >= 4 => ": if it is written another way, say so by a strftime pattern",
             format if format.is_epoch() && iso::read(text.as_bytes()).is_some() => ": it is iso8601",
             _ => "",
         }

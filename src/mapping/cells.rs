@@ -17,7 +17,10 @@ impl Cells {
 
     /// Adds the next cell. Blanks around it do not count.
     pub fn push(&mut self, cell: &str) {
-        self.text.push_str(cell.trim());
+        // Most cells have none, and telling so by their ends is cheaper than looking for all that Unicode calls a blank.
+        let plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+        let bare = plain(cell.as_bytes().first()) && plain(cell.as_bytes().last());
+        self.text.push_str(if bare { cell } else { cell.trim() });
         self.ends.push(self.text.len());
     }
 

@@ -113,6 +113,7 @@ fn what_is_no_iso_8601_is_refused() {
         ("1710325274", "epoch_s"),
         ("2024-03-13T10:21:14 EST", "abbreviation of a zone"),
         ("13/03/2024 10:21", "strftime pattern"),
+        ("10:00 AM", "strftime pattern"),
         ("2024-W11-3", "weeks"),
     ] {
         let error = read("iso8601", text).unwrap_err();

@@ -36,19 +36,20 @@ pub(super) fn read(text: &[u8], cells: &mut Vec<u8>, ends: &mut Vec<usize>) {
     ends.clear();
     let mut rest = text;
     loop {
-        let (quoted, mut bytes) = match rest.first() {
-            Some(b'"') => (true, &rest[1..]),
-            _ => (false, rest),
-        };
-        while quoted {
-            let close = memchr::memchr(b'"', bytes).unwrap_or(bytes.len());
-            cells.extend_from_slice(&bytes[..close]);
-            bytes = &bytes[(close + 1).min(bytes.len())..];
-            if bytes.first() != Some(&b'"') {
-                break;
+        let mut bytes = rest;
+        if let Some(quoted) = rest.strip_prefix(b"\"") {
+            bytes = quoted;
+            loop {
+                let close = memchr::memchr(b'"', bytes).unwrap_or(bytes.len());
+                cells.extend_from_slice(&bytes[..close]);
+                bytes = &bytes[(close + 1).min(bytes.len())..];
+                // A quote that is doubled is one of the cell's.
+                if bytes.first() != Some(&b'"') {
+                    break;
+                }
+                cells.push(b'"');
+                bytes = &bytes[1..];
             }
-            cells.push(b'"');
-            bytes = &bytes[1..];
         }
         let comma = memchr::memchr(b',', bytes);
         cells.extend_from_slice(&bytes[..comma.unwrap_or(bytes.len())]);

@@ -15,8 +15,8 @@ use crate::mapping::Quote;
 
 /// So many lines in a quoted field must look like rows of the file, and all others too, until they are taken for that.
 const SWALLOWED_LINES_MIN: usize = 3;
-/// In files of fewer fields, a line of text looks like a row too easily.
-const SWALLOWED_FIELDS_MIN: usize = 3;
+/// In files of fewer fields, a line of text looks like a row too easily: an address has two commas.
+const SWALLOWED_FIELDS_MIN: usize = 4;
 
 /// The signs that lines are made of.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ impl Lines {
         Lines { buffer, signs, fields: None, rows: 0 }
     }
 
-    /// Says how many fields a row has.
+    /// Says how many fields a row has, and that the next one is the first.
     pub(super) fn expect(&mut self, fields: usize) {
         self.fields = Some(fields);
         self.rows = 0;

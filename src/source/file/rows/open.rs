@@ -132,7 +132,9 @@ fn open_csv(file: File, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>)
     let read = lines.next(&mut record)?;
     // Without a header, the first row is one like all others.
     let waiting = read && csv.header != Header::Line;
-    lines.expect(names.len());
+    if !waiting {
+        lines.expect(names.len());
+    }
     Ok((Kind::Csv { lines, record, waiting }, layout, notes))
 }
 
