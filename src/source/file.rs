@@ -102,13 +102,15 @@ impl FileSource {
             return Err(imported::by_another_mapping(input));
         }
         let resume = known.resumes.iter().find(|resume| resume.partition == partition);
+        // A commit that came before the first record says where the file stands, but of no arrival.
+        let arrived_ms = resume.map(|resume| resume.arrival_ms).filter(|arrived_ms| *arrived_ms > 0);
         let mut source = FileSource {
             input: input.clone(),
             scan: Scan::open(input, &mapping)?,
             partitions: vec![partition],
             order: Order::File,
             position: resume.map_or(0, |resume| resume.offset),
-            arrival_ms: resume.map_or_else(|| clock.now_ms(), |resume| resume.arrival_ms),
+            arrival_ms: arrived_ms.unwrap_or_else(|| clock.now_ms()),
             clock,
             finished: false,
             notes: BTreeMap::new(),

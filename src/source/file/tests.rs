@@ -211,6 +211,17 @@ fn a_file_resumes_wherever_it_stopped_and_at_its_end_has_nothing_new() {
 }
 
 #[test]
+fn a_file_of_which_nothing_was_committed_but_its_position_arrives_now() {
+    let dir = Dir::new();
+    let path = dir.file("a.csv", FILE.as_bytes());
+    let partition = open(&path, MAPPING, &[], NOW_MS).unwrap().partitions()[0].clone();
+    let resume = Resume { partition, offset: 0, arrival_ms: 0 };
+    let mut all = Vec::new();
+    poll(&mut open(&path, MAPPING, &[resume], NOW_MS).unwrap(), 1, &mut all);
+    assert_eq!((all[0].offset, all[0].arrival_ms), (0, NOW_MS));
+}
+
+#[test]
 fn history_comes_in_the_order_of_event_time() {
     let dir = Dir::new();
     let path = dir.file("a.csv", FILE.as_bytes());
