@@ -59,7 +59,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "commit_every",
             "commit_evry",
-            r#"7: commit_evry: unknown field `commit_evry`, expected one of lake, source, allowed_lateness, commit_every, retention, views, http, workers, id_key_file"#,
+            r#"7: commit_evry: unknown field `commit_evry`, expected one of lake, source, allowed_lateness, commit_every, retention, views, ids, http, workers, id_key_file"#,
         ),
         (
             "view_window",

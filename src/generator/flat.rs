@@ -26,7 +26,7 @@ pub(super) fn record(users: u64, dice: &mut Dice) -> Event {
         tenant: "acme".to_owned(),
         app: "shop-android".to_owned(),
         user: format!("u{user}"),
-        ip: format!("198.{}.{}.{}", 18 + (home >> 16 & 1), home >> 8 & 0xff, home & 0xff),
+        ip: format!("198.{}.{}.{}", 18 + (home >> 16 & 1), home >> 8 & 0xff, (home & 0xff).max(1)),
         user_agent: format!("Mozilla/5.0 (Linux; Android 14; SM-S9{:02}B) AppleWebKit/537.36", (home >> 17) % 100),
         device_model: format!("SM-S9{:02}B", (home >> 17) % 100),
         language: "en".to_owned(),

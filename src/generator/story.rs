@@ -69,7 +69,7 @@ impl Person {
             tenant: self.tenant.to_owned(),
             app: if self.iphone { "shop-ios" } else { "shop-android" }.to_owned(),
             device: self.device(which),
-            ip: format!("198.{}.{}.{}", 18 + home % 2, home >> 8, home & 0xff),
+            ip: format!("198.{}.{}.{}", 18 + home % 2, home >> 8, (home & 0xff).max(1)),
             device_model: if self.iphone { format!("iPhone{model}") } else { String::new() },
             user_agent,
             language: "en".to_owned(),
