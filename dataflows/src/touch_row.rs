@@ -65,59 +65,62 @@ pub struct TouchRow {
     pub until: Until,
 }
 
-/// What a touch is and has, in one word. The bits that tell its type and its ids do not change; they are followed by those of
-/// [`Capped`] and by some of a hash of its app.
+/// What a touch is and has, in four bytes. The type stays an enum: the values that it leaves free tell the variants of
+/// [`crate::paths::Match`] apart, which is then no larger than a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Traits(u32);
+pub struct Traits {
+    event_type: EventType,
+    /// Whether it has a device and a user, and above that the bits of [`Capped`].
+    bits: u8,
+    /// Some bits of a hash of its app.
+    app: u16,
+}
 
 impl Traits {
-    const CLICK: u32 = 1;
-    const DEVICE: u32 = 2;
-    const USER: u32 = 4;
-    const CAPPED: u32 = 3;
-    const APP: u32 = Self::CAPPED + Capped::ALL.0.count_ones();
+    const DEVICE: u8 = 1;
+    const USER: u8 = 2;
+    const CAPPED: u32 = 2;
 
     fn of(record: &Accepted) -> Traits {
         let event = &record.event;
         let bit = |is: bool, bit| if is { bit } else { 0 };
-        let what = bit(event.event_type == EventType::Click, Self::CLICK)
-            | bit(!event.device.is_none(), Self::DEVICE)
-            | bit(!event.user.is_none(), Self::USER);
-        let capped = u32::from(record.capped.0 & Capped::ALL.0) << Self::CAPPED;
-        Traits(what | capped | Self::app(event.app))
+        let has = bit(!event.device.is_none(), Self::DEVICE) | bit(!event.user.is_none(), Self::USER);
+        let capped = (record.capped.0 & Capped::ALL.0) << Self::CAPPED;
+        Traits { event_type: event.event_type, bits: has | capped, app: Self::app(event.app) }
     }
 
-    fn app(app: Symbol) -> u32 {
-        let hash = (app.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash >> u32::BITS) as u32 >> Self::APP << Self::APP
+    fn app(app: Symbol) -> u16 {
+        ((app.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
     }
 
     /// Impression or click.
     pub fn event_type(self) -> EventType {
-        if self.0 & Self::CLICK > 0 { EventType::Click } else { EventType::Impression }
+        self.event_type
     }
 
     /// Whether it has a device.
     pub fn has_device(self) -> bool {
-        self.0 & Self::DEVICE > 0
+        self.bits & Self::DEVICE > 0
     }
 
     /// Whether it has a user.
     pub fn has_user(self) -> bool {
-        self.0 & Self::USER > 0
+        self.bits & Self::USER > 0
     }
 
     /// The join keys by which this copy is no candidate.
     pub fn capped(self) -> Capped {
-        Capped((self.0 >> Self::CAPPED) as u8 & Capped::ALL.0)
+        Capped(self.bits >> Self::CAPPED & Capped::ALL.0)
     }
 
     /// The same, capped by what both are.
     pub fn capped_in_both(self, other: Traits) -> Traits {
-        let either = !(u32::from(Capped::ALL.0) << Self::CAPPED);
-        Traits(self.0 & (other.0 | either))
+        let either = !(Capped::ALL.0 << Self::CAPPED);
+        Traits { bits: self.bits & (other.bits | either), ..self }
     }
 }
+
+const _: () = assert!(Capped::ALL.0 < 1 << (u8::BITS - Traits::CAPPED));
 
 impl Expires<Tick> for TouchRow {
     fn expiry(&self) -> Option<Tick> {
@@ -169,7 +172,7 @@ impl TouchRow {
     }
 
     /// Whether it is of this user in this app. The user of an event with one is its subject. Where the touch has a device,
-    /// `person` cannot confirm the app, so 25 bits of it do: that another app's touch of the user is taken for one of this
+    /// `person` cannot confirm the app, so 16 bits of it do: that another app's touch of the user is taken for one of this
     /// takes copies of one event that name two apps, and these bits equal by chance.
     pub fn is_of_user(&self, app: Symbol, user: UserId) -> bool {
         if !self.traits.has_user() || user.is_none() {
@@ -178,7 +181,7 @@ impl TouchRow {
         if !self.traits.has_device() {
             return Some(self.person) == JoinKey::user(app, user).map(Rest::of);
         }
-        self.subject.0 == user.0 && self.traits.0 >> Traits::APP == Traits::app(app) >> Traits::APP
+        self.subject.0 == user.0 && self.traits.app == Traits::app(app)
     }
 }
 
