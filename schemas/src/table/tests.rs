@@ -291,7 +291,8 @@ fn the_columns_are_those_of_the_documentation() {
         "verdict reason? topic partition offset arrival _cut payload_hash type? tenant? app? event_id? event_time? \
          subject? user_id? device_id? click_id? login_id? fingerprint? campaign? ad_group? creative? source? channel? \
          placement? ip_hash? ip_net? os? os_version? device_model? language? country? name? item? quantity? \
-         revenue_micros? cost_micros? currency? version? install_begin_time? items? capped raw?"
+         revenue_micros? cost_micros? currency? version? install_begin_time? items? capped raw? referrer? faults? \
+         unknown_fields? key? headers?"
     );
     assert_eq!(
         names(&installs_schema()),
