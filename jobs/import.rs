@@ -51,10 +51,12 @@ files through Kafka only.
 
 Exit codes:
   0  imported, or nothing new; with --dry-run: it could be; with --undo: undone, or void already
-  1  failed: the message says why; the same command goes on where the ledger stands
+  1  failed, or interrupted by SIGINT or SIGTERM before all was in the lake, or before an undo had taken effect: the message
+     says why; the same command goes on where the ledger stands
   2  the command line, the mapping or the job file is wrong; --undo or --replace names no import
   3  refused, and nothing was written: no row matches the mapping (unless --allow-empty), more dead letters than
-     --allow-dead says, the file is there by another mapping, or the lake is in use or was made with other settings
+     --allow-dead says, the file is there by another mapping, or the lake is in use or was made with other settings (the
+     lake in use is seen only by what writes, not by --dry-run)
   4  the file cannot be read, breaks midway, or changes while it is read
   5  another run has taken the lake over")]
 pub struct Import {
@@ -126,6 +128,11 @@ struct Usage(String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refused(String);
+
+/// It was told to stop before all was done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Interrupted(String);
 
 /// How often progress is told on a terminal, and elsewhere.
 const TOLD_EVERY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];

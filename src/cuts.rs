@@ -226,6 +226,11 @@ impl Cuts {
         }
     }
 
+    /// Whether all sources have given what they have. A run that was told to stop before is not complete.
+    pub fn finished(&self) -> bool {
+        self.finished.lock().expect("no panic while locked").iter().all(|finished| *finished)
+    }
+
     /// A worker has stopped reading at a tick. Answers the last cut of the run once all workers have: the one that holds
     /// the tick of the slowest. What the others read beyond it stays unread as far as the ledger knows; were it the
     /// fastest's, the slowest's backlog would count as read past and be late for ever.

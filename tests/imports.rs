@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -269,6 +270,7 @@ fn a_kill_between_the_void_and_the_import_is_made_good_by_the_same_command() {
     assert_every_table_equals_its_sql(&place.lake());
     let mut command = place.command("--undo a.csv");
     assert_eq!(command.env("BIDSTREAM_FAILPOINT", "open.claimed:kill").status().unwrap().code(), None);
+    place.import("--undo a.csv").is(0, "completed");
     place.import("--undo a.csv").is(0, "void_already");
     assert_eq!(place.events(), 0);
     assert_every_table_equals_its_sql(&place.lake());
@@ -281,11 +283,117 @@ fn a_kill_while_rows_enter_loses_and_repeats_nothing() {
     place.file("a.csv", format!("{HEADER}{}", day(0..40_000)));
     let mut command = place.command("a.csv --mapping m.yaml --job job.yaml");
     assert_eq!(command.env("BIDSTREAM_FAILPOINT", "records.put.after:kill:2").status().unwrap().code(), None);
+    // What entered counts, and nobody need find that out alone.
+    place.file("b.csv", format!("{HEADER}{}", day(50_000..50_001)));
+    let part = sql(&place.lake(), "SELECT count(*) FROM events")[0].parse::<u64>().unwrap();
+    let other = place.import("b.csv --mapping m.yaml --dry-run");
+    let warned =
+        other.errors.contains("was imported in part: ") && other.errors.contains(" of 80000 rows; import it again");
     // Where the machine was fast, that was the only commit.
+    assert_eq!(warned, part < 80_000, "{}", other.errors);
     assert_eq!(place.import("a.csv --mapping m.yaml --job job.yaml").code, Some(0));
     let counted = sql(&place.lake(), "SELECT count(*), count(DISTINCT \"offset\") FROM raw.records");
     assert_eq!(counted, ["80000,80000"]);
     assert_eq!(place.events(), 80_000);
+}
+
+/// Waits for the first commit of an import, then sends the signal of `kill`.
+fn interrupt(place: &Place, mut command: Command) -> Answer {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = place.lake().join("records/_delta_log");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::fs::read_dir(&log).map_or(0, Iterator::count) < 3 {
+        assert!(Instant::now() < deadline, "no commit came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    Answer {
+        code: output.status.code(),
+        report: serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
+        errors: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn an_import_that_is_interrupted_says_so_and_the_same_command_completes_it() {
+    let place = Place::new();
+    place.file("job.yaml", "lake: lake\ncommit_every: 100ms\n");
+    place.file("a.csv", format!("{HEADER}{}", day(0..300_000)));
+    let answer = interrupt(&place, place.command("a.csv --mapping m.yaml --job job.yaml"));
+    answer.is(1, "interrupted").fails(1, " of 600000 rows were durable: the same command goes on");
+    let durable = answer.report["durable_rows"].as_i64().unwrap();
+    assert!(durable < 600_000 && place.events() == durable, "{}", answer.report);
+    place.import("a.csv --mapping m.yaml --job job.yaml").is(0, "imported");
+    assert_eq!(place.events(), 600_000);
+    // An undo that is told to stop while it loads has declared, and no more.
+    let mut command = place.command("--undo a.csv");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).env("BIDSTREAM_LOG", "warn").spawn().unwrap();
+    let declared = || sql(&place.lake(), "SELECT count(*) FROM imports WHERE declared_void_at IS NOT NULL") == ["1"];
+    while !declared() {}
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let code = child.wait_with_output().unwrap().status.code();
+    let outcome = if place.events() == 0 { ("void_already", 0) } else { ("completed", 1) };
+    assert_eq!(code, Some(outcome.1), "the exit code tells whether readers see it");
+    place.import("--undo a.csv").is(0, outcome.0);
+    assert_eq!(place.events(), 0);
+}
+
+#[test]
+fn a_path_whose_content_is_void_names_the_import_of_its_name_that_counts() {
+    let place = Place::new();
+    let first = format!("{HEADER}{}", day(0..5));
+    let grown = format!("{first}2026-05-01T12:00:00Z,order,p0,\n");
+    place.file("day1.csv", &first);
+    place.import("day1.csv --mapping m.yaml").is(0, "imported");
+    place.file("day1.csv", &grown);
+    place.import("day1.csv --mapping m.yaml --replace").is(0, "imported");
+    place.file("day1.csv", &first);
+    let back = place.import("day1.csv --mapping m.yaml --replace day1.csv");
+    assert_eq!(back.is(0, "imported").report["replaced"].as_array().unwrap().len(), 1);
+    assert_eq!(place.events(), 10);
+    place.import("--undo day1.csv").is(0, "undone");
+    place.import("--undo day1.csv").is(0, "void_already");
+    assert_eq!(place.events(), 0);
+}
+
+#[test]
+fn what_the_lake_refuses_has_a_report_and_a_dry_run_refuses_it_too() {
+    let place = Place::new();
+    place.file("a.csv", format!("{HEADER}{}", day(0..4)));
+    place.file("other.yaml", MAPPING.replace("app: web", "app: shop"));
+    place.file("key", "another key, long enough for a hash of ids");
+    place.import("a.csv --mapping m.yaml").is(0, "imported");
+    for dry_run in ["", " --dry-run"] {
+        let other = place.import(&format!("a.csv --mapping other.yaml{dry_run}"));
+        other.is(3, "refused").fails(3, "imported by another mapping");
+        let key = place.import(&format!("a.csv --mapping m.yaml --id-key-file key{dry_run}"));
+        key.is(3, "refused").fails(3, "BIDSTREAM_ID_KEY or as id_key_file");
+    }
+}
+
+#[test]
+fn a_file_without_rows_is_said_to_have_none() {
+    let place = Place::new();
+    place.file("none.csv", "");
+    place.file("header.csv", HEADER);
+    for file in ["none.csv", "header.csv"] {
+        place.import(&format!("{file} --mapping m.yaml")).is(3, "refused").fails(3, "the file has no rows");
+        let mut people = bidstream();
+        people.current_dir(place.0.path()).args([
+            "import",
+            file,
+            "--mapping",
+            "m.yaml",
+            "--lake",
+            "lake",
+            "--allow-empty",
+        ]);
+        let output = people.output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(printed.ends_with("The file has no rows: nothing was imported.\n"), "{printed}");
+    }
 }
 
 const JOB: &str = "source: { kafka: { brokers: '127.0.0.1:9', topics: { unread: json } } }\n";

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bidstream::clock::Clock;
 use bidstream::gate::Gate;
-use bidstream::ledger::State;
-use bidstream::ledger::imports::accepted;
+use bidstream::ledger::imports::{Import as Held, Imports, accepted};
+use bidstream::ledger::{Lake, State};
 use bidstream::mapping::{Arrival, Mapping};
 use bidstream::pipeline::{self, Plan};
 use bidstream::source::file::overlap::{Overlap, Shared};
@@ -17,7 +17,8 @@ use bidstream::source::{Source, SourceError};
 use bidstream::telemetry;
 use schemas::table::Verdict;
 
-use super::{Import, Target, Told, Usage, waiting};
+use super::{Import, Interrupted, Target, Told, Usage, exit_code, waiting};
+use crate::run::EXIT_REFUSED;
 use crate::service;
 
 /// How often the run is looked at.
@@ -33,9 +34,6 @@ impl Import {
         }
         let imports = &target.imports;
         let replaced = self.replaced(&target, &input, &mapping)?;
-        if !replaced.iter().any(|topic| imported::is_content(topic, &input)) {
-            imported::check(imports, &input, &mapping.identity)?;
-        }
         let others = imported::has_others(imports, &input);
         let found = self.survey(&input, &mapping, (&target.hasher, &target.id_rules), others)?;
         let mut report = Report::of(&input, &mapping_path.display().to_string(), &found);
@@ -45,13 +43,38 @@ impl Import {
         let mut voids = imported::voids(imports);
         voids.extend(replaced.iter().cloned());
         report.topic = Some(imported::topic(&input, &voids));
-        if self.dry_run {
-            report.show(&found);
-        } else {
-            self.write(&target, &input, mapping, &found, replaced, &mut report)?;
+        let done = self.enter(&target, &input, mapping, &found, replaced, &mut report);
+        match &done {
+            Err(error) if exit_code(error) == EXIT_REFUSED => report.outcome = Outcome::Refused,
+            // What was written before a failure is for the same command to tell.
+            Err(error) if !error.is::<Interrupted>() => return done,
+            _ => {}
         }
         self.print(&report);
-        Ok(())
+        done
+    }
+
+    /// The second pass, where the lake takes the file; of a dry run, only whether it would.
+    fn enter(
+        &self,
+        target: &Target,
+        input: &Input,
+        mapping: Mapping,
+        found: &Survey,
+        replaced: Vec<String>,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        if !replaced.iter().any(|topic| imported::is_content(topic, input)) {
+            imported::check(&target.imports, input, &mapping.identity)?;
+        }
+        if let Some(lake) = &target.lake {
+            lake.check(&target.settings)?;
+        }
+        if self.dry_run {
+            report.show(found);
+            return Ok(());
+        }
+        self.write(target, input, mapping, found, replaced, report)
     }
 
     /// The imports that this one makes void.
@@ -60,6 +83,8 @@ impl Import {
             None => Ok(Vec::new()),
             Some(None) => Ok(imported::replaced(&target.imports, input, &mapping.identity)),
             Some(Some(what)) => match imported::find(&target.imports, what) {
+                // Interrupted after its first commit, the same command goes on.
+                Ok(topic) if resumes(&target.imports, &topic, input, &mapping.identity) => Ok(Vec::new()),
                 Ok(topic) if imported::is_the_same(&target.imports, &topic, input, &mapping.identity) => {
                     let what = imported::shown(&target.imports, &topic);
                     Err(Usage(format!(
@@ -70,7 +95,7 @@ impl Import {
                 }
                 Ok(topic) => Ok(vec![topic]),
                 // Interrupted between the two, the same command goes on.
-                Err(imported::NotFound::Void(_)) => Ok(Vec::new()),
+                Err(imported::NotFound::Void { .. }) => Ok(Vec::new()),
                 Err(error) => Err(error.into()),
             },
         }
@@ -106,7 +131,7 @@ impl Import {
             Some(address) => Some((address, telemetry::install_metrics()?)),
             None => None,
         };
-        let (rows, input) = (found.rows, input.clone());
+        let (rows, lines, input) = (found.rows, found.lines, input.clone());
         let run = pipeline::start(plan, move |state| {
             let (kafka, known) = (kafka_topic(state), Known::of(state));
             Box::new(move |_, _| match &kafka {
@@ -115,7 +140,7 @@ impl Import {
                 ))),
                 None => {
                     let source = FileSource::open(&input, mapping.clone(), &known, clock.clone())?;
-                    Ok(Box::new(source.note(rows)) as Box<dyn Source>)
+                    Ok(Box::new(source.note(rows, lines)) as Box<dyn Source>)
                 }
             })
         })?;
@@ -131,15 +156,38 @@ impl Import {
                 records,
             );
         }
-        let status = run.status.clone();
+        let (status, cuts) = (run.status.clone(), run.cuts.clone());
         let cut = run.wait()?;
         drop(served);
         let [accepted, late, dead] = [Verdict::Ok, Verdict::Late, Verdict::Dead].map(|verdict| status.records(verdict));
         report.written = Some(Written { accepted, late, dead, cut: Some(cut) });
+        if !cuts.finished() {
+            return Err(interrupted(&target.path()?, report)?.into());
+        }
         let nothing = status.records_all() == 0 && report.replaced.is_empty();
         report.outcome = if nothing { Outcome::NothingNew } else { Outcome::Imported };
         Ok(())
     }
+}
+
+/// Whether an import is of this very file by this very mapping and was left off midway.
+fn resumes(imports: &Imports, topic: &str, input: &Input, identity: &str) -> bool {
+    imported::is_the_same(imports, topic, input, identity) && imports.files.get(topic).is_some_and(Held::is_in_part)
+}
+
+/// What an interrupted import has done, by what the ledger says now.
+fn interrupted(path: &Path, report: &mut Report) -> anyhow::Result<Interrupted> {
+    let lake = Lake::read(path)?;
+    let imports = waiting(Imports::read(&lake))?;
+    let held = report.topic.as_ref().and_then(|topic| imports.files.get(topic));
+    let durable = held.and_then(Held::durable_rows).unwrap_or_default();
+    report.outcome = Outcome::Interrupted;
+    report.durable_rows = Some(u64::try_from(durable).unwrap_or_default());
+    let mut message = report.interruption();
+    if imports.files.keys().any(|topic| imported::is_pending(&imports, topic)) {
+        message += "; what it replaces is declared void, but the views are not made anew yet";
+    }
+    Ok(Interrupted(format!("{}: {message}", report.file)))
 }
 
 /// What a person should know before the file enters: events that count already, and another file of this name.
@@ -172,6 +220,15 @@ fn warnings(target: &Target, input: &Input, found: &Survey, replaced: &[String])
             )
         })
         .collect();
+    for (topic, import) in imported::in_part(imports, input).filter(|(topic, _)| counts(topic)) {
+        warnings.push(format!(
+            "{} was imported in part: {} of {} rows; import it again to complete it, or --undo {}",
+            imported::shown(imports, topic),
+            import.durable_rows().unwrap_or_default(),
+            import.rows().unwrap_or_default(),
+            imported::handle(imports, topic),
+        ));
+    }
     for topic in imported::namesakes(imports, input) {
         if counts(&topic) && !shared.iter().any(|shared| shared.topic == topic) {
             warnings.push(format!(

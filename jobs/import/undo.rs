@@ -2,12 +2,13 @@
 
 use bidstream::clock::Clock;
 use bidstream::gate::Gate;
+use bidstream::ledger::Lake;
 use bidstream::ledger::imports::accepted;
 use bidstream::pipeline::{self, Plan};
 use bidstream::source::file::imported::{self, NotFound};
 use bidstream::source::{Nothing, Source};
 
-use super::{Import, ReportFormat, Target, Usage, waiting};
+use super::{Import, Interrupted, ReportFormat, Target, Usage, waiting};
 use crate::service;
 
 /// The report of an undone import.
@@ -28,10 +29,11 @@ impl Import {
         let Some(lake) = &target.lake else {
             return Err(Usage(format!("there is no lake in {}", path.display())).into());
         };
-        let topic = match imported::find(&target.imports, what) {
-            Ok(topic) => topic,
-            Err(NotFound::Void(import)) => {
-                // An undo that was interrupted after its claim is brought to its end.
+        let (topic, declares) = match imported::find(&target.imports, what) {
+            Ok(topic) => (topic, true),
+            // An undo that was interrupted after its claim is brought to its end.
+            Err(NotFound::Void { topic, .. }) if imported::is_pending(&target.imports, &topic) => (topic, false),
+            Err(NotFound::Void { shown: import, .. }) => {
                 let cut = self.bring_up(&target, Vec::new())?;
                 let (topic, rows, events) = (None, None, None);
                 self.print_undone(&Undone { outcome: "void_already", import, topic, rows, events, cut });
@@ -41,11 +43,22 @@ impl Import {
         };
         let mut events = 0;
         waiting(accepted(lake, |row| events += u64::from(*row.topic == *topic)))?;
-        let cut = self.bring_up(&target, vec![topic.clone()])?;
+        let cut = self.bring_up(&target, declares.then(|| topic.clone()).into_iter().collect())?;
+        // Readers see the void once `lake.json` names the views without it.
+        let done = Lake::read(&target.path()?)?.voids.contains(&topic);
+        let outcome = match (done, declares) {
+            (false, _) => "interrupted",
+            (true, true) => "undone",
+            (true, false) => "completed",
+        };
         let import = imported::shown(&target.imports, &topic);
         let rows = target.imports.files.get(&topic).and_then(|import| import.rows());
         let events = Some(events);
-        self.print_undone(&Undone { outcome: "undone", import, topic: Some(topic), rows, events, cut });
+        self.print_undone(&Undone { outcome, import: import.clone(), topic: Some(topic), rows, events, cut });
+        if !done {
+            let what = "declared void, but the views are not made anew yet: run the same command again";
+            return Err(Interrupted(format!("{import}: {what}")).into());
+        }
         Ok(())
     }
 
@@ -81,8 +94,12 @@ impl Import {
                 println!("{}", serde_json::to_string(undone).expect("a report has text keys and no fallible parts"));
             }
             ReportFormat::Human if undone.events.is_none() => println!("{} is void already.", undone.import),
+            ReportFormat::Human if undone.outcome == "interrupted" => {
+                println!("{} is declared void, but counts until the views are made anew.", undone.import);
+            }
             ReportFormat::Human => println!(
-                "{} is void: its {} events{} count no more; the views are without them from cut {} on.",
+                "{}{} is void: its {} events{} count no more; the views are without them from cut {} on.",
+                if undone.outcome == "completed" { "Completed what was declared before: " } else { "" },
                 undone.import,
                 undone.events.unwrap_or_default(),
                 undone.rows.map(|rows| format!(" of {rows} rows")).unwrap_or_default(),

@@ -6,6 +6,7 @@ use deltalake_core::DeltaTableError;
 use schemas::Tick;
 
 use super::log::Writer;
+use crate::config::ID_KEY_ENV;
 
 /// Why the ledger cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,17 @@ pub enum LedgerError {
         lake: String,
         /// The job's value.
         job: String,
+    },
+    /// Another key of ids than the lake was made with.
+    #[error(
+        "{}: the lake was made with another key of ids than is given now, and the same person would have two ids: give \
+         the key that it was made with, by {ID_KEY_ENV} or as id_key_file (of the job, or --id-key-file), or use another \
+         lake",
+        file.display()
+    )]
+    IdKey {
+        /// The file that holds what the lake's key is known by.
+        file: PathBuf,
     },
     /// Columns of a table that this build does not write.
     #[error(
@@ -179,6 +191,7 @@ impl LedgerError {
             InUse { .. }
                 | Format { .. }
                 | Settings { .. }
+                | LedgerError::IdKey { .. }
                 | NewerColumns { .. }
                 | NewerField { .. }
                 | ColumnType { .. }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `file/<topic>/<file name>` | rows that were read in the file of that name |
 //! | `bytes/<topic>` | size of the file |
+//! | `end/<topic>` | the offset at which the file ends: one that stands before it was imported in part |
 //! | `imported/<topic>` | when its first commit was made: ms since 1970 |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use super::{NOTE, OFFSET, VOID, load, topic_ids};
 const FILE_TOPIC: &str = "file:";
 const FILE: &str = "file/";
 const BYTES: &str = "bytes/";
+const END: &str = "end/";
 const IMPORTED: &str = "imported/";
 
 /// The files that were imported into a lake.
@@ -40,6 +42,10 @@ pub struct Import {
     pub files: BTreeMap<String, i64>,
     /// Its size.
     pub bytes: Option<i64>,
+    /// The offset up to which its records are durable.
+    pub position: Option<i64>,
+    /// The offset at which it ends; earlier releases did not note it.
+    pub end: Option<i64>,
     /// When it was imported, ms since the Unix epoch.
     pub imported_ms: Option<i64>,
     /// When it was declared void, ms since the Unix epoch; readers see it once their views are made without it.
@@ -57,6 +63,20 @@ impl Import {
     pub fn rows(&self) -> Option<i64> {
         self.files.values().copied().max()
     }
+
+    /// Whether it was left off before the end of the file.
+    pub fn is_in_part(&self) -> bool {
+        self.end.is_some_and(|end| self.position.unwrap_or(0) < end)
+    }
+
+    /// The rows of which all is durable; of a file with blank lines, or replayed by event time, in proportion.
+    pub fn durable_rows(&self) -> Option<i64> {
+        let (rows, end, position) = (self.rows()?, self.end?, self.position.unwrap_or(0));
+        if position >= end {
+            return Some(rows);
+        }
+        Some((i128::from(rows) * i128::from(position) / i128::from(end)) as i64)
+    }
 }
 
 impl Imports {
@@ -67,9 +87,9 @@ impl Imports {
             return Ok(Imports { files: BTreeMap::new(), voids });
         };
         let mut files: BTreeMap<String, Import> = BTreeMap::new();
-        let offsets = records.txns_under(OFFSET).filter_map(|(name, _)| name.rsplit_once('/'));
-        for (topic, _) in offsets.filter(|(topic, _)| topic.starts_with(FILE_TOPIC)) {
-            files.entry(topic.to_owned()).or_default();
+        let offsets = records.txns_under(OFFSET).filter_map(|(name, offset)| Some((name.rsplit_once('/')?.0, offset)));
+        for (topic, offset) in offsets.filter(|(topic, _)| topic.starts_with(FILE_TOPIC)) {
+            files.entry(topic.to_owned()).or_default().position = Some(offset);
         }
         for (topic, id) in topic_ids(&records) {
             if topic.starts_with(FILE_TOPIC) {
@@ -81,6 +101,8 @@ impl Imports {
                 files.entry(topic.to_owned()).or_default().files.insert(name.to_owned(), number);
             } else if let Some(topic) = note.strip_prefix(BYTES) {
                 files.entry(topic.to_owned()).or_default().bytes = Some(number);
+            } else if let Some(topic) = note.strip_prefix(END) {
+                files.entry(topic.to_owned()).or_default().end = Some(number);
             } else if let Some(topic) = note.strip_prefix(IMPORTED) {
                 files.entry(topic.to_owned()).or_default().imported_ms = Some(number);
             }
@@ -133,7 +155,7 @@ mod tests {
         part.rows = vec![rows.into()];
         part.positions = vec![(PartitionId { topic: TOPIC.into(), partition: 0 }, 10)];
         part.topic_ids = BTreeMap::from([(TOPIC.to_owned(), "mapping".to_owned())]);
-        let notes = [("file/file:0a/day/1.csv", 12), ("bytes/file:0a", 345)];
+        let notes = [("file/file:0a/day/1.csv", 12), ("bytes/file:0a", 345), ("end/file:0a", 24)];
         part.notes = notes.map(|(name, number)| (name.to_owned(), number)).into();
         part
     }
@@ -157,6 +179,7 @@ mod tests {
         let import = &imports.files[TOPIC];
         assert_eq!((import.names().as_deref(), import.rows(), import.bytes), (Some("day/1.csv"), Some(12), Some(345)));
         assert!(import.imported_ms > Some(T0 as i64) && import.void_ms.is_none() && imports.voids.is_empty());
+        assert!(import.is_in_part() && import.durable_rows() == Some(5), "10 of 24 offsets: {import:?}");
         let (was, mapping) = (of(path), import.mapping.clone());
         assert_eq!((was.format(), mapping.as_deref()), (FORMAT, Some("mapping")));
 

@@ -196,6 +196,9 @@ impl Lake {
         };
         match difference("settings", &fixed(&self.settings), &fixed(settings)) {
             None => Ok(()),
+            Some((field, ..)) if field == "settings.id_key_check" => {
+                Err(LedgerError::IdKey { file: self.path.join("lake.json") })
+            }
             Some((field, lake, job)) => {
                 Err(LedgerError::Settings { file: self.path.join("lake.json"), field, lake, job })
             }

@@ -124,11 +124,17 @@ impl FileSource {
         Ok(source)
     }
 
-    /// Has the ledger note the file's name and size, and the rows that were read in it.
-    pub fn note(mut self, rows: u64) -> FileSource {
+    /// Has the ledger note the file's name and size, the rows that were read in it, and where it ends: after `lines`, blank
+    /// ones among them.
+    pub fn note(mut self, rows: u64, lines: u64) -> FileSource {
+        let end = match &self.order {
+            Order::File => lines as i64 * self.mapping.entries() as i64,
+            Order::EventTime(replay) => replay.events.len() as i64,
+        };
         let topic = &self.partitions[0].topic;
         self.notes.insert(format!("file/{topic}/{}", self.input.name()), rows as i64);
         self.notes.insert(format!("bytes/{topic}"), self.input.bytes() as i64);
+        self.notes.insert(format!("end/{topic}"), end);
         self
     }
 

@@ -94,6 +94,16 @@ fn text(about: &About) -> String {
         };
         let _ = writeln!(text, "void: {topic}{name}, declared {}; {effect}", rfc3339(declared_ms));
     }
+    for (topic, import) in
+        about.imports.files.iter().filter(|(_, import)| import.void_ms.is_none() && import.is_in_part())
+    {
+        let (durable, rows) = (import.durable_rows().unwrap_or_default(), import.rows().unwrap_or_default());
+        let name = import.names().map(|names| format!(" ({names})")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "in part: {topic}{name}, {durable} of {rows} rows; import it again to complete it, or undo it"
+        );
+    }
     let mut added: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
     for (column, at_ms) in &about.columns_added {
         added.entry(*at_ms).or_default().push(column);

@@ -40,6 +40,17 @@ fn is_void(imports: &Imports, topic: &str) -> bool {
     imports.voids.contains(topic) || imports.files.get(topic).is_some_and(|import| import.void_ms.is_some())
 }
 
+/// Whether an import was declared void, but readers still see the views that count it.
+pub fn is_pending(imports: &Imports, topic: &str) -> bool {
+    is_void(imports, topic) && !imports.voids.contains(topic)
+}
+
+/// The imports of other files that count and were left off midway.
+pub fn in_part<'a>(imports: &'a Imports, input: &Input) -> impl Iterator<Item = (&'a String, &'a Import)> {
+    let content = first_topic(input.content());
+    living(imports).filter(move |(topic, import)| import.is_in_part() && content_of(topic) != content)
+}
+
 /// The topics of a lake that count no more.
 pub fn voids(imports: &Imports) -> BTreeSet<String> {
     imports.files.keys().filter(|topic| is_void(imports, topic)).chain(&imports.voids).cloned().collect()
@@ -151,8 +162,13 @@ pub enum NotFound {
         which: Vec<String>,
     },
     /// It was declared void before.
-    #[error("{0} is void already")]
-    Void(String),
+    #[error("{shown} is void already")]
+    Void {
+        /// Its topic.
+        topic: String,
+        /// How messages name it.
+        shown: String,
+    },
 }
 
 fn listed(names: &[String]) -> String {
@@ -166,6 +182,7 @@ fn listed(names: &[String]) -> String {
 }
 
 /// The import that a person names: the path of a file by its content, else a file name, else the first digits of an id.
+/// One that counts is meant before one that is void, but for a void that has not taken effect: what was interrupted goes on.
 pub fn find(imports: &Imports, what: &str) -> Result<String, NotFound> {
     let path = Path::new(what);
     // A file that cannot be read may still be meant by its name.
@@ -181,19 +198,26 @@ pub fn find(imports: &Imports, what: &str) -> Result<String, NotFound> {
         head.len() >= ID_DIGITS_MIN && own.starts_with(head) && of_time
     };
     let ways: [&dyn Fn(&str, &Import) -> bool; 3] = [&by_content, &by_name, &by_id];
+    let void = |topic: &String| NotFound::Void { topic: topic.clone(), shown: shown(imports, topic) };
+    let mut void_before = None;
     for way in ways {
         let found: Vec<&String> =
             imports.files.iter().filter(|(topic, import)| way(topic, import)).map(|(topic, _)| topic).collect();
+        if let Some(topic) = found.iter().find(|topic| is_pending(imports, topic)) {
+            return Err(void(topic));
+        }
         let counting: Vec<&String> = found.iter().copied().filter(|topic| !is_void(imports, topic)).collect();
-        match (&counting[..], &found[..]) {
-            ([topic], _) => return Ok((*topic).clone()),
-            ([], []) => {}
-            ([], [.., last]) => return Err(NotFound::Void(shown(imports, last))),
-            (several, _) => {
+        match &counting[..] {
+            [] => void_before = void_before.or(found.last().copied()),
+            [topic] => return Ok((*topic).clone()),
+            several => {
                 let which = several.iter().map(|topic| shown(imports, topic)).collect();
                 return Err(NotFound::Several { what: what.to_owned(), which });
             }
         }
+    }
+    if let Some(topic) = void_before {
+        return Err(void(topic));
     }
     let holds = living(imports).map(|(topic, _)| shown(imports, topic)).collect();
     Err(NotFound::Unknown { what: what.to_owned(), holds })
@@ -210,7 +234,8 @@ mod tests {
 
     fn held(imports: &[(&str, Import)]) -> Imports {
         let files = imports.iter().map(|(topic, import)| ((*topic).to_owned(), import.clone())).collect();
-        Imports { files, ..Imports::default() }
+        let voids = imports.iter().filter(|(_, import)| import.void_ms.is_some());
+        Imports { files, voids: voids.map(|(topic, _)| (*topic).to_owned()).collect() }
     }
 
     #[test]
@@ -225,12 +250,28 @@ mod tests {
         assert_eq!(find(&imports, "elsewhere/day1.csv"), Ok("file:aaaa1@2".to_owned()));
         assert_eq!(find(&imports, "file:aaaa1@2"), Ok("file:aaaa1@2".to_owned()));
         assert_eq!(find(&imports, "bbbb2"), Ok("file:bbbb2".to_owned()));
-        assert_eq!(find(&imports, "day2.csv"), Err(NotFound::Void("day2.csv (aaaa2)".to_owned())));
+        let void = find(&imports, "day2.csv").unwrap_err().to_string();
+        assert_eq!(void, "day2.csv (aaaa2) is void already");
         let several = find(&imports, "same.csv").unwrap_err();
         assert!(several.to_string().ends_with("there are same.csv (bbbb1), same.csv (bbbb2)"), "{several}");
         assert!(matches!(find(&imports, "bbbb"), Err(NotFound::Several { .. })));
         let unknown = find(&imports, "bbb").unwrap_err().to_string();
         assert!(unknown.starts_with("\"bbb\" is no import of this lake; there are day1.csv (aaaa1@2), "), "{unknown}");
+    }
+
+    #[test]
+    fn one_that_counts_is_meant_before_one_that_is_void_unless_the_void_is_to_be_completed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        std::fs::write(&path, "content").unwrap();
+        let own = first_topic(Input::read(&path).unwrap().content());
+        let path = path.to_str().unwrap();
+        let mut imports = held(&[(&own, import("a.csv", "m", true)), ("file:1", import("a.csv", "m", false))]);
+        assert_eq!(find(&imports, path), Ok("file:1".to_owned()), "by its name, for that of its content is void");
+        imports.voids.clear();
+        assert!(matches!(find(&imports, path), Err(NotFound::Void { topic, .. }) if topic == own));
+        imports = held(&[(&own, import("a.csv", "m", true)), ("file:1", import("b.csv", "m", false))]);
+        assert!(matches!(find(&imports, path), Err(NotFound::Void { topic, .. }) if topic == own));
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// Imports that this one makes void.
     pub replaced: Vec<String>,
+    /// Where it was interrupted: the rows that are durable, so that the same command goes on after them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durable_rows: Option<u64>,
     /// What the lake took in; none where nothing was written.
     pub written: Option<Written>,
     /// Of a dry run: some events of each type.
@@ -67,8 +70,10 @@ pub enum Outcome {
     Refused,
     /// It is in the lake.
     Imported,
-    /// It was there before.
+    /// There was nothing to import: it was there before, or no row is an event.
     NothingNew,
+    /// It was told to stop before all was in the lake: the same command goes on.
+    Interrupted,
     /// Its events are in the topic.
     Produced,
 }
@@ -146,6 +151,7 @@ impl Report {
             notes: found.notes.clone(),
             warnings: Vec::new(),
             replaced: Vec::new(),
+            durable_rows: None,
             written: None,
             shown: BTreeMap::new(),
         }
@@ -159,6 +165,12 @@ impl Report {
     /// As one line of JSON.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("a report has text keys and no fallible parts")
+    }
+
+    /// How far it came before it was interrupted.
+    pub fn interruption(&self) -> String {
+        let (durable, rows) = (self.durable_rows.unwrap_or_default(), self.rows);
+        format!("interrupted after {durable} of {rows} rows were durable: the same command goes on")
     }
 
     fn summary(&self) -> String {
@@ -199,7 +211,11 @@ impl fmt::Display for Report {
             writeln!(text, "  {note}")?;
         }
         for replaced in &self.replaced {
-            let tense = if self.outcome == Outcome::Imported { "is void now" } else { "would be void" };
+            let tense = match self.outcome {
+                Outcome::Imported => "is void now",
+                Outcome::Interrupted => "is declared void",
+                _ => "would be void",
+            };
             writeln!(text, "  replaces {replaced}, which {tense}")?;
         }
         for (kind, events) in &self.shown {
@@ -211,6 +227,13 @@ impl fmt::Display for Report {
         match (self.outcome, &self.written) {
             (Outcome::DryRun, _) => writeln!(text, "Dry run: nothing was written.")?,
             (Outcome::Refused, _) => writeln!(text, "Refused: nothing was written.")?,
+            (Outcome::Interrupted, _) => writeln!(text, "{}.", self.interruption())?,
+            (Outcome::NothingNew, _) if self.rows == 0 => {
+                writeln!(text, "The file has no rows: nothing was imported.")?;
+            }
+            (Outcome::NothingNew, _) if self.unmatched_rows == self.rows => {
+                writeln!(text, "No row matches the mapping: nothing was imported.")?;
+            }
             (Outcome::NothingNew, _) => writeln!(text, "Nothing new: all of it was imported before.")?,
             (Outcome::Produced, Some(written)) => {
                 writeln!(text, "{} records are in the topic.", written.accepted + written.dead)?;

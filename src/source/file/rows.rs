@@ -18,8 +18,9 @@ use std::path::Path;
 
 use schemas::decode::RECORD_BYTES_MAX;
 
+use self::buffer::Buffer;
 use self::csv::{Lines, Record};
-use self::json::Objects;
+use self::json::{Form, Objects};
 use self::parquet::Batches;
 use super::super::SourceError;
 use crate::mapping::{Cells, JsonColumns, Mapping};
@@ -60,6 +61,13 @@ impl Rows {
         let opened = open::open(path, mapping)?;
         let layout = opened.layout.clone();
         Ok((opened, layout))
+    }
+
+    /// Those of a file without a byte: none, whatever its format.
+    pub(super) fn none(path: &Path, mapping: &Mapping) -> (Rows, Layout) {
+        let objects = Objects::new(Buffer::new(Box::new(std::io::empty())), Form::Lines);
+        let (kind, layout) = (Kind::Json { objects, text: Vec::new() }, Layout::Json(JsonColumns::of(mapping)));
+        (Rows { path: path.display().to_string(), kind, layout: layout.clone(), notes: Vec::new() }, layout)
     }
 
     /// What was found out about the file that nobody said: what it is packed with, its encoding, its delimiter.

@@ -29,6 +29,8 @@ const PROGRESS_ROWS: u64 = 4_096;
 pub struct Survey {
     /// Rows that were read; lines without anything are none.
     pub rows: u64,
+    /// Rows and lines without anything.
+    pub lines: u64,
     /// Rows that no entry of the mapping matched.
     pub unmatched_rows: u64,
     /// Rows of which at least one entry is a dead letter.
@@ -183,8 +185,11 @@ pub fn survey(
         })?;
         match passed {
             Passed::End => break,
-            Passed::Blank(_) => continue,
-            Passed::Row(_) => {}
+            Passed::Blank(_) => {
+                found.lines += 1;
+                continue;
+            }
+            Passed::Row(_) => found.lines += 1,
         }
         found.rows += 1;
         found.unmatched_rows += u64::from(!made_any);
