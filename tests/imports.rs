@@ -329,8 +329,12 @@ fn an_import_that_is_interrupted_says_so_and_the_same_command_completes_it() {
     // An undo that is told to stop while it loads has declared, and no more.
     let mut command = place.command("--undo a.csv");
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).env("BIDSTREAM_LOG", "warn").spawn().unwrap();
-    let declared = || sql(&place.lake(), "SELECT count(*) FROM imports WHERE declared_void_at IS NOT NULL") == ["1"];
-    while !declared() {}
+    let declared =
+        || sql(&place.lake(), "SELECT count(*) FROM raw.import_notes WHERE declared_at IS NOT NULL") == ["1"];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !declared() {
+        assert!(Instant::now() < deadline, "nothing was declared");
+    }
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let code = child.wait_with_output().unwrap().status.code();
     let outcome = if place.events() == 0 { ("void_already", 0) } else { ("completed", 1) };
