@@ -274,7 +274,8 @@ fn variables_are_put_in_after_the_file_is_read() {
     );
     assert!(error("./lake", "${A B}").starts_with("job.yaml:1: lake: has ${A B}, which names no variable"));
     let unknown = |how: &str| {
-        with(&GOOD.replace("./lake", "${LAKE}").replace("site-events: json", &format!("site-events: {how}"))).unwrap_err()
+        with(&GOOD.replace("./lake", "${LAKE}").replace("site-events: json", &format!("site-events: {how}")))
+            .unwrap_err()
     };
     for (how, expected) in [
         ("avro", "unknown value `avro`, expected one of"),
@@ -282,7 +283,10 @@ fn variables_are_put_in_after_the_file_is_read() {
         ("{ encoding: json, framing: avro }", "expected one of none, confluent"),
     ] {
         let error = unknown(how);
-        assert!(error.starts_with("job.yaml:5: source.kafka.topics.site-events") && error.contains(expected), "{error}");
+        assert!(
+            error.starts_with("job.yaml:5: source.kafka.topics.site-events") && error.contains(expected),
+            "{error}"
+        );
         assert!(!error.contains("interpolated"), "{error}");
     }
     assert!(error("lake:", "${HOST}:").contains("unknown field `${HOST}`"), "keys are left alone");

@@ -142,8 +142,9 @@ impl<W: Write> Writer<W> {
 /// A text with its control characters (C0, DEL, C1) written out, as `\u{1b}`; also those that change the direction of
 /// what follows on the screen.
 pub fn without_controls(text: &str) -> Cow<'_, str> {
-    let hidden =
-        |char: char| char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}');
+    let hidden = |char: char| {
+        char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    };
     if !text.contains(hidden) {
         return Cow::Borrowed(text);
     }

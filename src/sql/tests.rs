@@ -250,7 +250,10 @@ async fn lists_are_filtered_and_taken_apart() {
         ("count(*) n FROM raw.installs WHERE path IS NOT NULL AND array_length(path) = 1", "1"),
         ("count(*) n FROM installs_changes WHERE path IS NOT NULL AND _diff < 0", "2"),
         ("count(*) n FROM raw.records WHERE faults IS NOT NULL AND unknown_fields IS NOT NULL", "1"),
-        ("count(*) n FROM (SELECT path, faults FROM installs LEFT JOIN records ON path IS NOT NULL AND faults IS NOT NULL)", "1"),
+        (
+            "count(*) n FROM (SELECT path, faults FROM installs LEFT JOIN records ON path IS NOT NULL AND faults IS NOT NULL)",
+            "1",
+        ),
     ] {
         assert_eq!(printed(&session, &format!("SELECT {query}")).await, format!("n\n{expected}\n"), "{query}");
     }
