@@ -317,8 +317,19 @@ pub fn reference() -> String {
         (
             "macros",
             format!(
-                "a name between {signs}, also doubled and nested (`{{{{x}}}}`, `%%X%%`, `${{X}}`, `<%= x %>`, `*\\|X\\|*`); \
-             `__X__`, `$X`, `%X`, `%eX!`, `%n`; at most {MACRO_BYTES_MAX} bytes. A UUID in brackets is a device"
+                "a name between {signs}, also doubled and nested (`{{{{x}}}}`, `%%X%%`, `${{X}}`, `<%= x %>`, `*\\|X\\|*`), several \
+                 of them with separators between (`{{a}}_{{b}}`), or cut off (`{{user`); `%eX!`, `%n`; at most {MACRO_BYTES_MAX} \
+                 bytes. `__X__`, `$X`, `%X`, and between two equal signs other than `%`, only in capitals or with the name of a \
+                 click parameter (`$gclid`); `(x)` with such a name alone. `$alice`, `__bob__` and `(carol)` are people, and so \
+                 are `[42]`, `{{9b2c}}` and UUIDs in brackets"
+            ),
+        ),
+        (
+            "macros in an id",
+            format!(
+                "`cid-{{gclid}}`: `{{name}}` of letters, digits, underscores and dots, `{{{{…}}}}`, `${{…}}`, `<%…%>`, `%%NAME%%`, and \
+                 `[CLICK_ID]` in capitals with an underscore or as a click parameter: the text is the same for everybody. The fault keeps \
+                 the macro alone, at most {MACRO_BYTES_MAX} bytes"
             ),
         ),
         (

@@ -69,7 +69,7 @@ impl<W: Write> Writer<W> {
             Format::Table => Form::Table { waiting: Vec::new() },
             Format::Csv => {
                 let mut csv = csv::Writer::from_writer(Vec::new());
-                csv.write_record(schema.fields().iter().map(|field| shown(field.name(), terminal)))?;
+                csv.write_record(schema.fields().iter().map(|field| shown(field.name(), terminal).into_owned()))?;
                 Form::Csv(Box::new(csv))
             }
             Format::Json => {
