@@ -66,7 +66,7 @@ Examples:
   bidstream describe --lake ./lake credits    one view with the parameters of this lake")]
 pub struct Describe {
     /// Directory of a lake, to describe what it runs; without it the views have their defaults.
-    #[arg(long)]
+    #[arg(long, value_parser = lake_directory)]
     lake: Option<PathBuf>,
     /// The view; none lists all.
     view: Option<String>,

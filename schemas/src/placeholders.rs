@@ -8,6 +8,8 @@
 //!
 //! Almost every id that comes is none, so a usual id is ruled out by its first byte and its length, without a copy.
 
+mod macros;
+
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -63,16 +65,32 @@ const WORDS: [&str; 42] = [
     "untracked",
     "void",
 ];
+/// The letters of a word by its first letter: bit n is set where a word has n.
+const WORD_LENGTHS: [u32; 26] = word_lengths();
+
+const fn word_lengths() -> [u32; 26] {
+    let mut lengths = [0; 26];
+    // The only one of those that many devices share that is all letters.
+    lengths[(b'e' - b'a') as usize] = 1 << "emulator".len();
+    let mut at = 0;
+    while at < WORDS.len() {
+        let word = WORDS[at].as_bytes();
+        let (mut letters, mut byte) = (0, 0);
+        while byte < word.len() {
+            letters += word[byte].is_ascii_alphabetic() as u32;
+            byte += 1;
+        }
+        lengths[(word[0] - b'a') as usize] |= 1 << letters;
+        at += 1;
+    }
+    lengths
+}
+
 /// The longest text that may be a word: the longest of them with signs around and within it.
 const WORD_BYTES_MAX: usize = 32;
 /// Ids that many devices share: emulators, and what systems give out in place of the true one. Lower case.
 const SHARED: [&str; 6] =
     ["02:00:00:00:00:00", "020000000000", "004999010640000", "9774d56d682e549c", "emulator", "lmy47d"];
-/// What is written around a name to make a macro of it: the sign before it and the sign after it.
-const SIGNS: [(char, char); 9] =
-    [('{', '}'), ('[', ']'), ('(', ')'), ('<', '>'), ('%', '%'), ('#', '#'), ('@', '@'), ('$', '$'), ('|', '|')];
-/// What may stand before the name within the signs: `<%= x %>`, `{{#x}}`, `{@x}`.
-const INNER_SIGNS: [char; 12] = ['%', '=', '#', '@', '$', '!', '?', '*', '&', '/', '-', '^'];
 /// Escapes of HTML, and what they stand for.
 const HTML: [(&str, &str); 12] = [
     ("&lt;", "<"),
@@ -122,20 +140,29 @@ impl Placeholders {
 pub fn placeholder(text: &str) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
     let (first, last) = (*bytes.first()?, bytes[bytes.len() - 1]);
-    if bytes.len() > SAME_CHARACTERS_MIN && first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() {
-        // A usual id: long, no sign at its ends. It may still be made of one character, or a long word.
-        let (second, third) = (bytes[1], bytes[2]);
-        let may_be_same = first == second || second == third || first == third;
-        if !may_be_same && (bytes.len() > WORD_BYTES_MAX || !first.is_ascii_alphabetic()) {
+    if bytes.len() < SAME_CHARACTERS_MIN && bytes.iter().all(u8::is_ascii_alphabetic) {
+        // A name or a currency: the list knows how long its words are.
+        let lengths = WORD_LENGTHS[usize::from(first.to_ascii_lowercase() - b'a')];
+        return if lengths >> bytes.len() & 1 == 0 { None } else { word(text).map(Cow::Borrowed) };
+    }
+    let marked = may_hold_macro(bytes);
+    if !marked && first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() {
+        if bytes.len() > SAME_CHARACTERS_MIN {
+            // A usual id: long, no sign at its ends. It may still be made of one character, or a long word.
+            let (second, third) = (bytes[1], bytes[2]);
+            let may_be_same = first == second || second == third || first == third;
+            if !may_be_same && (bytes.len() > WORD_BYTES_MAX || !first.is_ascii_alphabetic()) {
+                return None;
+            }
+        }
+        // Nor is a short one with a digit among its first two characters: no word has it, and what many devices share is
+        // known by its first character.
+        let leads = |byte: u8| byte.is_ascii_digit() && byte != b'0';
+        let numbered =
+            leads(first) && first != b'9' || first.is_ascii_alphabetic() && bytes.len() > 1 && leads(bytes[1]);
+        if numbered && bytes.len() < SAME_CHARACTERS_MIN {
             return None;
         }
-    }
-    // Nor is a short one with a digit among its first two characters: no word has it, and what many devices share is known
-    // by its first character.
-    let leads = |byte: u8| byte.is_ascii_digit() && byte != b'0';
-    let numbered = leads(first) && first != b'9' || first.is_ascii_alphabetic() && bytes.len() > 1 && leads(bytes[1]);
-    if numbered && bytes.len() < SAME_CHARACTERS_MIN && last.is_ascii_alphanumeric() {
-        return None;
     }
     if let Some(same) = zeros_or_same(text) {
         return Some(Cow::Borrowed(same));
@@ -143,21 +170,47 @@ pub fn placeholder(text: &str) -> Option<Cow<'_, str>> {
     if let Some(word) = word(text) {
         return Some(Cow::Borrowed(word));
     }
-    if first.is_ascii_alphanumeric() {
-        return escaped(text);
+    if !first.is_ascii_alphanumeric() {
+        if text.chars().all(is_sign) {
+            return Some(Cow::Borrowed("-"));
+        }
+        if text == "-1" || text == "\\N" {
+            return Some(Cow::Owned(text.to_owned()));
+        }
+        if macros::is_macro(text) || macros::is_made_of_macros(text) || macros::is_cut_off(text) {
+            return Some(Cow::Borrowed(head(text)));
+        }
     }
-    if text.chars().all(is_sign) {
-        return Some(Cow::Borrowed("-"));
+    if let Some(held) = marked.then(|| macros::held(text)).flatten() {
+        // What is around it may tell of a person.
+        return Some(Cow::Borrowed(head(held)));
     }
-    if text == "-1" || text == "\\N" {
-        return Some(Cow::Owned(text.to_owned()));
+    escaped(text)
+}
+
+/// Whether a text has one of the signs that macros within a text begin with, `{`, `[`, `%` and `<`; eight bytes at a time,
+/// as every id is asked. A control character may pass for one.
+fn may_hold_macro(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let signs = |eight: [u8; 8]| {
+        // `[` and `{` differ in this bit alone, the other two have it.
+        let eight = u64::from_ne_bytes(eight) | ONES * 0x20;
+        let has = |sign: u8| {
+            let zero_where_same = eight ^ ONES * u64::from(sign);
+            zero_where_same.wrapping_sub(ONES) & !zero_where_same & ONES * 0x80
+        };
+        has(b'{') | has(b'%') | has(b'<') != 0
+    };
+    let (eights, rest) = bytes.as_chunks();
+    match bytes.last_chunk() {
+        Some(last) => eights.iter().any(|eight| signs(*eight)) || signs(*last),
+        None => rest.iter().any(|byte| matches!(byte, b'{' | b'[' | b'%' | b'<')),
     }
-    if is_macro(text) { Some(Cow::Borrowed(head(text))) } else { escaped(text) }
 }
 
 /// Zeros, however they are grouped; or one character alone, in the shape of a UUID or from 16 on.
 fn zeros_or_same(text: &str) -> Option<&'static str> {
-    let is_group = |byte: &u8| matches!(byte, b'-' | b':' | b'{' | b'}' | b'.' | b' ' | b'(' | b')');
+    let is_group = |byte: &u8| matches!(byte, b'-' | b':' | b'{' | b'}' | b'[' | b']' | b'.' | b' ' | b'(' | b')');
     let mut rest = text.bytes().filter(|byte| !is_group(byte));
     let first = rest.next()?;
     if first == b'0' {
@@ -195,61 +248,6 @@ fn word(text: &str) -> Option<&'static str> {
     // Signs within a word join what people write apart; they do not make `n.i.l` of a name's initials.
     let dotted = text.trim_matches(is_sign).contains('.');
     (!dotted).then_some(found)
-}
-
-/// Whether all of a text is a name between the signs of a macro.
-fn is_macro(text: &str) -> bool {
-    if let Some(name) = text.strip_prefix("%e").and_then(|rest| rest.strip_suffix('!')) {
-        return is_name(name);
-    }
-    if matches!(text.as_bytes(), [b'%', letter] if letter.is_ascii_alphabetic()) {
-        return true;
-    }
-    if let Some(name) = text.strip_prefix("__").and_then(|rest| rest.strip_suffix("__")) {
-        // Random ids may begin and end so. They mix cases and digits, names do not.
-        let digits = name.bytes().any(|byte| byte.is_ascii_digit());
-        let mixed =
-            name.bytes().any(|byte| byte.is_ascii_lowercase()) && name.bytes().any(|byte| byte.is_ascii_uppercase());
-        return is_name(name) && !(digits && mixed);
-    }
-    if let Some(name) = text.strip_prefix('$').or_else(|| text.strip_prefix('%')) {
-        // `$RCAnonymousID:…` and the like are people: a bare name has letters alone.
-        if name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_') && !name.is_empty() && name.len() <= 32 {
-            return true;
-        }
-    }
-    // From the outside in: `${X}`, `%%X%%`, `{{x}}`, `*|X|*`, `<%= x %>`.
-    let mut name = text.trim_start_matches(['$', '#', '%', '*', '@', '~', '^', '!']);
-    let mut name_end = name.trim_end_matches(['*', '~', '^', '!']);
-    let mut pairs = 0;
-    if let Some(mirrored) = mirrored(text) {
-        return is_name(mirrored);
-    }
-    while let Some((_, close)) = SIGNS.iter().find(|(open, _)| name_end.starts_with(*open)) {
-        let Some(inner) = name_end[1..].strip_suffix(*close) else { break };
-        name = inner.trim();
-        name_end = name;
-        pairs += 1;
-    }
-    let name = name_end.trim_matches(INNER_SIGNS).trim();
-    pairs > 0 && is_name(name)
-}
-
-/// What is between the same signs at both ends: `%X%`, `##X##`, `$$X$$`, `@X@`, `|X|`.
-fn mirrored(text: &str) -> Option<&str> {
-    let sign = text.chars().next().filter(|sign| matches!(sign, '%' | '#' | '@' | '$' | '|' | '~'))?;
-    let inner = text.trim_start_matches(sign);
-    let count = text.len() - inner.len();
-    let name = inner.trim_end_matches(sign);
-    (inner.len() - name.len() == count && count > 0).then_some(name)
-}
-
-/// Whether this can be the name of a macro, and no id in brackets: a UUID may stand in them.
-fn is_name(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-: ?=,+|/".contains(&byte);
-    let hexadecimal = text.bytes().filter(u8::is_ascii_hexdigit).count();
-    let uuid = hexadecimal == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    !text.is_empty() && text.len() <= MACRO_BYTES_MAX && text.bytes().all(inner) && !uuid
 }
 
 /// The placeholder that a text is under an escape of URLs, HTML or quotes.
@@ -312,15 +310,26 @@ pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
 pub fn reference() -> String {
     let mut text = String::new();
     let quoted = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    let signs: Vec<String> = SIGNS.iter().map(|(open, close)| format!("`{open}x{close}`")).collect();
+    let signs: Vec<String> = macros::SIGNS.iter().map(|(open, close)| format!("`{open}x{close}`")).collect();
     writeln!(text, "| kind | what counts as one |\n|---|---|").expect("a text takes in what is written to it");
     let signs = signs.join(", ").replace('|', "\\|");
     for (kind, what) in [
         (
             "macros",
             format!(
-                "a name between {signs}, also doubled and nested (`{{{{x}}}}`, `%%X%%`, `${{X}}`, `<%= x %>`, `*\\|X\\|*`); \
-             `__X__`, `$X`, `%X`, `%eX!`, `%n`; at most {MACRO_BYTES_MAX} bytes. A UUID in brackets is a device"
+                "a name between {signs}, also doubled and nested (`{{{{x}}}}`, `%%X%%`, `${{X}}`, `<%= x %>`, `*\\|X\\|*`), several \
+                 of them with separators between (`{{a}}_{{b}}`), or cut off (`{{user`); `%eX!`, `%n`; at most {MACRO_BYTES_MAX} \
+                 bytes. `__X__`, `$X`, `%X`, and between two equal signs other than `%`, only in capitals or with the name of a \
+                 click parameter (`$gclid`); `(x)` with such a name alone. `$alice`, `__bob__` and `(carol)` are people, and so \
+                 are `[42]`, `{{9b2c}}` and UUIDs in brackets"
+            ),
+        ),
+        (
+            "macros in an id",
+            format!(
+                "`cid-{{gclid}}`: `{{name}}` of letters, digits, underscores and dots, `{{{{…}}}}`, `${{…}}`, `<%…%>`, `%%NAME%%`, and \
+                 `[CLICK_ID]` in capitals with an underscore or as a click parameter: the text is the same for everybody. The fault keeps \
+                 the macro alone, at most {MACRO_BYTES_MAX} bytes"
             ),
         ),
         (

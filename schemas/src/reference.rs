@@ -215,13 +215,15 @@ A UUID in any case, with or without hyphens, in braces, brackets or parentheses,
 hashes lakes of 0.1.0 hold. Users, click ids and logins are compared as sent, without blanks around.
 
 ## Referrers
-A referrer matches by a click id in it, and by nothing else. Read are addresses, query strings with or without `?`, fragments, and
-parameters within parameters (`referrer=utm_source%3Dx%26gclid%3Dy`), {DEPTH_MAX} deep; `&amp;` and `;` separate too. Click ids are the values of
-these parameters, believed in this order:
+A referrer matches by a click id in it, and by nothing else. Read are addresses, query strings with or without `?`, and fragments, also
+percent-encoded as a whole; `&amp;` and `;` separate too. The value of a parameter is looked into, {DEPTH_MAX} deep, only where it carries a whole
+referrer or address (`referrer=utm_source%3Dx%26gclid%3Dy`): {}.
+So a search (`q=gclid%3Dy`) and `utm_content=gclid%3Dy` match nobody. Click ids are the values of these parameters, believed in this order:
 
 {}
 then those of the job: `ids: {{ click_parameters: [clickref] }}`. A blank or a placeholder is passed over. An explicit `click_id` wins
-over the referrer's. Ids are matched by value: `gclid=X` meets `click_id` X. (`af_click_lookback` is a window, and no id.)
+over the referrer's. Ids are matched by value: `gclid=X` meets `click_id` X; a `+` in a click id
+is one (`gclid=a+b` is `a+b`), in a `utm_` parameter it is a blank. (`af_click_lookback` is a window, and no id.)
 
 Where `source`, `channel` or `campaign` is absent, `utm_source`, `utm_medium` or `utm_campaign` stands in, unless it is a placeholder:
 Google Play's `utm_source=google-play&utm_medium=organic` is of the channel `organic`, `(not set)` is of none.
@@ -234,6 +236,7 @@ Their rows keep the ids that they were stored with, and so do views of them: a p
 hyphens is another one. Import the data anew to have it read by these rules.
 ",
         placeholders::reference(),
+        referrer::carriers(),
         referrer::reference(),
     )
 }

@@ -5,8 +5,9 @@
 //! parameter that is known to hold a click id is one ([`CLICK_PARAMETERS`], and those that a job file adds): it is
 //! compared by value with click ids that came by any other way. The `utm_` parameters name source, channel and campaign.
 //!
-//! Read are addresses, query strings with or without `?`, fragments, and what is packed into another parameter or
-//! percent-encoded as a whole, [`DEPTH_MAX`] times over.
+//! Read are addresses, query strings with or without `?`, fragments, what is percent-encoded as a whole, and what is
+//! packed into a parameter that carries a whole referrer or address ([`CARRIERS`]), [`DEPTH_MAX`] times over. Any other
+//! parameter is text that people or advertisers chose, as the `q` of a search: what looks like a click id in it is none.
 
 use std::borrow::Cow;
 
@@ -57,7 +58,38 @@ pub const CLICK_PARAMETERS: [&str; 40] = [
     "_ef_transaction_id",
 ];
 
-/// How often a parameter's value is looked into for parameters of its own.
+/// The parameters whose value is a referrer or an address of its own, and is looked into.
+pub const CARRIERS: [&str; 27] = [
+    "referrer",
+    "referer",
+    "install_referrer",
+    "url",
+    "u",
+    "link",
+    "deep_link",
+    "deeplink",
+    "deep_link_url",
+    "deep_link_value",
+    "af_dp",
+    "af_web_dp",
+    "af_ios_url",
+    "af_android_url",
+    "adurl",
+    "lpurl",
+    "landing_page",
+    "ds_dest_url",
+    "dest",
+    "dest_url",
+    "destination",
+    "redirect",
+    "redirect_to",
+    "redirect_uri",
+    "redirect_url",
+    "target_url",
+    "dl",
+];
+
+/// How often a carrier's value is looked into for parameters of its own.
 pub const DEPTH_MAX: usize = 3;
 /// As much of a referrer as is read.
 const READ_BYTES_MAX: usize = 8_192;
@@ -119,7 +151,7 @@ impl Referrers {
             if text.contains(['=', '#', '?']) || text.contains("://") || !text.contains('%') {
                 break;
             }
-            text = Cow::Owned(decoded_text(&text));
+            text = Cow::Owned(unescaped(&text));
         }
         let text = text.trim();
         let is_page = text.find("://").is_some_and(|at| !text[..at].contains(['=', '?', '#']));
@@ -191,7 +223,8 @@ impl Referrers {
         let own = self.own.iter().map(|own| &**own);
         let rank = CLICK_PARAMETERS.into_iter().chain(own).position(|click| click.eq_ignore_ascii_case(&name));
         if let Some(rank) = rank {
-            let value = decoded(value);
+            // No click id holds a blank, and those in base64 hold `+`.
+            let value = percent_decoded(value);
             let value = value.trim_ascii();
             if !value.is_empty() {
                 self.found.clicks.push((rank, self.found.parameters, value.to_owned()));
@@ -199,8 +232,11 @@ impl Referrers {
             return;
         }
         let utm = name.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("utm_"));
-        if !utm {
+        if CARRIERS.into_iter().any(|carrier| carrier.eq_ignore_ascii_case(&name)) {
             return self.nested(value, depth);
+        }
+        if !utm {
+            return;
         }
         if !self.found.kept.is_empty() {
             self.found.kept.push('&');
@@ -224,7 +260,8 @@ impl Referrers {
         if depth == 0 || !value.contains(['=', '%']) {
             return;
         }
-        let inner = decoded_text(value);
+        // A `+` stays until the parameter that it is in is known.
+        let inner = unescaped(value);
         if inner.contains('=') {
             self.scan(&inner, depth - 1);
         } else if inner != value {
@@ -233,13 +270,13 @@ impl Referrers {
     }
 }
 
-/// The bytes that a value of a query string stands for.
-fn decoded(value: &str) -> Vec<u8> {
-    if value.contains('+') { percent_decoded(&value.replace('+', " ")) } else { percent_decoded(value) }
+/// A value of a query string, in which `+` is a blank.
+fn decoded_text(value: &str) -> String {
+    if value.contains('+') { unescaped(&value.replace('+', " ")) } else { unescaped(value) }
 }
 
-fn decoded_text(value: &str) -> String {
-    String::from_utf8_lossy(&decoded(value)).into_owned()
+fn unescaped(text: &str) -> String {
+    String::from_utf8_lossy(&percent_decoded(text)).into_owned()
 }
 
 /// Scheme, host and path of an address: neither the name of a person at the host, nor parameters, nor a path that holds
@@ -257,10 +294,19 @@ fn keep_page(kept: &mut String, text: &str) {
     }
 }
 
-/// The parameters as a section of `docs/reference/ids.md`.
+/// The parameters of click ids as a section of `docs/reference/ids.md`.
 pub fn reference() -> String {
-    let names: Vec<String> = CLICK_PARAMETERS.iter().map(|name| format!("`{name}`")).collect();
-    format!("{} (in any case of letters)\n", names.join(", "))
+    format!("{} (in any case of letters)\n", quoted(&CLICK_PARAMETERS))
+}
+
+/// The parameters that carry referrers, for the same section.
+pub fn carriers() -> String {
+    quoted(&CARRIERS)
+}
+
+fn quoted(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 impl Fault {
@@ -306,7 +352,8 @@ mod tests {
             "https://l.example/l.php?u=https%3A%2F%2Fshop.example%2F%3Fgclid%3DX-1&h=AT0",
             "https%3A%2F%2Fshop.example%2F%3Fgclid%3DX-1",
             "url=https://shop.example/?gclid=X-1",
-            "gclid=+X-1+",
+            "gclid=%20X-1%20",
+            "DEEP_LINK=app%3A%2F%2Fshop%3Fgclid%3DX-1",
             "gclid=&click_id=X-1",
             "gclid={gclid}&click_id=X-1",
             "gclid=%7Bgclid%7D&fbclid=null&click_id=X-1",
@@ -317,7 +364,24 @@ mod tests {
         ] {
             assert_eq!(click(text).as_deref(), Some("X-1"), "{text}");
         }
-        assert_eq!(click("click_id=a%2Bb").as_deref(), Some("a+b"));
+        for text in [
+            "click_id=a%2Bb",
+            "gclid=a+b",
+            "referrer=x%3Dy%26gclid%3Da+b",
+            "referrer=gclid%3Da%2Bb",
+            "gclid%3Da+b",
+            "gclid%3Da%2Bb",
+        ] {
+            assert_eq!(click(text).as_deref(), Some("a+b"), "{text}");
+        }
+        let (mut referrers, mut faults) = (Referrers::default(), Vec::new());
+        let text = "referrer=utm_source%3Da%252Bb%26utm_medium%3Dc+d&utm_campaign=e+f";
+        let found = referrers.read(text, &Placeholders::default(), &mut faults);
+        assert_eq!(
+            (&*found.source, &*found.medium, &*found.campaign),
+            ("a+b", "c d", "e f"),
+            "a plus is a blank there"
+        );
         assert_eq!(click("click_id=%zz%4").as_deref(), Some("%zz%4"));
     }
 
@@ -347,6 +411,11 @@ mod tests {
             "xgclid=1&gclid2=2&my.gclid=3",
             "gclsrc=aw.ds&gad_source=1",
             "https://shop.example/gclid=1/x?y=2",
+            "https://www.google.com/search?q=gclid%3DQ9",
+            "https://www.google.com/search?q=https%3A%2F%2Fshop.example%2F%3Fgclid%3DQ9",
+            "utm_content=gclid%3DX&utm_term=referrer%3Dgclid%253DX",
+            "comment=a%26gclid%3DX",
+            "referrer=q%3Dgclid%253DX",
             "{referrer}",
         ] {
             assert_eq!(click(text), None, "{text}");

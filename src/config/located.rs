@@ -57,6 +57,8 @@ struct Place {
     field: String,
     key: (u64, u64),
     value: (u64, u64),
+    /// The value as it is written, where it is a text.
+    text: Option<String>,
 }
 
 impl Outline {
@@ -77,9 +79,13 @@ impl Outline {
 
     /// The innermost field that begins at or last before a place.
     fn field_at(&self, at: (u64, u64)) -> &str {
+        self.place_at(at).map_or("", |place| &place.field)
+    }
+
+    fn place_at(&self, at: (u64, u64)) -> Option<&Place> {
         let exact = self.places.iter().rfind(|place| place.key == at || place.value == at);
         let before = || self.places.iter().rfind(|place| place.key <= at);
-        exact.or_else(before).map_or("", |place| &place.field)
+        exact.or_else(before)
     }
 }
 
@@ -132,6 +138,10 @@ fn located(outline: &Outline, error: &serde_saphyr::Error) -> ConfigError {
     for (theirs, ours) in WORDS {
         message = message.replace(theirs, ours);
     }
+    // In a file that names a variable the library hides each name that is none of those that may be written. As it stands
+    // in the file it tells no secret.
+    let written = at.and_then(|at| outline.place_at(at)?.text.as_deref());
+    message = message.replace(HIDDEN, &written.map_or("value".to_owned(), |written| format!("value `{written}`")));
     let error = |line, field, message| ConfigError { file: outline.file.clone(), line, field, message };
     let Some(at) = at else { return error(None, String::new(), message) };
     let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) else {
@@ -143,6 +153,9 @@ fn located(outline: &Outline, error: &serde_saphyr::Error) -> ConfigError {
     let line = outline.places.iter().find(|place| place.field == around).map_or(1, |place| place.key.0);
     error(Some(line), join(around, name), "is missing".to_owned())
 }
+
+/// What the library says in place of a name where any value of the file may come from a variable.
+const HIDDEN: &str = "variant `an interpolated variant`";
 
 /// What the library says in terms of its own, and what a person would.
 const WORDS: [(&str, &str); 4] = [
@@ -170,6 +183,10 @@ enum Node {
 }
 
 impl Node {
+    fn text(&self) -> Option<String> {
+        if let Node::Text(text) = self { Some(text.clone()) } else { None }
+    }
+
     fn places(&self, field: &str, places: &mut Vec<Place>) {
         let at = |location: serde_saphyr::Location| (location.line(), location.column());
         match self {
@@ -178,14 +195,15 @@ impl Node {
                 for (index, item) in items.iter().enumerate() {
                     let field = format!("{field}[{index}]");
                     let place = at(item.referenced);
-                    places.push(Place { field: field.clone(), key: place, value: place });
+                    places.push(Place { field: field.clone(), key: place, value: place, text: item.value.text() });
                     item.value.places(&field, places);
                 }
             }
             Node::Map(entries) => {
                 for (key, value) in entries {
                     let field = join(field, &key.value);
-                    places.push(Place { field: field.clone(), key: at(key.referenced), value: at(value.referenced) });
+                    let (key, place) = (at(key.referenced), at(value.referenced));
+                    places.push(Place { field: field.clone(), key, value: place, text: value.value.text() });
                     value.value.places(&field, places);
                 }
             }

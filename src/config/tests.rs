@@ -273,6 +273,22 @@ fn variables_are_put_in_after_the_file_is_read() {
         error("[direct]", "[direct, $a]").starts_with("job.yaml:10: views.credits.direct_channels[1]: has a lone $")
     );
     assert!(error("./lake", "${A B}").starts_with("job.yaml:1: lake: has ${A B}, which names no variable"));
+    let unknown = |how: &str| {
+        with(&GOOD.replace("./lake", "${LAKE}").replace("site-events: json", &format!("site-events: {how}")))
+            .unwrap_err()
+    };
+    for (how, expected) in [
+        ("avro", "unknown value `avro`, expected one of"),
+        ("\"${EVERY}\"", "unknown value `${EVERY}`, expected one of"),
+        ("{ encoding: json, framing: avro }", "expected one of none, confluent"),
+    ] {
+        let error = unknown(how);
+        assert!(
+            error.starts_with("job.yaml:5: source.kafka.topics.site-events") && error.contains(expected),
+            "{error}"
+        );
+        assert!(!error.contains("interpolated"), "{error}");
+    }
     assert!(error("lake:", "${HOST}:").contains("unknown field `${HOST}`"), "keys are left alone");
 }
 

@@ -2,9 +2,14 @@
 //!
 //! Everywhere: ids (binary values) are lower-case hex, times are RFC 3339 with milliseconds in UTC, lists and structs
 //! are JSON. A null is an empty cell in a table and in CSV, and `null` in JSON. Only a table abbreviates long cells.
+//!
+//! Control characters that come from data never reach a terminal as such, where they would clear the screen or forge
+//! lines: they are written as `\u{1b}`, always in tables, and in CSV on a terminal. JSON has escapes of its own for them. CSV
+//! for files and other programs is left as the data is.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use arrow::array::{Array, AsArray, RecordBatch, StructArray};
 use arrow::datatypes::{
@@ -41,6 +46,8 @@ pub struct Writer<W: Write> {
     out: W,
     schema: SchemaRef,
     form: Form,
+    /// Whether a terminal is to show it.
+    terminal: bool,
     rows: usize,
 }
 
@@ -50,14 +57,19 @@ enum Form {
     Json,
 }
 
+/// Whether standard output is a terminal.
+pub fn to_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 impl<W: Write> Writer<W> {
-    /// Begins a result with these columns.
-    pub fn new(mut out: W, schema: SchemaRef, format: Format) -> Result<Writer<W>, SqlError> {
+    /// Begins a result with these columns; `terminal` says whether one is to show it.
+    pub fn new(mut out: W, schema: SchemaRef, format: Format, terminal: bool) -> Result<Writer<W>, SqlError> {
         let form = match format {
             Format::Table => Form::Table { waiting: Vec::new() },
             Format::Csv => {
                 let mut csv = csv::Writer::from_writer(Vec::new());
-                csv.write_record(schema.fields().iter().map(|field| field.name()))?;
+                csv.write_record(schema.fields().iter().map(|field| shown(field.name(), terminal).into_owned()))?;
                 Form::Csv(Box::new(csv))
             }
             Format::Json => {
@@ -65,7 +77,7 @@ impl<W: Write> Writer<W> {
                 Form::Json
             }
         };
-        Ok(Writer { out, schema, form, rows: 0 })
+        Ok(Writer { out, schema, form, terminal, rows: 0 })
     }
 
     /// Prints the rows of a batch.
@@ -74,12 +86,12 @@ impl<W: Write> Writer<W> {
             let cells = || batch.columns().iter().map(move |column| cell(column, row).unwrap_or_default());
             match &mut self.form {
                 Form::Table { waiting } => {
-                    waiting.push(cells().map(abbreviated).collect());
+                    waiting.push(cells().map(|cell| abbreviated(without_controls(&cell).into_owned())).collect());
                     if waiting.len() == ALIGNED_ROWS_MAX {
                         self.flush_table()?;
                     }
                 }
-                Form::Csv(csv) => csv.write_record(cells())?,
+                Form::Csv(csv) => csv.write_record(cells().map(|cell| shown(&cell, self.terminal).into_owned()))?,
                 Form::Json => {
                     let mut line = String::from(if self.rows == 0 { "\n" } else { ",\n" });
                     object(&mut line, self.schema.fields().iter().map(|f| f.name()).zip(batch.columns()), row);
@@ -121,10 +133,36 @@ impl<W: Write> Writer<W> {
         let rows = std::mem::take(waiting);
         let fields = self.schema.fields();
         let right: Vec<bool> = fields.iter().map(|field| field.data_type().is_numeric()).collect();
-        let header: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+        let header: Vec<String> = fields.iter().map(|field| without_controls(field.name()).into_owned()).collect();
         self.out.write_all(aligned(&header, &rows, &right).as_bytes())?;
         Ok(())
     }
+}
+
+/// A text with its control characters (C0, DEL, C1) written out, as `\u{1b}`; also those that change the direction of
+/// what follows on the screen.
+pub fn without_controls(text: &str) -> Cow<'_, str> {
+    let hidden = |char: char| {
+        char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    };
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        match char {
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            '\t' => escaped.push_str("\\t"),
+            char if hidden(char) => escaped.extend(char.escape_unicode()),
+            char => escaped.push(char),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn shown(text: &str, terminal: bool) -> Cow<'_, str> {
+    if terminal { without_controls(text) } else { Cow::Borrowed(text) }
 }
 
 fn abbreviated(cell: String) -> String {
@@ -225,8 +263,16 @@ fn list(text: &mut String, values: &dyn Array) {
 }
 
 fn quoted(text: &mut String, plain: &str) {
-    // Serialising a string cannot fail.
-    text.push_str(&serde_json::to_string(plain).unwrap_or_default());
+    // Serialising a string cannot fail. It escapes C0; DEL and C1 move cursors as well.
+    let json = serde_json::to_string(plain).unwrap_or_default();
+    for char in json.chars() {
+        match char {
+            '\u{7f}'..='\u{9f}' => {
+                let _ = write!(text, "\\u{:04x}", u32::from(char));
+            }
+            char => text.push(char),
+        }
+    }
 }
 
 /// A value that is no list or struct: JSON quotes `Text` and takes `Bare` as it is.
@@ -357,7 +403,7 @@ mod tests {
 
     fn printed(batches: &[RecordBatch], format: Format) -> String {
         let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out, batch().schema(), format).unwrap();
+        let mut writer = Writer::new(&mut out, batch().schema(), format, false).unwrap();
         batches.iter().for_each(|batch| writer.batch(batch).unwrap());
         writer.finish().unwrap();
         String::from_utf8(out).unwrap()
@@ -387,6 +433,32 @@ mod tests {
         );
         assert_eq!(printed(&[batch()], Format::Csv), expected);
         assert_eq!(printed(&[], Format::Csv), "id,at,name,n,rate,path\n");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["c97\u{1b}[2J\u{7f}\u{9b}2J\r\nü\u{202e}"]));
+        let rows = RecordBatch::try_from_iter([("a\u{1b}", texts)]).unwrap();
+        let printed = |format, terminal| {
+            let mut out = Vec::new();
+            let mut writer = Writer::new(&mut out, rows.schema(), format, terminal).unwrap();
+            writer.batch(&rows).unwrap();
+            writer.finish().unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let shown = r"c97\u{1b}[2J\u{7f}\u{9b}2J\r\nü\u{202e}";
+        for terminal in [false, true] {
+            let table = printed(Format::Table, terminal);
+            assert_eq!(table.lines().nth(2), Some(shown));
+            assert!(table.starts_with(r"a\u{1b}"), "{table}");
+            let json = printed(Format::Json, terminal);
+            assert!(!json.contains(|char: char| char.is_control() && char != '\n'), "{json:?}");
+            let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(parsed[0]["a\u{1b}"], "c97\u{1b}[2J\u{7f}\u{9b}2J\r\nü\u{202e}");
+        }
+        assert_eq!(printed(Format::Csv, true), format!("{}\n{shown}\n", r"a\u{1b}"));
+        let plain = printed(Format::Csv, false);
+        assert_eq!(plain, "a\u{1b}\n\"c97\u{1b}[2J\u{7f}\u{9b}2J\r\nü\u{202e}\"\n", "for programs as it is");
     }
 
     #[test]

@@ -89,17 +89,18 @@ pub fn symbol_name_function(names: &Arc<Names>) -> ScalarUDF {
 
 /// The function that makes a column of lists and structs readable, as [`readable_array`] does.
 pub fn readable_function(name: &str, of: &DataType, names: &Arc<Names>) -> ScalarUDF {
-    let (column, names, readable) = (name.to_owned(), names.clone(), readable_type(name, of));
+    let (column, names, of) = (name.to_owned(), names.clone(), of.clone());
     create_udf(
         "readable",
         vec![of.clone()],
-        readable,
+        readable_type(name, &of),
         Volatility::Immutable,
-        pure(move |arrays| Ok(readable_array(&column, &arrays[0], &names)?)),
+        pure(move |arrays| Ok(readable_as(&column, &arrays[0], &readable_type(&column, &of), &names)?)),
     )
 }
 
-/// The type of a column in the `public` schema.
+/// The type of a column in the `public` schema. What is in lists and structs may be null there: files differ in what they
+/// say of it, and a filter that is carried out while a file is read gets arrays as that file has them.
 pub fn readable_type(name: &str, of: &DataType) -> DataType {
     match (of, column(name).map(|column| column.kind)) {
         (DataType::Int64, Some(Kind::Symbol)) => DataType::Utf8,
@@ -113,29 +114,33 @@ pub fn readable_type(name: &str, of: &DataType) -> DataType {
 }
 
 fn readable_field(name: &str, field: &FieldRef) -> FieldRef {
-    Arc::new(field.as_ref().clone().with_data_type(readable_type(name, field.data_type())))
+    Arc::new(field.as_ref().clone().with_data_type(readable_type(name, field.data_type())).with_nullable(true))
 }
 
 /// A column as the `public` schema shows it: symbols as text, times as timestamps, within lists and structs too.
 pub fn readable_array(name: &str, array: &ArrayRef, names: &Names) -> Result<ArrayRef, ArrowError> {
-    let readable = readable_type(name, array.data_type());
-    if &readable == array.data_type() {
+    readable_as(name, array, &readable_type(name, array.data_type()), names)
+}
+
+/// A column as this type, which is the readable one of the table; the array's own fields may be named and nullable otherwise.
+fn readable_as(name: &str, array: &ArrayRef, readable: &DataType, names: &Names) -> Result<ArrayRef, ArrowError> {
+    if readable == array.data_type() {
         return Ok(array.clone());
     }
-    Ok(match readable {
-        DataType::Utf8 => Arc::new(named(array.as_primitive(), names)),
-        DataType::List(item) => {
+    Ok(match (readable, array.data_type()) {
+        (DataType::Utf8, DataType::Int64) => Arc::new(named(array.as_primitive(), names)),
+        (DataType::List(item), DataType::List(_)) => {
             let list = array.as_list::<i32>();
-            let values = readable_array(name, list.values(), names)?;
-            Arc::new(ListArray::try_new(item, list.offsets().clone(), values, list.nulls().cloned())?)
+            let values = readable_as(name, list.values(), item.data_type(), names)?;
+            Arc::new(ListArray::try_new(item.clone(), list.offsets().clone(), values, list.nulls().cloned())?)
         }
-        DataType::Struct(fields) => {
+        (DataType::Struct(fields), DataType::Struct(_)) => {
             let parts = array.as_struct();
             let columns = fields.iter().zip(parts.columns());
-            let columns = columns.map(|(field, values)| readable_array(field.name(), values, names));
+            let columns = columns.map(|(field, values)| readable_as(field.name(), values, field.data_type(), names));
             Arc::new(StructArray::try_new(fields.clone(), columns.collect::<Result<_, _>>()?, parts.nulls().cloned())?)
         }
-        time => arrow::compute::cast(array, &time)?,
+        (other, _) => arrow::compute::cast(array, other)?,
     })
 }
 

@@ -161,7 +161,7 @@ fn read(file: &Path) -> Result<String, SqlError> {
 /// Runs one statement and prints its rows as they come; the number of rows.
 pub async fn execute(session: &Session, statement: &str, format: Format, out: impl Write) -> Result<usize, SqlError> {
     let mut rows = session.query(statement).await?.execute_stream().await?;
-    let mut writer = format::Writer::new(out, rows.schema(), format)?;
+    let mut writer = format::Writer::new(out, rows.schema(), format, format::to_terminal())?;
     while let Some(batch) = rows.next().await {
         writer.batch(&batch?)?;
     }

@@ -148,8 +148,11 @@ fn changes(rows: &[RecordRow]) -> (Vec<Change<InstallRow>>, Vec<Change<CreditRow
 
 /// Writes the lake, a commit for each cut.
 async fn lake() -> TempDir {
+    lake_of(records()).await
+}
+
+async fn lake_of(records: Records) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let records = records();
     let (installs, credits) = changes(&records.rows);
     let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
     let mut names = records.symbols.take_unsaved();
@@ -221,6 +224,54 @@ async fn people_see_names_times_and_paths() {
         "type,n\nclick,1\nconversion,2\ninstall,1\n"
     );
     assert_eq!(printed(&session, "SELECT count(*) n FROM costs").await, "n\n0\n");
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_taken_apart() {
+    let mut all = records();
+    let fault = schemas::fault::Fault { field: "user_id", reason: "placeholder", value: Some("null".into()) };
+    let extras = schemas::fault::Extras { faults: vec![fault], unknown_fields: vec!["x".into()], ..Default::default() };
+    all.rows[1].extras = Some(Box::new(extras));
+    let lake = lake_of(all).await;
+    let session = at(&lake, None).await;
+    for (query, expected) in [
+        ("count(*) n FROM records WHERE faults IS NOT NULL", "1"),
+        ("count(*) n FROM records WHERE faults IS NULL", "7"),
+        ("count(*) n FROM records WHERE unknown_fields IS NOT NULL AND verdict = 'ok'", "1"),
+        ("count(*) n FROM records WHERE array_length(faults) = 1", "1"),
+        ("count(*) n FROM records WHERE faults[1]['reason'] = 'placeholder'", "1"),
+        ("count(*) n FROM records WHERE array_has(unknown_fields, 'x')", "1"),
+        ("f['value'] n FROM (SELECT unnest(faults) f FROM records WHERE faults IS NOT NULL)", "null"),
+        ("unnest(unknown_fields) n FROM records", "x"),
+        ("count(*) n FROM installs WHERE path IS NOT NULL", "1"),
+        ("sum(array_length(path)) n FROM installs WHERE array_length(path) > 0", "1"),
+        ("count(*) n FROM installs WHERE path[1]['channel'] = 'search'", "1"),
+        ("count(*) n FROM installs WHERE path[1]['event_time'] > '2026-01-01T00:00:00Z'", "1"),
+        ("count(*) n FROM raw.installs WHERE path IS NOT NULL AND array_length(path) = 1", "1"),
+        ("count(*) n FROM installs_changes WHERE path IS NOT NULL AND _diff < 0", "2"),
+        ("count(*) n FROM raw.records WHERE faults IS NOT NULL AND unknown_fields IS NOT NULL", "1"),
+        (
+            "count(*) n FROM (SELECT path, faults FROM installs LEFT JOIN records ON path IS NOT NULL AND faults IS NOT NULL)",
+            "1",
+        ),
+    ] {
+        assert_eq!(printed(&session, &format!("SELECT {query}")).await, format!("n\n{expected}\n"), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn lists_of_a_lake_of_0_1_0_are_filtered_too() {
+    let old = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lake-0.1.0/lake");
+    let session = open(&old, None, &hasher()).await.unwrap();
+    for (query, expected) in [
+        ("count(*) n FROM records WHERE faults IS NOT NULL OR unknown_fields IS NOT NULL", "0"),
+        ("count(*) n FROM records WHERE array_length(faults) > 0", "0"),
+        ("count(*) n FROM (SELECT unnest(faults) FROM records)", "0"),
+        ("count(*) n FROM installs WHERE path IS NOT NULL AND array_length(path) > 0", "3"),
+        ("count(*) n FROM (SELECT unnest(path) t FROM installs WHERE path IS NOT NULL) WHERE t['type'] = 'click'", "3"),
+    ] {
+        assert_eq!(printed(&session, &format!("SELECT {query}")).await, format!("n\n{expected}\n"), "{query}");
+    }
 }
 
 #[tokio::test]

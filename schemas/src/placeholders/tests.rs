@@ -46,7 +46,8 @@ fn macros_of_every_network_are_none() {
         "<<x>>",
         "<%= x %>",
         "<?x?>",
-        "(x)",
+        "(gclid)",
+        "$(x)",
         "#X#",
         "##X##",
         "@X@",
@@ -72,6 +73,24 @@ fn macros_of_every_network_are_none() {
         "{@x}",
         "{sub id 1}",
         "~X~",
+        "!!USER!!",
+        "!USER!",
+        "[0]",
+        "{9b2c}_{gclid}_x",
+        "{campaignid}_{adgroupid}",
+        "{{ad.id}}-{{adset.id}}",
+        "{{user.id|default:''}}",
+        "{{ user.id | default: \"\" }}",
+        "[CAMPAIGN]_[ADGROUP]",
+        "<a>|<b>",
+        "%A%-%B%",
+        "##a##_##b##",
+        "__CAMPAIGN_ID__-__AID__",
+        "_{gclid}_",
+        "{user",
+        "{{user.id",
+        "${CLICK",
+        "%%CLICK_I",
     ];
     for text in macros {
         assert!(placeholder(text).is_some(), "{text}");
@@ -84,6 +103,70 @@ fn macros_of_every_network_are_none() {
     check(&["%5BCLICK_ID%5D"], Some("[CLICK_ID]"));
     check(&["%25%25X%25%25"], Some("%%X%%"));
     check(&["%24%7BX%7D"], Some("${X}"));
+}
+
+#[test]
+fn a_macro_in_an_id_is_the_same_for_everybody() {
+    for (text, held) in [
+        ("cid-{gclid}", "{gclid}"),
+        ("cid-%7Bgclid%7D", "{gclid}"),
+        ("a-long-prefix-of-an-id-{campaignid}-and-what-follows-it", "{campaignid}"),
+        ("{campaignid}_77_abcdef0123456789abcdef0123456789", "{campaignid}"),
+        ("ann@shop.example/{{user.id|default:''}}", "{{user.id|default:''}}"),
+        ("u-${user.id:-none}", "{user.id:-none}"),
+        ("u-%%CLICK_ID%%-7", "%%CLICK_ID%%"),
+        ("u-[CLICK_ID]-7", "[CLICK_ID]"),
+        ("u-[GCLID]", "[GCLID]"),
+        ("u-<%= id %>-7", "<%= id %>"),
+        ("{user}@shop.example", "{user}"),
+        ("{\"id\":7}{sub1}", "{sub1}"),
+    ] {
+        assert_eq!(placeholder(text).as_deref(), Some(held), "{text}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_ids_are_ids() {
+    let mut state = 7u64;
+    let mut random = || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    };
+    let text = |random: &mut dyn FnMut() -> u64, alphabet: &[u8], count: usize| -> String {
+        (0..count).map(|_| char::from(alphabet[random() as usize % alphabet.len()])).collect()
+    };
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let (standard, url) = ([&letters[..], b"+/"].concat(), [&letters[..], b"-_"].concat());
+    for _ in 0..10_000 {
+        let (a, b) = (random(), random());
+        let uuid = format!(
+            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+            a >> 32,
+            a & 0xffff,
+            b >> 52,
+            a >> 20 & 0xfff,
+            b & 0xffff_ffff_ffff
+        );
+        let (small, large) = (text(&mut random, &standard, 22), text(&mut random, &url, 20 + a as usize % 70));
+        let name = text(&mut random, b"abcdefghijklmnopqrstuvwxyz", 6);
+        for id in [
+            format!("{a:016x}{b:016x}"),
+            format!("{{{uuid}}}"),
+            format!("$device:{uuid}"),
+            format!("{small}=="),
+            large,
+            format!("{name}{}@shop.example", a % 100),
+            format!("{name}{{{b:x}"),
+            format!("{{\"id\":\"{name}\"}}"),
+            format!("[{}]", a % 1_000_000 + 1),
+            uuid,
+        ] {
+            assert_eq!(placeholder(&id), None, "{id}");
+        }
+    }
 }
 
 #[test]
@@ -163,6 +246,7 @@ fn zeros_and_repeated_characters_are_none_and_short_numbers_are_people() {
     check(&["-", "--", "---", "—", "?", "*", "********", "...", "{}", "[]", "\"\"", "_", "%%"], Some("-"));
     check(&["-1"], Some("-1"));
     check(&["\\N"], Some("\\N"));
+    check(&["Emulator"], Some("emulator"));
     check(&["9774D56D682E549C"], Some("9774d56d682e549c"));
     check(
         &[
@@ -213,6 +297,32 @@ fn ids_that_look_alike_are_ids() {
             "truejoy",
             "a_b",
             "__aZ09bY8xK__",
+            "__bob__",
+            "$alice",
+            "%alice",
+            "(alice)",
+            "(x)",
+            "[42]",
+            "{9b2c}",
+            "<42>",
+            "|bob|",
+            "@bob@",
+            "a{b",
+            "a{b}c",
+            "{a",
+            "[team",
+            "[ABC]player7",
+            "{\"a\":1}",
+            "u{42}",
+            "u{9b2c}x",
+            "u[1]",
+            "u[index]",
+            "50%%",
+            "usd",
+            "NOK",
+            "EUR",
+            "shopper",
+            "nobody",
             "_x_",
             "zero",
             "o",
@@ -253,6 +363,7 @@ fn the_words_are_in_order_and_found() {
     assert!(WORDS.windows(2).all(|pair| pair[0].as_bytes()[0] <= pair[1].as_bytes()[0]));
     for word in WORDS {
         assert_eq!(placeholder(word).as_deref(), Some(word));
+        assert_eq!(placeholder(&word.replace([' ', '/'], "")).as_deref(), Some(word));
         assert_eq!(placeholder(&format!("({})", word.to_uppercase())).as_deref(), Some(word));
     }
 }

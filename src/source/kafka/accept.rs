@@ -121,7 +121,7 @@ impl Start {
             *resume.partition.topic == *known && next.is_some_and(|next| next < resume.offset)
         });
         if !is_new && !ends_early {
-            tracing::warn!(topic, "--accept-new-topic: the topic is the one that the ledger knows; goes on");
+            tracing::warn!(topic, "--accept-new-topic: {}; goes on", self.nothing_to_accept(&known));
             return;
         }
         let renamed = format!("{topic}@{}", generation(topic, &self.topic_ids) + 1);
@@ -134,6 +134,16 @@ impl Start {
         );
         self.notes.insert(format!("new-topic/{renamed}"), now_ms);
         self.topic_ids.insert(renamed, found_id.to_owned());
+    }
+
+    /// Why a topic is not accepted as a new one.
+    fn nothing_to_accept(&self, known: &str) -> &'static str {
+        let read = self.resumes.iter().any(|resume| *resume.partition.topic == *known);
+        if read || self.topic_ids.contains_key(known) {
+            "the topic is the one that the ledger knows"
+        } else {
+            "the ledger does not know the topic, so there is nothing to accept: it is read from its beginning"
+        }
     }
 
     /// Notes each mapping that is not the one that its topic was read by last.
@@ -251,6 +261,16 @@ mod tests {
         start.accept_new_topic("ads", "third", &BTreeMap::new(), 72);
         assert_eq!(name_in_records("ads", &start.topic_ids), "ads@3");
         assert_eq!(name_in_records("ad", &start.topic_ids), "ad", "a name is no prefix");
+    }
+
+    #[test]
+    fn a_topic_that_the_ledger_never_saw_is_not_said_to_be_known() {
+        let mut start = start("ads", &[10]);
+        assert_eq!(start.nothing_to_accept("ads"), "the topic is the one that the ledger knows");
+        assert!(start.nothing_to_accept("shop").starts_with("the ledger does not know the topic"));
+        let before = start.clone();
+        start.accept_new_topic("shop", "first", &BTreeMap::new(), 70);
+        assert_eq!(start, before);
     }
 
     #[test]
