@@ -10,6 +10,8 @@ use std::fmt;
 pub const DIGITS_MAX: usize = 38;
 /// The largest exponent that is read: beyond it, no amount is meant.
 const EXPONENT_MAX: i32 = 64;
+/// The same below zero: what floats leave behind is next to nothing, and is rounded so.
+const EXPONENT_TINY_MAX: i32 = 1_000;
 /// How far from a whole micro an amount in micros may be: what floats leave behind, but no amount in units.
 const NOISE_DIGITS: i32 = 3;
 
@@ -57,7 +59,8 @@ impl Decimal {
                 b'.' if !point => point = true,
                 b'e' | b'E' if any => {
                     let text = std::str::from_utf8(&text[index + 1..]).ok()?;
-                    exponent = text.parse::<i32>().ok().filter(|exponent| exponent.abs() <= EXPONENT_MAX)?;
+                    let range = -EXPONENT_TINY_MAX..=EXPONENT_MAX;
+                    exponent = text.parse::<i32>().ok().filter(|exponent| range.contains(exponent))?;
                     break;
                 }
                 _ => return None,
@@ -169,6 +172,11 @@ fn why_none(text: &str) -> &'static str {
     }
     if !digits {
         "is no number"
+    } else if bare.starts_with(|first: char| first.is_ascii_digit() || first == '.')
+        && bare.matches('e').count() == 1
+        && bare.bytes().all(|byte| byte.is_ascii_digit() || b".e+-".contains(&byte))
+    {
+        "has an exponent that cannot be read, or is beyond 64"
     } else if text.starts_with('(') && text.ends_with(')') {
         "is in parentheses: whether that is a negative amount must be said in the file, with a minus in front"
     } else if text.ends_with(['-', '\u{2212}']) {
@@ -180,7 +188,11 @@ fn why_none(text: &str) -> &'static str {
         && text.bytes().next().is_some_and(|byte| byte.is_ascii_digit())
         && text.bytes().last().is_some_and(|byte| byte.is_ascii_digit())
     {
-        "has a sign between its digits: if it separates thousands, the mapping must say so, as { thousands: \" \" }"
+        if any(&['\'', '\u{2019}']) {
+            "has a sign between its digits: if it separates thousands, the mapping must say so, as { thousands: \"'\" }"
+        } else {
+            "has a sign between its digits: if it separates thousands, the mapping must say so, as { thousands: \" \" }"
+        }
     } else if any(&['%']) {
         "is a percentage, not an amount"
     } else if text.chars().any(|sign| sign.is_alphabetic() || is_currency(sign)) && !bare.starts_with("0x") {
@@ -324,6 +336,17 @@ mod tests {
 
     fn micros(text: &str) -> Result<(i64, bool), String> {
         Decimal::parse(text).and_then(|decimal| decimal.to_micros())
+    }
+
+    #[test]
+    fn the_reason_names_what_is_wrong() {
+        for (text, reason) in [("1e", "exponent"), ("1e400", "exponent"), ("1'000.5", "{ thousands: \"'\" }")] {
+            let error = Decimal::parse(text).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+        for text in ["1e-400", "2.2e-310", "-1e-99"] {
+            assert_eq!(micros(text), Ok((0, true)), "{text}");
+        }
     }
 
     #[test]
@@ -472,7 +495,7 @@ mod tests {
             ("12,50", "{ decimal: \",\" }"),
             ("1,234", "{ thousands: \",\" }"),
             ("1 234.5", "{ thousands: \" \" }"),
-            ("1’234", "{ thousands: \" \" }"),
+            ("1’234", "{ thousands: \"'\" }"),
             ("NaN", "no number: leave"),
             ("-Infinity", "no finite"),
             ("inf", "no finite"),

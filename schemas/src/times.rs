@@ -8,11 +8,11 @@ mod iso;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use chrono::format::{Item, Parsed, StrftimeItems};
-use chrono::{DateTime, MappedLocalTime, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
+use chrono::{DateTime, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 
 use crate::decimal::Decimal;
@@ -69,8 +69,12 @@ impl Zone {
         }
         // Three letters are a name of old in the database (EST, MST), but mean several zones to people.
         Tz::from_str(text).ok().filter(|_| text.contains('/')).map(Zone::Named).ok_or_else(|| {
+            let abbreviation = (3..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase());
+            let why =
+                if abbreviation { ", but an abbreviation, which changes with the season or means several" } else { "" };
             format!(
-                "{text:?} is no time zone: write a name of the IANA database, as Europe/Berlin, or an offset, as +01:00"
+                "{text:?} is no time zone{why}: write a name of the IANA database, as Europe/Berlin, or an offset, as \
+                 +01:00"
             )
         })
     }
@@ -139,6 +143,10 @@ impl TimeFormat {
             "epoch_ns" => Ok(TimeFormat::EpochNs),
             _ if !text.contains('%') => Err(format!("{text:?} is no format of time: {}", wanted())),
             _ => match StrftimeItems::new(text).parse_to_owned() {
+                Ok(items) if !tells_day(&items) => Err(format!(
+                    "{text:?} tells no whole time: a pattern needs the day with its year, as %Y-%m-%d, and an hour of \
+                     %I needs %p"
+                )),
                 Ok(items) => Ok(TimeFormat::Pattern { text: text.to_owned(), items }),
                 Err(_) => Err(format!("{text:?} is no strftime pattern: {}", wanted())),
             },
@@ -194,6 +202,8 @@ impl TimeFormat {
         match self {
             TimeFormat::Iso8601 if number => ": a number is epoch_s, epoch_ms, epoch_us or epoch_ns",
             TimeFormat::Iso8601 if text.contains("-W") => ": weeks of a year are not read",
+            TimeFormat::Iso8601 if is_no_day(text) => ": there is no such day",
+            TimeFormat::Iso8601 if is_no_hour(text) => ": there is no such time of day",
             TimeFormat::Iso8601 if digits >= 4 && text.contains(|sign: char| sign.is_ascii_alphabetic()) => {
                 ": an abbreviation of a zone means several; other ways are a strftime pattern, as \"%d %b %Y %I:%M %p\""
             }
@@ -225,6 +235,30 @@ pub fn show(time_ms: i64) -> String {
         Some(time) => time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         None => format!("{time_ms} ms"),
     }
+}
+
+/// Whether a text begins with a day that is in no calendar, as 2026-02-29.
+fn is_no_day(text: &str) -> bool {
+    let shaped = |day: &&str| {
+        day.bytes().enumerate().all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
+    };
+    text.get(..10).filter(shaped).is_some_and(|day| day.parse::<NaiveDate>().is_err())
+}
+
+/// Whether a text has an hour, a minute or a second after its day that no day has, as T25:00.
+fn is_no_hour(text: &str) -> bool {
+    let Some(time) = text.get(10..).map(|rest| rest.trim_start_matches(['T', 't', ' '])) else { return false };
+    let parts = time.split(':').map_while(|part| part.get(..2)?.parse::<u32>().ok());
+    time.contains(':') && parts.zip([24, 59, 60]).any(|(part, most)| part > most)
+}
+
+/// Whether texts of a pattern tell an instant: one that it writes itself must be read again.
+fn tells_day(items: &[Item<'static>]) -> bool {
+    let mut text = String::new();
+    let time = DateTime::UNIX_EPOCH + TimeDelta::days(12_345);
+    // Some patterns can only be read.
+    write!(text, "{}", time.format_with_items(items.iter())).is_err()
+        || read_pattern(&text, items, &Zone::UTC).is_some()
 }
 
 fn read_pattern(text: &str, items: &[Item<'static>], zone: &Zone) -> Option<i64> {

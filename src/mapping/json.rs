@@ -1,11 +1,13 @@
 //! The members of a JSON object that a mapping names, as cells.
 //!
-//! Values are taken as written, so that no number passes through a float. A name is a member's own name, or a path into
+//! Values are taken as written, so that no number passes through a float; only a whole number is written as one, so that the
+//! ids `7.0` and `7` are the same person, as they are where JSON is decoded without a mapping. A name is a member's own name, or a path into
 //! inner objects and lists: `a.b`, `a[0].b`, `a.0.b`. A member whose own name is `a.b` comes before the path.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use schemas::decimal::Decimal;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -55,10 +57,20 @@ impl JsonColumns {
                     let text: Cow<'_, str> = serde_json::from_str::<Text<'_>>(value).map_err(malformed)?.0;
                     cells.push(&text);
                 }
-                Some(value) => cells.push(value),
+                Some(value) => cells.push(&plain(value)),
             }
         }
         Ok(())
+    }
+}
+
+/// A whole number without its decimals or exponent; anything else as written.
+fn plain(value: &str) -> Cow<'_, str> {
+    let number = value.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+    let whole = || Decimal::parse(value).and_then(|number| number.scaled(0)).ok();
+    match Some(value).filter(|value| number && value.contains(['.', 'e', 'E'])).and_then(|_| whole()) {
+        Some(whole) => Cow::Owned(whole.to_string()),
+        None => Cow::Borrowed(value),
     }
 }
 
@@ -135,6 +147,11 @@ mod tests {
         let one = |text: &str| cells("[a]", text).map(|mut cells| cells.remove(0));
         assert_eq!(one(r#"{"a": 12345678901234567890.10, "b": {}}"#).unwrap(), "12345678901234567890.10");
         assert_eq!(one(r#"{"\u0061": "\u00e9 \" x"}"#).unwrap(), "é \" x");
+        for (written, read) in
+            [("7.0", "7"), ("7", "7"), ("1e2", "100"), ("-5.00", "-5"), ("7.5", "7.5"), ("\"7.0\"", "7.0")]
+        {
+            assert_eq!(one(&format!("{{\"a\": {written}}}")).unwrap(), read);
+        }
         assert_eq!(one(r#"{"a": true}"#).unwrap(), "true");
         assert_eq!(one(r#"{"a": [1, "x"]}"#).unwrap(), r#"[1, "x"]"#);
         for absent in [r#"{"a": null}"#, r#"{"a": ""}"#, r#"{"a": "  "}"#, r#"{"b": 1}"#, "{}"] {

@@ -14,6 +14,8 @@ pub struct Csv {
     pub header: Header,
     /// Lines that begin with it are none.
     pub comment: Option<u8>,
+    /// Whether quoted fields may have lines that look like rows; refused otherwise, as a stray quote makes such fields.
+    pub multiline: bool,
 }
 
 /// What quotes a field of CSV.
@@ -47,6 +49,8 @@ pub(super) struct CsvText {
     #[serde(default)]
     header: Header,
     comment: Option<String>,
+    #[serde(default)]
+    multiline: bool,
 }
 
 impl CsvText {
@@ -79,7 +83,7 @@ impl CsvText {
                 return Err(("csv.header", "names no column: write them all, or `header: false`".to_owned()));
             }
         }
-        Ok(Csv { delimiter, quote, header: self.header, comment })
+        Ok(Csv { delimiter, quote, header: self.header, comment, multiline: self.multiline })
     }
 }
 

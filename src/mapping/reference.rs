@@ -57,7 +57,7 @@ const TIME: [Key; 3] = [
     ),
 ];
 
-const CSV: [Key; 4] = [
+const CSV: [Key; 5] = [
     ("delimiter", "one ASCII sign between fields; `\"\\t\"` is a tab", "found out", "`\";\"`"),
     ("quote", "sign that quotes a field, or `none`", "`\"`", "`none`"),
     (
@@ -67,6 +67,12 @@ const CSV: [Key; 4] = [
         "`[ts, kind, user]`",
     ),
     ("comment", "lines that begin with this sign are passed over", "none", "`\"#\"`"),
+    (
+        "multiline",
+        "`true`: quoted fields may have lines that look like rows of the file, which are taken for swallowed rows otherwise",
+        "`false`",
+        "`true`",
+    ),
 ];
 
 const ENTRY: [Key; 4] = [
@@ -138,7 +144,7 @@ const REFUSED: [(&str, &str); 13] = [
     ("a column of the mapping that the header has twice", "rename one of them"),
     (
         "a quote that swallows rows (to the end, beyond 1 MiB, over lines that look like rows, closed within a field)",
-        "close it, or `csv: { quote: none }`",
+        "close it, or `csv: { quote: none }`, or `csv: { multiline: true }` if such cells are meant",
     ),
     ("NUL bytes, a header that is no UTF-8", "`encoding: …`"),
     ("an array or objects with something else between, or that break off", "line, byte and row are named"),

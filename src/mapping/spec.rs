@@ -407,7 +407,9 @@ impl Checker {
             Some(ZoneText::Name(name)) => {
                 ZoneOf::Fixed(Zone::parse(name).map_err(|message| self.outline.error(&at, message))?)
             }
-            Some(ZoneText::Column(ZoneColumn { column })) => ZoneOf::Column(self.column(&at, column.clone())?),
+            Some(ZoneText::Column(ZoneColumn { column })) => {
+                ZoneOf::Column(self.column(&at, column.clone())?, self.common.zone.unwrap_or(Zone::UTC))
+            }
         };
         Ok(Time { column, format, zone })
     }

@@ -17,8 +17,8 @@ pub(super) struct Time {
 pub(super) enum ZoneOf {
     /// Always this one.
     Fixed(Zone),
-    /// As a column says.
-    Column(usize),
+    /// As a column says, or else this one.
+    Column(usize, Zone),
 }
 
 /// Between which times an event is believed to have happened: beyond them, the unit is wrong.
@@ -44,12 +44,17 @@ impl Time {
     pub(super) fn read(&self, text: &str, cells: &Cells, bounds: &Bounds) -> Result<i64, (usize, String)> {
         let read = match &self.zone {
             ZoneOf::Fixed(zone) => self.format.read_in(text, zone),
-            ZoneOf::Column(column) => {
-                let name =
-                    cells.get(*column).ok_or_else(|| (*column, "is empty, but tells the time zone".to_owned()))?;
-                let zone = Zone::parse(name).map_err(|reason| (*column, reason))?;
-                self.format.read_in(text, &zone)
-            }
+            ZoneOf::Column(column, otherwise) => match cells.get(*column).map(Zone::parse) {
+                None => self.format.read_in(text, otherwise),
+                Some(Ok(zone)) => self.format.read_in(text, &zone),
+                // A text with an offset is the same instant in any zone.
+                Some(Err(reason)) => match self.format.read_in(text, &Zone::UTC) {
+                    Ok(time_ms) if self.format.read_in(text, &Zone::Fixed(3_600)) != Ok(time_ms) => {
+                        return Err((*column, reason));
+                    }
+                    read => read,
+                },
+            },
         };
         let time_ms = read.map_err(|reason| (self.column, reason))?;
         if bounds.hold(time_ms) { Ok(time_ms) } else { Err((self.column, self.unbelieved(text, time_ms, bounds))) }

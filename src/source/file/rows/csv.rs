@@ -5,18 +5,20 @@
 //! it. Where the header has a blank after every delimiter, a quote after such a blank opens a field too.
 //!
 //! An open quote that is never meant swallows rows in silence, so it is looked for. A quoted field is refused that goes on
-//! to the end of the file or beyond the size of a row, that has lines within which look like rows of the file, or that
-//! spans lines and is closed by a quote with more text behind it.
+//! to the end of the file or beyond the size of a row, that spans lines and is closed by a quote with more text behind it,
+//! or whose lines look like rows of the file ([`Lines::has_swallowed`]), unless the mapping says that such cells are meant.
 
 use schemas::decode::RECORD_BYTES_MAX;
 
 use super::buffer::{Buffer, breaks};
 use crate::mapping::Quote;
 
-/// So many lines in a quoted field must look like rows of the file, and all others too, until they are taken for that.
-const SWALLOWED_LINES_MIN: usize = 3;
-/// In files of fewer fields, a line of text looks like a row too easily: an address has two commas.
-const SWALLOWED_FIELDS_MIN: usize = 4;
+/// So many lines within a quoted field that look like rows of the file are taken for rows, if they are half of all.
+const SWALLOWED_LINES_MIN: usize = 2;
+/// So many are taken for rows, however many others are between.
+const SWALLOWED_LINES_SURE: usize = 20;
+/// From so many fields on, two lines that are torn where rows would be are enough.
+const TORN_FIELDS_MIN: usize = 4;
 
 /// The signs that lines are made of.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Signs {
     pub(super) comment: Option<u8>,
     /// Whether a quote after blanks opens a field.
     pub(super) spaced: bool,
+    /// Whether quoted fields may have lines that look like rows.
+    pub(super) multiline: bool,
 }
 
 /// One row: its fields one after another, and where each ends.
@@ -227,7 +231,7 @@ impl Lines {
                     State::Quoted
                 }
                 _ if *byte == delimiter || matches!(byte, b'\n' | b'\r') => {
-                    if let Some(opened) = opened.take().filter(|_| self.has_swallowed(&record.bytes[begin..])) {
+                    if let Some(opened) = opened.take().filter(|_| self.has_swallowed(record, begin)) {
                         return Found::Stray(opened);
                     }
                     record.end();
@@ -237,7 +241,10 @@ impl Lines {
                     }
                     State::Start
                 }
-                State::Closing if !byte.is_ascii_whitespace() && record.bytes[begin..].contains(&b'\n') => {
+                State::Closing
+                    if !byte.is_ascii_whitespace()
+                        && memchr::memchr2(b'\n', b'\r', &record.bytes[begin..]).is_some() =>
+                {
                     return Found::Stray(opened.unwrap_or(index));
                 }
                 State::Start if spaced && *byte == b' ' => {
@@ -253,30 +260,45 @@ impl Lines {
         if matches!(state, State::Quoted) || !self.buffer.at_end() {
             return Found::More(opened.filter(|_| matches!(state, State::Quoted)));
         }
-        if let Some(opened) = opened.filter(|_| self.has_swallowed(&record.bytes[begin..])) {
+        if let Some(opened) = opened.filter(|_| self.has_swallowed(record, begin)) {
             return Found::Stray(opened);
         }
         record.end();
         Found::Row(window.len())
     }
 
-    /// Whether the lines within a quoted field look like rows of the file.
-    fn has_swallowed(&self, field: &[u8]) -> bool {
-        let Some(fields) = self.fields.filter(|fields| *fields >= SWALLOWED_FIELDS_MIN) else { return false };
-        if memchr::memchr(b'\n', field).is_none() {
+    /// Whether the lines of a quoted field, which begins in the record at `begin`, look like rows of the file.
+    ///
+    /// They do if two lines within it have as many fields as the header and are half of all, or if twenty have. Where
+    /// fewer rows lie within, the torn ones tell: the first line has what its row lacks, the last has the fields before
+    /// this one, and all between are rows. A delimiter with a blank behind it is taken for one of a sentence or an
+    /// address, but in files that have such delimiters.
+    fn has_swallowed(&self, record: &Record, begin: usize) -> bool {
+        let field = &record.bytes[begin..];
+        let Some(fields) = self.fields.filter(|fields| *fields >= 2 && !self.signs.multiline) else { return false };
+        if memchr::memchr2(b'\n', b'\r', field).is_none() {
             return false;
         }
-        let lines: Vec<&[u8]> =
-            field.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
-        let Some(within) = lines.get(1..lines.len().saturating_sub(1)) else { return false };
-        let is_row = |line: &&[u8]| memchr::memchr_iter(self.signs.delimiter, line).count() + 1 == fields;
-        within.len() >= SWALLOWED_LINES_MIN && within.iter().all(is_row)
+        let delimiters = |line: &[u8]| {
+            let counts = |at: &usize| self.signs.spaced || line.get(at + 1) != Some(&b' ');
+            memchr::memchr_iter(self.signs.delimiter, line).filter(counts).count()
+        };
+        let lines = field.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.trim_ascii().is_empty());
+        let lines: Vec<usize> = lines.map(delimiters).collect();
+        let [first, within @ .., last] = lines.as_slice() else { return false };
+        let rows = within.iter().filter(|count| **count + 1 == fields).count();
+        let before = record.ends.len();
+        let torn = before + first + 1 == fields && *last == before && rows == within.len();
+        rows >= SWALLOWED_LINES_SURE
+            || (rows >= SWALLOWED_LINES_MIN && 2 * rows >= within.len())
+            || (torn && (rows > 0 || fields >= TORN_FIELDS_MIN))
     }
 
     fn stray(&self, quote: usize) -> String {
         format!(
             "the quote on {}, in row {}, is not closed where a field would end, so that it swallows the rows after it: \
-             close it, or write csv: {{ quote: none }} in the mapping if quotes are signs like any other in this file",
+             close it, or write csv: {{ quote: none }} in the mapping if quotes are signs like any other in this file, or \
+             csv: {{ multiline: true }} if cells of several lines that look like rows are meant",
             self.buffer.place(quote),
             self.rows + 1
         )

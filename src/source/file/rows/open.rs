@@ -86,7 +86,8 @@ fn open_csv(file: File, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>)
         }
     };
     let read = |delimiter: u8| -> Result<(Signs, Vec<String>), String> {
-        let signs = Signs { delimiter, quote: csv.quote, comment: csv.comment, spaced: false };
+        let signs =
+            Signs { delimiter, quote: csv.quote, comment: csv.comment, spaced: false, multiline: csv.multiline };
         let (signs, fields) = first_row(&head, signs, named.is_some())?;
         let names = match &csv.header {
             Header::Line => fields,

@@ -168,6 +168,25 @@ fn a_quote_that_swallows_rows_is_found() {
     let wide = |line: &str| format!("ts,kind,user,x\n1,\"click,u1,x\n{}5,click\",u5,x\n", line.repeat(4));
     assert!(csv("", wide("2,click,u2,x\n")).unwrap_err().contains("the quote on line 2 (byte 17), in row 1"));
     assert_eq!(csv("", wide("2,click,u2\n")).unwrap().len(), 1);
+    // Few columns, an odd line between, line ends of CR alone, one row or none between two torn ones.
+    let narrow = format!("ts,kind,user\n1,\"abc,u1\n{}5,12\",u5\n", many(900));
+    let odd =
+        format!("a,b,c,d,e\n1,\"x,1,2,3\n{}short\n{}6,y\",1,2,3\n", "2,x,1,2,3\n".repeat(3), "2,x,1,2,3\n".repeat(3));
+    let odd = odd.replacen("a,b,c", "ts,kind,user", 1);
+    for (name, text) in [
+        ("few columns", narrow.clone()),
+        ("an odd line", odd.clone()),
+        ("carriage returns", narrow.replace('\n', "\r")),
+        ("both", narrow.replace('\n', "\r\n")),
+        ("one row", wide("").replace("5,click\"", "2,click,u2,x\n5,click\"")),
+        ("no row", wide("")),
+    ] {
+        let error = csv("", &text).expect_err(name);
+        assert!(error.contains("in row 1") && error.contains("csv: { multiline: true }"), "{name}: {error}");
+        assert_eq!(csv("csv: {multiline: true},", &text).expect(name).len(), 1, "{name}");
+    }
+    let address = "ts,kind,user\n1,\"Flat 3, Main St 5\nBerlin, DE, Europe\nx, y, z\n12345, z\",u1\n";
+    assert_eq!(csv("", address).unwrap().len(), 1);
     // Texts of several lines are what quotes are for.
     let note = "ts,kind,user\n1,\"dear all,\n\nI said \"\"hello, you\"\",\nbye\",u1\n2,buy,\"a\nb\"\n";
     assert_eq!(csv("", note).unwrap(), ["1|dear all,\n\nI said \"hello, you\",\nbye|u1", "2|buy|a\nb"]);

@@ -29,7 +29,8 @@ proptest! {
         let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
         let theirs: Vec<Vec<Vec<u8>>> =
             reader.byte_records().map(|record| record.unwrap().iter().map(<[u8]>::to_vec).collect()).collect();
-        let signs = csv::Signs { delimiter: b',', quote: crate::mapping::Quote::default(), comment: None, spaced: false };
+        let quote = crate::mapping::Quote::default();
+        let signs = csv::Signs { delimiter: b',', quote, comment: None, spaced: false, multiline: false };
         let mut lines = Lines::new(buffer::Buffer::new(Box::new(std::io::Cursor::new(text.clone().into_bytes()))), signs);
         let (mut record, mut ours) = (Record::default(), Vec::new());
         loop {
