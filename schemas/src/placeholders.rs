@@ -194,10 +194,10 @@ fn may_hold_macro(bytes: &[u8]) -> bool {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let signs = |eight: [u8; 8]| {
         // `[` and `{` differ in this bit alone, the other two have it.
-        let eight = u64::from_ne_bytes(eight) | ONES * 0x20;
+        let eight = u64::from_ne_bytes(eight) | (ONES * 0x20);
         let has = |sign: u8| {
-            let zero_where_same = eight ^ ONES * u64::from(sign);
-            zero_where_same.wrapping_sub(ONES) & !zero_where_same & ONES * 0x80
+            let zero_where_same = eight ^ (ONES * u64::from(sign));
+            zero_where_same.wrapping_sub(ONES) & !zero_where_same & (ONES * 0x80)
         };
         has(b'{') | has(b'%') | has(b'<') != 0
     };

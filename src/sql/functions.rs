@@ -95,7 +95,7 @@ pub fn readable_function(name: &str, of: &DataType, names: &Arc<Names>) -> Scala
         vec![of.clone()],
         readable_type(name, &of),
         Volatility::Immutable,
-        pure(move |arrays| Ok(readable_as(&column, &arrays[0], &readable_type(&column, &of), &names)?)),
+        pure(move |arrays| Ok(readable_as(&arrays[0], &readable_type(&column, &of), &names)?)),
     )
 }
 
@@ -119,11 +119,11 @@ fn readable_field(name: &str, field: &FieldRef) -> FieldRef {
 
 /// A column as the `public` schema shows it: symbols as text, times as timestamps, within lists and structs too.
 pub fn readable_array(name: &str, array: &ArrayRef, names: &Names) -> Result<ArrayRef, ArrowError> {
-    readable_as(name, array, &readable_type(name, array.data_type()), names)
+    readable_as(array, &readable_type(name, array.data_type()), names)
 }
 
 /// A column as this type, which is the readable one of the table; the array's own fields may be named and nullable otherwise.
-fn readable_as(name: &str, array: &ArrayRef, readable: &DataType, names: &Names) -> Result<ArrayRef, ArrowError> {
+fn readable_as(array: &ArrayRef, readable: &DataType, names: &Names) -> Result<ArrayRef, ArrowError> {
     if readable == array.data_type() {
         return Ok(array.clone());
     }
@@ -131,13 +131,13 @@ fn readable_as(name: &str, array: &ArrayRef, readable: &DataType, names: &Names)
         (DataType::Utf8, DataType::Int64) => Arc::new(named(array.as_primitive(), names)),
         (DataType::List(item), DataType::List(_)) => {
             let list = array.as_list::<i32>();
-            let values = readable_as(name, list.values(), item.data_type(), names)?;
+            let values = readable_as(list.values(), item.data_type(), names)?;
             Arc::new(ListArray::try_new(item.clone(), list.offsets().clone(), values, list.nulls().cloned())?)
         }
         (DataType::Struct(fields), DataType::Struct(_)) => {
             let parts = array.as_struct();
             let columns = fields.iter().zip(parts.columns());
-            let columns = columns.map(|(field, values)| readable_as(field.name(), values, field.data_type(), names));
+            let columns = columns.map(|(field, values)| readable_as(values, field.data_type(), names));
             Arc::new(StructArray::try_new(fields.clone(), columns.collect::<Result<_, _>>()?, parts.nulls().cloned())?)
         }
         (other, _) => arrow::compute::cast(array, other)?,
