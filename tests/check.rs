@@ -78,7 +78,7 @@ fn a_lake_that_was_made_otherwise_is_found() {
     assert_eq!(code, Some(0), "{said}");
     for (more, expected) in [
         ("allowed_lateness: 5d", "settings.allowed_lateness_ms is 259200000 in the lake"),
-        ("id_key_file: KEY", "settings.id_key_check"),
+        ("id_key_file: KEY", "BIDSTREAM_ID_KEY"),
     ] {
         fs::write(dir.join("key"), "another key of ids").unwrap();
         let more = more.replace("KEY", &dir.join("key").display().to_string());

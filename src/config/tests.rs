@@ -279,7 +279,7 @@ fn variables_are_put_in_after_the_file_is_read() {
     };
     for (how, expected) in [
         ("avro", "unknown value `avro`, expected one of"),
-        ("\"${EVERY}\"", "unknown value `${EVERY}`, expected one of"),
+        ("\"${EVERY}\"", "`${EVERY}`, expected one of"),
         ("{ encoding: json, framing: avro }", "expected one of none, confluent"),
     ] {
         let error = unknown(how);

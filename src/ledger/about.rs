@@ -59,3 +59,11 @@ pub async fn about(path: &Path) -> Result<About, LedgerError> {
     }
     Ok(about)
 }
+
+/// Whether some data files of `records` may lack columns that others have: it was made before they came.
+pub async fn files_differ(lake: &Lake) -> Result<bool, LedgerError> {
+    let Some(records) = TableLog::look(lake, "records").await? else { return Ok(false) };
+    let ours: StructType = widen::kernel("records", &load::with_arrival_date(&table::records_schema()))?;
+    let lacking = widen::lacking("records", &ours, records.schema());
+    Ok(records.txns_under(COLUMN).next().is_some() || lacking.is_ok_and(|lacking| !lacking.is_empty()))
+}

@@ -31,6 +31,7 @@ use super::SqlError;
 use super::columns::{Kind, column};
 use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
 use crate::ledger::Lake;
+use crate::ledger::about::files_differ;
 use crate::ledger::compact::SINCE;
 use crate::ledger::imports::Imports;
 use crate::ledger::lake::id_key_check;
@@ -81,13 +82,15 @@ pub async fn open(lake: &Path, as_of: Option<Tick>, hasher: &IdHasher) -> Result
         return Err(SqlError::Summed { asked: cut, since });
     }
     let imports = Imports::read(&lake).await?;
-    let session = session(tables, imports, lake.settings.views, cut, hasher).await?;
+    // A filter on a column that a file lacks must not be left to the reader of files: it drops the filter and takes all rows.
+    let filter_in_files = !files_differ(&lake).await?;
+    let session = session(tables, imports, lake.settings.views, cut, hasher, filter_in_files).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
 }
 
 /// The catalogue without a lake: every table is empty.
 pub async fn empty(params: Params, hasher: &IdHasher) -> Result<Session, SqlError> {
-    session(Tables::default(), Imports::default(), params, 0, hasher).await
+    session(Tables::default(), Imports::default(), params, 0, hasher, true).await
 }
 
 async fn session(
@@ -96,12 +99,13 @@ async fn session(
     params: Params,
     cut: Tick,
     hasher: &IdHasher,
+    filter_in_files: bool,
 ) -> Result<Session, SqlError> {
     let catalog = Arc::new(MemoryCatalogProvider::new());
     for schema in [PUBLIC, RAW] {
         catalog.register_schema(schema, Arc::new(MemorySchemaProvider::new()))?;
     }
-    let (public, raw) = (context(PUBLIC, &catalog), context(RAW, &catalog));
+    let (public, raw) = (context(PUBLIC, &catalog, filter_in_files), context(RAW, &catalog, filter_in_files));
     tables.register(&raw, cut).await?;
     register_imports(&raw, &imports)?;
     let names = Arc::new(names(&raw).await?);
@@ -172,7 +176,7 @@ impl Session {
     pub async fn scratch(&self) -> Result<SessionContext, SqlError> {
         let catalog = Arc::new(MemoryCatalogProvider::new());
         catalog.register_schema(RAW, Arc::new(MemorySchemaProvider::new()))?;
-        let scratch = context(RAW, &catalog);
+        let scratch = context(RAW, &catalog, false);
         for table in ["records", "symbols", "voids", "import_notes"] {
             scratch.register_table(table, self.raw.table_provider(table).await?)?;
         }
@@ -257,13 +261,13 @@ async fn transaction(table: &DeltaTable, app_id: &str) -> Result<Tick, SqlError>
     Ok(version.map_or(0, |version| version as Tick))
 }
 
-fn context(schema: &str, catalog: &Arc<MemoryCatalogProvider>) -> SessionContext {
+fn context(schema: &str, catalog: &Arc<MemoryCatalogProvider>, filter_in_files: bool) -> SessionContext {
     let mut config =
         SessionConfig::new().with_default_catalog_and_schema(CATALOG, schema).with_information_schema(true);
     let options = config.options_mut();
     options.catalog.create_default_catalog_and_schema = false;
     // The row groups of `records` are sorted by type and time: skip them, and rows, while reading.
-    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.pushdown_filters = filter_in_files;
     // Plain strings and bytes: the lake's functions and comparisons take those.
     options.execution.parquet.schema_force_view_types = false;
     options.sql_parser.map_string_types_to_utf8view = false;
