@@ -1,6 +1,6 @@
 //! What a lake is: how it was made, what its views are made by, and how far its tables are. For people; nothing is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use deltalake_core::kernel::StructType;
@@ -60,10 +60,11 @@ pub async fn about(path: &Path) -> Result<About, LedgerError> {
     Ok(about)
 }
 
-/// Whether some data files of `records` may lack columns that others have: it was made before they came.
-pub async fn files_differ(lake: &Lake) -> Result<bool, LedgerError> {
-    let Some(records) = TableLog::look(lake, "records").await? else { return Ok(false) };
+/// The columns of `records` that some data files lack: they came after the table was made.
+pub async fn columns_that_came(lake: &Lake) -> Result<BTreeSet<String>, LedgerError> {
+    let Some(records) = TableLog::look(lake, "records").await? else { return Ok(BTreeSet::new()) };
     let ours: StructType = widen::kernel("records", &load::with_arrival_date(&table::records_schema()))?;
-    let lacking = widen::lacking("records", &ours, records.schema());
-    Ok(records.txns_under(COLUMN).next().is_some() || lacking.is_ok_and(|lacking| !lacking.is_empty()))
+    let lacking = widen::lacking("records", &ours, records.schema()).unwrap_or_default();
+    let added = records.txns_under(COLUMN).map(|(column, _)| column.to_owned());
+    Ok(added.chain(lacking.iter().map(|field| field.name().clone())).collect())
 }

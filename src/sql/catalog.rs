@@ -7,12 +7,12 @@
 //!
 //! In both, a changelog `V_changes` has its current rows beside it as `V`: those whose `_diff` sums above zero.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use chrono::DateTime;
 use dataflows::catalogue;
 use dataflows::params::Params;
@@ -20,7 +20,8 @@ use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, Memo
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::functions_aggregate::sum::sum;
-use datafusion::prelude::{DataFrame, Expr, SQLOptions, SessionConfig, SessionContext, cast, ident, lit};
+use datafusion::logical_expr::{ColumnarValue, Volatility};
+use datafusion::prelude::{DataFrame, Expr, SQLOptions, SessionConfig, SessionContext, cast, create_udf, ident, lit};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use schemas::Tick;
 use schemas::ids::IdHasher;
@@ -31,7 +32,7 @@ use super::SqlError;
 use super::columns::{Kind, column};
 use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
 use crate::ledger::Lake;
-use crate::ledger::about::files_differ;
+use crate::ledger::about::columns_that_came;
 use crate::ledger::compact::SINCE;
 use crate::ledger::imports::Imports;
 use crate::ledger::lake::id_key_check;
@@ -82,15 +83,14 @@ pub async fn open(lake: &Path, as_of: Option<Tick>, hasher: &IdHasher) -> Result
         return Err(SqlError::Summed { asked: cut, since });
     }
     let imports = Imports::read(&lake).await?;
-    // A filter on a column that a file lacks must not be left to the reader of files: it drops the filter and takes all rows.
-    let filter_in_files = !files_differ(&lake).await?;
-    let session = session(tables, imports, lake.settings.views, cut, hasher, filter_in_files).await?;
+    let came = columns_that_came(&lake).await?;
+    let session = session(tables, imports, lake.settings.views, cut, hasher, &came).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
 }
 
 /// The catalogue without a lake: every table is empty.
 pub async fn empty(params: Params, hasher: &IdHasher) -> Result<Session, SqlError> {
-    session(Tables::default(), Imports::default(), params, 0, hasher, true).await
+    session(Tables::default(), Imports::default(), params, 0, hasher, &BTreeSet::new()).await
 }
 
 async fn session(
@@ -99,14 +99,14 @@ async fn session(
     params: Params,
     cut: Tick,
     hasher: &IdHasher,
-    filter_in_files: bool,
+    came: &BTreeSet<String>,
 ) -> Result<Session, SqlError> {
     let catalog = Arc::new(MemoryCatalogProvider::new());
     for schema in [PUBLIC, RAW] {
         catalog.register_schema(schema, Arc::new(MemorySchemaProvider::new()))?;
     }
-    let (public, raw) = (context(PUBLIC, &catalog, filter_in_files), context(RAW, &catalog, filter_in_files));
-    tables.register(&raw, cut).await?;
+    let (public, raw) = (context(PUBLIC, &catalog), context(RAW, &catalog));
+    tables.register(&raw, cut, came).await?;
     register_imports(&raw, &imports)?;
     let names = Arc::new(names(&raw).await?);
     for function in functions(hasher, &names) {
@@ -176,7 +176,7 @@ impl Session {
     pub async fn scratch(&self) -> Result<SessionContext, SqlError> {
         let catalog = Arc::new(MemoryCatalogProvider::new());
         catalog.register_schema(RAW, Arc::new(MemorySchemaProvider::new()))?;
-        let scratch = context(RAW, &catalog, false);
+        let scratch = context(RAW, &catalog);
         for table in ["records", "symbols", "voids", "import_notes"] {
             scratch.register_table(table, self.raw.table_provider(table).await?)?;
         }
@@ -228,13 +228,14 @@ impl Tables {
         Ok(since)
     }
 
-    async fn register(&self, raw: &SessionContext, cut: Tick) -> Result<(), SqlError> {
-        register(raw, "records", self.records.as_ref(), table::records_schema(), Some(cut)).await?;
+    async fn register(&self, raw: &SessionContext, cut: Tick, came: &BTreeSet<String>) -> Result<(), SqlError> {
+        register(raw, "records", self.records.as_ref(), table::records_schema(), Some(cut), came).await?;
         // Names are written before the records that use them, and stay when a crash comes between: all are shown.
-        register(raw, "symbols", self.symbols.as_ref(), table::symbols_schema(), None).await?;
+        let none = BTreeSet::new();
+        register(raw, "symbols", self.symbols.as_ref(), table::symbols_schema(), None, &none).await?;
         for (name, schema) in [("installs", table::installs_schema()), ("credits", table::credits_schema())] {
             let table = self.views.get(name).and_then(|(_, table)| table.as_ref());
-            register(raw, &changes(name), table, schema, Some(cut)).await?;
+            register(raw, &changes(name), table, schema, Some(cut), &none).await?;
         }
         Ok(())
     }
@@ -261,13 +262,13 @@ async fn transaction(table: &DeltaTable, app_id: &str) -> Result<Tick, SqlError>
     Ok(version.map_or(0, |version| version as Tick))
 }
 
-fn context(schema: &str, catalog: &Arc<MemoryCatalogProvider>, filter_in_files: bool) -> SessionContext {
+fn context(schema: &str, catalog: &Arc<MemoryCatalogProvider>) -> SessionContext {
     let mut config =
         SessionConfig::new().with_default_catalog_and_schema(CATALOG, schema).with_information_schema(true);
     let options = config.options_mut();
     options.catalog.create_default_catalog_and_schema = false;
     // The row groups of `records` are sorted by type and time: skip them, and rows, while reading.
-    options.execution.parquet.pushdown_filters = filter_in_files;
+    options.execution.parquet.pushdown_filters = true;
     // Plain strings and bytes: the lake's functions and comparisons take those.
     options.execution.parquet.schema_force_view_types = false;
     options.sql_parser.map_string_types_to_utf8view = false;
@@ -284,6 +285,7 @@ async fn register(
     table: Option<&DeltaTable>,
     schema: SchemaRef,
     cut: Option<Tick>,
+    came: &BTreeSet<String>,
 ) -> Result<(), SqlError> {
     let rows: Arc<dyn TableProvider> = match table {
         Some(table) => table.table_provider().with_session(Arc::new(raw.state())).await?,
@@ -293,7 +295,7 @@ async fn register(
         Some(cut) => raw.read_table(rows)?.filter(ident("_cut").lt_eq(lit(cut as i64)))?,
         None => raw.read_table(rows)?,
     };
-    raw.register_table(name, with_columns(rows, &schema)?.into_view())?;
+    raw.register_table(name, filtered_above(with_columns(rows, &schema)?, came)?.into_view())?;
     Ok(())
 }
 
@@ -309,6 +311,25 @@ fn with_columns(rows: DataFrame, schema: &Schema) -> Result<DataFrame, SqlError>
     for field in lacking {
         columns.push(lit(ScalarValue::try_from(field.data_type())?).alias(field.name()));
     }
+    Ok(rows.select(columns)?)
+}
+
+/// The rows with these columns behind a function that no filter is moved through. The reader of files drops a filter whose
+/// columns a file lacks, and takes all its rows; above the function the filter sees their nulls.
+fn filtered_above(rows: DataFrame, came: &BTreeSet<String>) -> Result<DataFrame, SqlError> {
+    if came.is_empty() {
+        return Ok(rows);
+    }
+    let column = |field: &FieldRef| {
+        let (name, of) = (field.name(), field.data_type());
+        if !came.contains(name) {
+            return ident(name);
+        }
+        let as_read = |values: &[ColumnarValue]| Ok(values[0].clone());
+        let function = create_udf("as_read", vec![of.clone()], of.clone(), Volatility::Volatile, Arc::new(as_read));
+        function.call(vec![ident(name)]).alias(name)
+    };
+    let columns: Vec<Expr> = rows.schema().fields().iter().map(column).collect();
     Ok(rows.select(columns)?)
 }
 
