@@ -17,7 +17,7 @@
 //!   (`device: [ip, device, os]`; absent where one of them is); a constant (`{ const: purchase }`); a number, an amount or the
 //!   product of columns, in the notation that the mapping says; a time.
 //!
-//! All keys are in `docs/reference/mappings.md`, which is made from [`reference`]. An empty cell is an absent field. Amounts
+//! All keys are in `docs/reference/mappings.md`, which is made from [`mod@reference`]. An empty cell is an absent field. Amounts
 //! are decimals and never pass through a float; what has more than six decimals is rounded and counted as a fault. The event
 //! id is a hash of the file's content, the row and the entry, unless `set` gives `event_id`. An entry that can make no valid
 //! event is refused when the mapping is read ([`needs`]). A mistake is one [`ConfigError`].

@@ -4,7 +4,7 @@
 //! Exports, tracking links and SDKs write *something* where they know nobody: a macro that no network expanded
 //! (`{gclid}`), a word (`null`, `(not set)`), zeros. Taken for an id, such a text makes one person of all strangers who
 //! share it. What is one is decided here, by the shape of the text alone; `docs/reference/ids.md` is printed from this
-//! file ([`reference`]).
+//! file ([`reference()`]).
 //!
 //! Almost every id that comes is none, so a usual id is ruled out by its first byte and its length, without a copy.
 

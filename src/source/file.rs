@@ -4,7 +4,7 @@
 //! resuming at its end. The topic's id is the mapping's identity: under another mapping the same offsets would mean other
 //! events, so that is refused. Once the topic was declared void, the same content is imported as `file:…@2`, then `@3`.
 //!
-//! A file is read whole before anything is written ([`survey`]), and must not change until it is imported ([`Input`]).
+//! A file is read whole before anything is written ([`survey()`]), and must not change until it is imported ([`Input`]).
 //! There are two ways to arrive ([`Arrival`]):
 //! * *import*: the file is read in its order; all arrives at the moment of import, which a resumed import keeps. Offset =
 //!   row · entries of the mapping + entry. Memory: one row, and what `first_of` has seen.
