@@ -67,8 +67,8 @@ def eligible(target, touches, params):
         if 0 <= age(touch) <= params.window(touch) and not touch["capped"] & CAPPED_PERSON:
             offer(touch, "person")
     for touch in touches.like(target, "user_id"):
-        bit = CAPPED_PERSON if touch["device_id"] is None else CAPPED_USER
-        if 0 <= age(touch) <= params.window(touch) and not touch["capped"] & bit:
+        # A hot person is no candidate by its user either; a hot user beside a device has a bit of its own.
+        if 0 <= age(touch) <= params.window(touch) and not touch["capped"] & (CAPPED_PERSON | CAPPED_USER):
             offer(touch, "person")
     for touch in touches.like(target, "click_id"):
         if 0 <= age(touch) <= params.window(touch) and not touch["capped"] & CAPPED_CLICK:
