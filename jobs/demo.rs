@@ -212,7 +212,6 @@ impl Demo {
 }
 
 fn status_line(run: &Run, rate: f64) -> String {
-    let (installs, credits) = run.live.totals().map_or((0, 0), |totals| (totals.installs(), totals.credits()));
     // While history is read, arrivals are of the past: then the time that views have reached says more.
     let fresh = match (run.status.freshness_ms(), run.live.tick()) {
         (fresh_ms, _) if fresh_ms < 60_000 => format!("fresh within {fresh_ms} ms"),
@@ -220,7 +219,7 @@ fn status_line(run: &Run, rate: f64) -> String {
         (_, None) => "recovering".to_owned(),
     };
     format!(
-        "{rate:>8.0} events/s | {} records | {installs} installs, {credits} credits readable | {fresh} | {} rows written",
+        "{rate:>8.0} events/s | {} records | {fresh} | {} rows written",
         run.status.records_all(),
         run.status.rows_written(),
     )

@@ -12,21 +12,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dataflows::catalogue::{CreditedBatch, InstallBatch};
-use dataflows::weights::Weights;
+use dataflows::changes::CutChanges;
+use dataflows::grid::{CUT_MS, cut_of};
 use schemas::Tick;
 use schemas::symbols::Symbols;
 
-use crate::changes::Taken;
 use crate::intake::Rows;
 use crate::ledger::{Ledger, LedgerError, Part};
 use crate::source::{PartitionId, SourceError};
 use crate::status::Status;
 
-/// Ticks lie on this grid.
-pub const GRID_MS: Tick = 10;
-/// Cuts lie on this grid. A multiple of [`GRID_MS`]; fixed when a lake is made.
-pub const CUT_MS: Tick = 1_000;
 /// A commit is due early when so much waits for it.
 pub const WAITING_BYTES_HINT: usize = 64 << 20;
 /// Reading stops when so much waits for a commit. Room for some seconds of stamps while a backlog is read, which cannot be cut
@@ -37,12 +32,7 @@ pub const COMMIT_MS_MAX: u64 = 60_000;
 /// When no record has come for so long, a commit takes nothing from anybody.
 const QUIET: Duration = Duration::from_millis(50);
 
-const _: () = assert!(CUT_MS.is_multiple_of(GRID_MS) && WAITING_BYTES_HINT < WAITING_BYTES_MAX);
-
-/// The cut that holds a tick: cut *n* holds the ticks in [*n* − [`CUT_MS`], *n*).
-pub fn cut_of(tick: Tick) -> Tick {
-    tick / CUT_MS * CUT_MS + CUT_MS
-}
+const _: () = assert!(WAITING_BYTES_HINT < WAITING_BYTES_MAX);
 
 /// Why a run ended before its sources did.
 #[derive(Debug, thiserror::Error)]
@@ -278,27 +268,21 @@ pub enum Half {
         /// What the ledger is to note.
         notes: BTreeMap<String, i64>,
     },
-    /// The worker's.
-    Changes {
-        /// What makes the changes of `installs`.
-        installs: Taken<InstallBatch>,
-        /// What makes the changes of `credits`.
-        credits: Taken<CreditedBatch>,
-    },
+    /// The worker's: of each maintained view what makes its changes.
+    Changes(Vec<Arc<dyn CutChanges>>),
 }
 
 impl Half {
     /// Adds it to its part, and tells the bytes that were counted for those of `records`.
-    fn add_to(self, part: &mut Part, weights: &Weights) -> usize {
+    fn add_to(self, part: &mut Part) -> usize {
         match self {
             Half::Records { rows, positions, topic_ids, notes } => {
                 let (rows, bytes) = rows.named();
                 (part.rows, part.positions, part.topic_ids, part.notes) = (rows, positions, topic_ids, notes);
                 bytes
             }
-            Half::Changes { installs, credits } => {
-                part.installs.push(Arc::new(installs));
-                part.credits.push(Arc::new(credits.weighed(weights.clone())));
+            Half::Changes(changes) => {
+                part.changes = changes;
                 0
             }
         }
@@ -313,7 +297,6 @@ pub async fn commit_parts(
     cuts: Arc<Cuts>,
     mut ledger: Ledger,
     closed: Receiver<Closed>,
-    weights: Weights,
     symbols: Arc<Symbols>,
     status: Arc<Status>,
 ) {
@@ -331,7 +314,7 @@ pub async fn commit_parts(
                     _ => continue,
                 },
             };
-            bytes += closed.half.add_to(&mut parts[closed.worker], &weights);
+            bytes += closed.half.add_to(&mut parts[closed.worker]);
             halves += 1;
         }
         let cut = cuts.announced();
@@ -360,11 +343,6 @@ fn millis(ms: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cut_holds_the_ticks_before_it() {
-        assert_eq!((cut_of(0), cut_of(999), cut_of(1_000), cut_of(1_990)), (1_000, 1_000, 2_000, 2_000));
-    }
 
     #[test]
     fn a_cut_is_announced_when_due_and_complete_and_there_is_work() {

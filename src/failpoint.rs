@@ -3,7 +3,7 @@
 //! They are armed by the variable `BIDSTREAM_FAILPOINT` alone, read once at the start of `bidstream`; unarmed, each
 //! costs one atomic load. Its value is one or more of `NAME:ACTION[:HIT]`, with commas between:
 //!
-//! * *NAME* is one of [`ALL`]. A table's `put.before` and `put.after` are the two sides of a commit to its log, the
+//! * *NAME* is one of [`all`]. A table's `put.before` and `put.after` are the two sides of a commit to its log, the
 //!   claims of a start included; `upload` is that of a data file.
 //! * *ACTION* is `kill` (the process ends at once, by `SIGABRT`: nothing is run or flushed any more, as with
 //!   `SIGKILL`), `error` (the step fails as if the store had; after a put that is a lost response), or `sleep=MS`.
@@ -20,11 +20,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::ledger::maintain;
+
 /// The variable that arms failpoints.
 pub const VARIABLE: &str = "BIDSTREAM_FAILPOINT";
 
-/// The names of all failpoints, in the order of a run: claim, recovery, commit, and what goes on beside.
-pub const ALL: [&str; 41] = [
+/// The steps of a run that are not a table's, in their order: claim, recovery, commit, and what goes on beside.
+const STEPS: [&str; 17] = [
     "open.locked",
     "open.claimed",
     "open.followed",
@@ -34,39 +36,25 @@ pub const ALL: [&str; 41] = [
     "recovery.end",
     "recovery.worker",
     "commit.begin",
-    "symbols.upload.before",
-    "symbols.upload.after",
-    "symbols.put.before",
-    "symbols.put.after",
-    "records.upload.before",
-    "records.upload.after",
-    "records.put.before",
-    "records.put.after",
-    "installs.upload.before",
-    "installs.upload.after",
-    "installs.put.before",
-    "installs.put.after",
-    "credits.upload.before",
-    "credits.upload.after",
-    "credits.put.before",
-    "credits.put.after",
     "commit.end",
     "checkpoint.before",
     "checkpoint.after",
-    "records.compact.read",
-    "records.compact.put",
-    "symbols.compact.read",
-    "symbols.compact.put",
-    "installs.compact.read",
-    "installs.compact.put",
-    "credits.compact.read",
-    "credits.compact.put",
     "compact.end",
     "clean.before",
     "clean.after",
     "vacuum.before",
     "vacuum.after",
 ];
+/// The steps of each table: those of a commit, and those of a compaction.
+const TABLE_STEPS: [&str; 6] =
+    ["upload.before", "upload.after", "put.before", "put.after", "compact.read", "compact.put"];
+
+/// The names of all failpoints.
+pub fn all() -> Vec<String> {
+    let steps = STEPS.into_iter().map(str::to_owned);
+    let of_tables = maintain::tables().flat_map(|table| TABLE_STEPS.map(|step| format!("{table}.{step}")));
+    steps.chain(of_tables).collect()
+}
 
 static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
 
@@ -79,7 +67,7 @@ pub enum BadFailpoint {
     )]
     Form(String),
     /// There is no such place.
-    #[error("{VARIABLE}: there is no failpoint {0:?}; there are: {all}", all = ALL.join(", "))]
+    #[error("{VARIABLE}: there is no failpoint {0:?}; there are: {all}", all = all().join(", "))]
     Name(String),
 }
 
@@ -118,7 +106,7 @@ impl FromStr for Armed {
         if parts.next().is_some() {
             return Err(form());
         }
-        if !ALL.contains(&name) {
+        if !all().iter().any(|known| known == name) {
             return Err(BadFailpoint::Name(name.to_owned()));
         }
         Ok(Armed { name: name.to_owned(), action, hits: from..=to, reached: AtomicU64::new(0) })
@@ -149,10 +137,10 @@ pub fn arm() -> Result<(), BadFailpoint> {
 
 /// The place `what.step` is reached.
 pub(crate) fn hit(what: &str, step: &str) -> io::Result<()> {
-    let Some(all) = ARMED.get() else { return Ok(()) };
+    let Some(armed) = ARMED.get() else { return Ok(()) };
     let name = format!("{what}.{step}");
-    debug_assert!(ALL.contains(&name.as_str()), "{name} is not listed");
-    let Some(action) = all.iter().filter(|armed| armed.name == name).find_map(Armed::hit) else { return Ok(()) };
+    debug_assert!(all().contains(&name), "{name} is not listed");
+    let Some(action) = armed.iter().filter(|armed| armed.name == name).find_map(Armed::hit) else { return Ok(()) };
     tracing::warn!(name, ?action, "failpoint");
     match action {
         Action::Kill => std::process::abort(),
@@ -198,7 +186,7 @@ mod tests {
 
     #[test]
     fn every_name_is_listed_once() {
-        let names: std::collections::BTreeSet<_> = ALL.into_iter().collect();
-        assert_eq!(names.len(), ALL.len());
+        let names: std::collections::BTreeSet<_> = all().into_iter().collect();
+        assert_eq!(names.len(), all().len());
     }
 }

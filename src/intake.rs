@@ -10,9 +10,10 @@ use schemas::table::{RecordRow, Verdict};
 use schemas::{Accepted, Capped, PayloadHash, Tick};
 
 use dataflows::feed::Facts;
+use dataflows::grid::{GRID_MS, cut_of};
 
 use crate::clock::Clock;
-use crate::cuts::{Cuts, GRID_MS, cut_of};
+use crate::cuts::Cuts;
 use crate::gate::{Gate, HotKeys, Passage};
 use crate::pieces::{PIECE_ROWS, Piece, Pool};
 use crate::source::{About, Arrived, PartitionId, Payload, Progress, Source, SourceError};

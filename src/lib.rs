@@ -1,7 +1,6 @@
 //! Bidstream runs dataflows over the ad event stream: sources feed a gate, the gate feeds the dataflow and the ledger,
 //! and the ledger commits what readers see. `docs/architecture.md` is the map.
 
-pub mod changes;
 pub mod clock;
 pub mod config;
 pub mod cuts;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use dataflows::grid::CUT_MS;
 use dataflows::params::Params;
-use dataflows::weights::Weights;
 use schemas::Tick;
 use schemas::decode::{Decoder, IdRules};
 use schemas::ids::IdHasher;
@@ -14,7 +14,7 @@ use schemas::symbols::{NO_CHANNEL, Symbols};
 use schemas::units::{DAY_MS, HOUR_MS};
 
 use crate::clock::Clock;
-use crate::cuts::{self, CUT_MS, Cuts, RunError};
+use crate::cuts::{self, Cuts, RunError};
 use crate::gate::{Gate, HOT_KEY_TOUCHES};
 use crate::ledger::lake::id_key_check;
 use crate::ledger::{LakeSettings, Ledger, Pace, Patience, State};
@@ -141,12 +141,11 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     });
     let committer = {
         let (cuts, status) = (Arc::clone(&cuts), Arc::clone(&status));
-        let weights = Weights::of(&plan.settings.views.credits);
         std::thread::Builder::new().name("bidstream-commit".to_owned()).spawn(move || {
             let _guard = PanicGuard(Arc::clone(&cuts));
             runtime.block_on(async {
                 match loader.load(&ledger).await {
-                    Ok(()) => cuts::commit_parts(cuts, ledger, closed, weights, symbols, status).await,
+                    Ok(()) => cuts::commit_parts(cuts, ledger, closed, symbols, status).await,
                     Err(error) => cuts.fail(error.into()),
                 }
             });

@@ -13,9 +13,10 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use dataflows::feed::Facts;
+use dataflows::grid::CUT_MS;
 use schemas::Tick;
 
-use crate::cuts::{CUT_MS, Closed, Half, RunError};
+use crate::cuts::{Closed, Half, RunError};
 use crate::intake::{Arrivals, Intake};
 use crate::source::Source;
 use crate::telemetry;

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
+use dataflows::changes::Cutover;
 use schemas::Tick;
 use schemas::table::{RecordRow, Verdict};
 use schemas::units::HOUR_MS;
 
-use crate::cuts::cut_of;
 use crate::gate::HotKeys;
 use crate::ledger::{Ledger, LedgerError, State};
 use crate::source::{PartitionId, Resume};
@@ -24,35 +24,13 @@ pub struct Recovered {
     pub load_to: Tick,
     /// *N*: the last durable cut.
     pub committed: Tick,
-    /// What the table of `installs` lacks.
-    pub installs: Lacking,
-    /// What the table of `credits` lacks.
-    pub credits: Lacking,
+    /// What the table of each maintained view lacks.
+    pub cutovers: Vec<Cutover>,
     /// Whether a commit is due though no record comes.
     pub behind: bool,
     batches: Mutex<Receiver<Vec<RecordRow>>>,
     hot_keys: Arc<Mutex<HashMap<PartitionId, HotKeys>>>,
     done: AtomicUsize,
-}
-
-/// Which changes of a view its table lacks.
-#[derive(Clone, Copy, Debug)]
-pub struct Lacking {
-    /// *m*: everything before it is there.
-    pub load_to: Tick,
-    /// *N*, where the table is fresh.
-    pub fresh_at: Option<Tick>,
-}
-
-impl Lacking {
-    /// The cut by which a change that comes at `tick` is to be written; none where the table holds it. A fresh table begins
-    /// with the whole state at *N*.
-    pub fn cut(self, tick: Tick) -> Option<Tick> {
-        match self.fresh_at {
-            Some(committed) => Some(cut_of(tick).max(committed)),
-            None => (tick >= self.load_to).then(|| cut_of(tick)),
-        }
-    }
 }
 
 /// Feeds [`Recovered`].
@@ -75,8 +53,11 @@ pub fn loading(state: &State) -> (Loader, Recovered) {
         Recovered {
             load_to: state.load_to,
             committed,
-            installs: Lacking { load_to: state.load_to, fresh_at: state.fresh_installs.then_some(committed) },
-            credits: Lacking { load_to: state.load_to, fresh_at: state.fresh_credits.then_some(committed) },
+            cutovers: state
+                .fresh
+                .iter()
+                .map(|fresh| Cutover { replay_from: state.load_to, snapshot_at: fresh.then_some(committed) })
+                .collect(),
             behind: state.behind,
             batches: Mutex::new(receiver),
             hot_keys,

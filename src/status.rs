@@ -1,5 +1,6 @@
 //! What a run has done so far, for the status line and for the metrics: counted once, told twice.
 
+use std::iter;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ impl Status {
         metrics::histogram!(name::COMMIT_SECONDS).record(took);
         metrics::counter!(name::FILES_WRITTEN).increment(stats.files);
         metrics::gauge!(name::CUT).set(cut as f64);
-        for (table, rows) in [("records", stats.records), ("installs", stats.installs), ("credits", stats.credits)] {
+        for (table, rows) in iter::once(("records", stats.records)).chain(stats.views()) {
             metrics::counter!(name::ROWS_WRITTEN, "table" => table).increment(rows);
             self.rows_written.fetch_add(rows, Ordering::Relaxed);
         }

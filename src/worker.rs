@@ -1,13 +1,12 @@
 //! A worker: one thread that feeds its part of the dataflow with what its reader read, publishes what it knows and hands
 //! over the changes of every cut. All workers run the same loop; worker 0 also announces the cuts.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use dataflows::catalogue::{self, CreditedBatch, InstallBatch};
+use dataflows::catalogue;
+use dataflows::changes::Backlog;
 use dataflows::feed::Feed;
 use dataflows::params::Params;
 use operators::publish::Publisher;
@@ -15,9 +14,7 @@ use schemas::decode::Decoder;
 use schemas::units::DAY_MS;
 use schemas::{Accepted, Tick};
 use timely::dataflow::ProbeHandle;
-use timely::dataflow::operators::{Inspect, Probe};
 
-use crate::changes::Waiting;
 use crate::clock::Clock;
 use crate::cuts::{Closed, Cuts, Half, RunError};
 use crate::gate::Gate;
@@ -70,30 +67,17 @@ pub type SourceMaker = Box<dyn Fn(usize, usize) -> Result<Box<dyn Source>, Sourc
 /// Runs one worker to the end of the run.
 pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<Closed>) {
     let guard = PanicGuard::new(&shared.cuts);
-    let changes = Rc::new(RefCell::new(Changes {
-        installs: Waiting::new(shared.recovered.installs),
-        credits: Waiting::new(shared.recovered.credits),
-    }));
     let probe = ProbeHandle::new();
-    let (feed, publisher) = worker.dataflow(|scope| {
+    let (feed, publisher, backlogs) = worker.dataflow(|scope| {
         let (feed, outputs) = catalogue::build(scope, &shared.params, shared.retention_ms);
-        let publisher = shared.live.publish(scope.index(), &outputs);
-        let (installs, credits) = (Rc::clone(&changes), Rc::clone(&changes));
-        outputs
-            .installs_by_key
-            .stream
-            .inspect(move |batch| installs.borrow_mut().installs.push(batch))
-            .probe_with(&probe);
-        outputs
-            .credited_by_key
-            .stream
-            .inspect(move |batch| credits.borrow_mut().credits.push(batch))
-            .probe_with(&probe);
-        (feed, publisher)
+        let mut publisher = shared.live.publisher(scope.index());
+        let attached = outputs.into_iter().zip(&shared.recovered.cutovers);
+        let backlogs = attached.map(|(output, cutover)| output.attach(&mut publisher, &probe, *cutover)).collect();
+        (feed, publisher, backlogs)
     });
     let index = worker.index();
     let mut running =
-        Running { worker: &mut *worker, shared, feed, publisher, probe, changes, index, left_early: false };
+        Running { worker: &mut *worker, shared, feed, publisher, probe, backlogs, index, left_early: false };
     match running.recover() {
         Ok(()) => running.read(&parts),
         Err(error) => shared.cuts.fail(error),
@@ -107,19 +91,14 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     guard.disarm();
 }
 
-/// Changes of the views that wait for their cut.
-struct Changes {
-    installs: Waiting<InstallBatch>,
-    credits: Waiting<CreditedBatch>,
-}
-
 struct Running<'a> {
     worker: &'a mut timely::worker::Worker,
     shared: &'a Arc<Shared>,
     feed: Feed,
     publisher: Publisher,
     probe: ProbeHandle<Tick>,
-    changes: Rc<RefCell<Changes>>,
+    /// Changes of the maintained views that wait for their cut.
+    backlogs: Vec<Box<dyn Backlog>>,
     index: usize,
     /// Told to stop before recovery was done: then nothing was read and there is nothing to commit.
     left_early: bool,
@@ -274,9 +253,7 @@ impl Running<'_> {
         }
         *closed = announced;
         let started = Instant::now();
-        let mut changes = self.changes.borrow_mut();
-        let (installs, credits) = (changes.installs.take_through(announced), changes.credits.take_through(announced));
-        let half = Half::Changes { installs, credits };
+        let half = Half::Changes(self.backlogs.iter_mut().map(|backlog| backlog.take_through(announced)).collect());
         self.shared.cuts.hand(parts, Closed { worker: self.index, half });
         telemetry::closed(self.index, "worker", started.elapsed());
     }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
 use bidstream::config::{ALLOWED_LATENESS_DEFAULT, ID_KEY_DEMO};
-use bidstream::cuts::{CUT_MS, WAITING_BYTES_MAX};
+use bidstream::cuts::WAITING_BYTES_MAX;
+use dataflows::grid::CUT_MS;
 use bidstream::gate::Gate;
 use bidstream::housekeeping::Housekeeping;
 use bidstream::pipeline::{self, Plan, Run};

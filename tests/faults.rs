@@ -96,16 +96,20 @@ fn a_kill_at_each_failpoint_on_kafka_loses_and_repeats_nothing() {
     let mut reached = Vec::new();
     // New names come with the first records only, so their steps come first; a start has something to load only after
     // the first commit. Housekeeping has a test of its own.
-    let housekeeping = |name: &&str| ["compact", "clean", "vacuum"].iter().any(|part| name.contains(part));
-    let mut names: Vec<&str> = failpoint::ALL.into_iter().filter(|name| !housekeeping(name)).collect();
-    let order = ["symbols", "commit", "records", "installs", "credits", "open", "recovery", "checkpoint"];
-    names.sort_by_key(|name| order.iter().position(|part| name.starts_with(part)));
+    let housekeeping = |name: &String| ["compact", "clean", "vacuum"].iter().any(|part| name.contains(part));
+    let mut names: Vec<String> = failpoint::all().into_iter().filter(|name| !housekeeping(name)).collect();
+    let order = ["symbols", "commit", "records"];
+    let last = ["open", "recovery", "checkpoint"];
+    names.sort_by_key(|name| match order.iter().position(|part| name.starts_with(part)) {
+        Some(place) => place,
+        None => order.len() + last.iter().position(|part| name.starts_with(part)).map_or(0, |place| place + 1),
+    });
     for (turn, name) in names.iter().enumerate() {
         // The second time where there is one in each run: the first is the claim of the start.
         let hit = if name.contains(".put.") && !name.starts_with("symbols.") { 2 } else { 1 };
         let mut run = armed(&faulty.job(1 + turn % 2), &format!("{name}:kill:{hit}"));
         if dies(&mut run, REACHED_MAX) {
-            reached.push(*name);
+            reached.push(name.clone());
         } else {
             run.kill().unwrap();
             run.wait().unwrap();
@@ -246,15 +250,15 @@ fn housekeeping_on_kafka_may_be_killed_at_each_step_beside_a_run() {
     let lake = faulty.lake();
     let mut run = Running::start(bidstream().arg("run").arg(faulty.job(2)));
     std::thread::sleep(Duration::from_secs(6));
-    let housekeeping = |name: &&str| ["compact", "clean", "vacuum"].iter().any(|part| name.contains(part));
+    let housekeeping = |name: &String| ["compact", "clean", "vacuum"].iter().any(|part| name.contains(part));
     let (mut reached, mut missed) = (Vec::new(), Vec::new());
-    for name in failpoint::ALL.into_iter().filter(housekeeping) {
+    for name in failpoint::all().into_iter().filter(housekeeping) {
         let mut command = bidstream();
         command.env(failpoint::VARIABLE, format!("{name}:kill")).args(["maintain", "--retention", "1m", "--lake"]);
         let ended = command.arg(&lake).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         match ended.code() {
-            None => reached.push(name),
-            Some(code) => missed.push((name, code)),
+            None => reached.push(name.clone()),
+            Some(code) => missed.push((name.clone(), code)),
         }
         assert!(run.try_wait().unwrap().is_none(), "{name}: the run ended");
     }

@@ -1,6 +1,8 @@
 //! What is compared: a *lane* is a dataflow with its input and probe. Several run in one worker, fed in turns.
 
 use dataflows::catalogue;
+use dataflows::changes::Cutover;
+use dataflows::inputs::Inputs;
 use dataflows::params::{Params, PersonRule};
 use differential_dataflow::input::InputSession;
 use operators::{Hub, Publisher};
@@ -82,20 +84,49 @@ pub fn bare(worker: &mut Worker) -> Lane {
     Lane { name: "bare join+reduce", feed: Box::new(feed), after_step: Box::new(|| {}), probe }
 }
 
-/// Our lane: all views of the catalogue with their default parameters but for who is one person, their outputs published after
-/// every tick.
+/// What a lane of ours maintains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Views {
+    /// Attribution, its outputs published after every tick.
+    Attribution,
+    /// Besides, the standing events, read by nobody.
+    WithEvents,
+    /// All views of the catalogue; what is to be written is taken at every tick, and dropped.
+    All,
+}
+
+/// Our lane of attribution alone.
 pub fn attribution(worker: &mut Worker, hub: &Hub, person: PersonRule) -> Lane {
+    ours(worker, hub, person, Views::Attribution)
+}
+
+/// Our lane: with the default parameters but for who is one person.
+pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) -> Lane {
     let mut params = Params::default();
     params.installs.person = person;
     let mut publisher: Publisher = hub.publisher(worker.index());
     let probe = ProbeHandle::new();
-    let mut input = worker.dataflow::<Tick, _, _>(|scope| {
-        let (input, outputs) = catalogue::build(scope, &params, None);
-        outputs.installs_by_key.stream.probe_with(&probe);
-        outputs.credited_by_key.stream.probe_with(&probe);
-        publisher.register("installs", outputs.installs_by_key.trace);
-        publisher.register("credits", outputs.credited_by_key.trace);
-        input
+    let (mut input, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
+        let (input, mut inputs) = Inputs::new(scope, &params, None);
+        let mut backlogs = Vec::new();
+        if views == Views::All {
+            let cutover = Cutover { replay_from: 0, snapshot_at: None };
+            for (_, view) in catalogue::maintained() {
+                backlogs.push((view.build)(&mut inputs).attach(&mut publisher, &probe, cutover));
+            }
+            return (input, backlogs);
+        }
+        let attribution = inputs.attribution();
+        attribution.installs.stream.probe_with(&probe);
+        attribution.credited.stream.probe_with(&probe);
+        publisher.register("installs", attribution.installs.trace);
+        publisher.register("credits", attribution.credited.trace);
+        if views == Views::WithEvents {
+            let events = inputs.events();
+            events.arrivals.probe_with(&probe);
+            events.corrections.probe_with(&probe);
+        }
+        (input, backlogs)
     });
     let mut facts = input.facts();
     let feed = move |events: &[Accepted], tick| {
@@ -106,10 +137,13 @@ pub fn attribution(worker: &mut Worker, hub: &Hub, person: PersonRule) -> Lane {
     };
     let after_step = move || {
         publisher.publish();
+        backlogs.iter_mut().for_each(|backlog| drop(backlog.take_through(Tick::MAX)));
     };
-    let name = match person {
-        PersonRule::DeviceOrUser => "attribution",
-        PersonRule::DeviceElseUser => "device else user",
+    let name = match (views, person) {
+        (Views::All, _) => "all views",
+        (Views::WithEvents, _) => "with events",
+        (Views::Attribution, PersonRule::DeviceOrUser) => "attribution",
+        (Views::Attribution, PersonRule::DeviceElseUser) => "device else user",
     };
     Lane { name, feed: Box::new(feed), after_step: Box::new(after_step), probe }
 }

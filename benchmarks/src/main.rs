@@ -60,6 +60,12 @@ enum Benchmark {
         #[arg(long, default_value_t = 3_500)]
         tick_events: u64,
     },
+    /// Ours: attribution alone, with the standing events, and all views, taking turns in one worker.
+    Views {
+        /// Events in each tick.
+        #[arg(long, default_value_t = 3_500)]
+        tick_events: u64,
+    },
     /// Peak resident memory of ours per live touch.
     Memory {
         /// As the rule of release 0.1.0 has it, by which a device hides its user.
@@ -112,6 +118,7 @@ fn main() {
         Benchmark::Compare { tick_events } => tick_events.iter().for_each(|tick| compare(&mut report, traffic, *tick)),
         Benchmark::Scale { tick_events, rounds } => scale(&mut report, traffic, tick_events, rounds),
         Benchmark::Persons { tick_events } => persons(&mut report, traffic, tick_events),
+        Benchmark::Views { tick_events } => views(&mut report, traffic, tick_events),
         Benchmark::Memory { device_else_user, tick_events } => {
             let person = if device_else_user { PersonRule::DeviceElseUser } else { PersonRule::DeviceOrUser };
             memory(&mut report, traffic, tick_events, person);
@@ -169,6 +176,16 @@ fn persons(report: &mut Report, traffic: Traffic, tick_events: u64) {
     report.measurements.extend(measured.iter().map(Measurement::of));
     let what = format!("by device or user against device else user by processor time, ticks of {tick_events}");
     report.verdicts.push(Verdict::of(what, new / old, "×", 0.9, 1.0));
+}
+
+fn views(report: &mut Report, traffic: Traffic, tick_events: u64) {
+    let measured = runs::views(traffic, tick_events);
+    let [alone, with_events, all] = measured.each_ref().map(|lane| 1e9 / lane.events_per_cpu_s());
+    report.measurements.extend(measured.iter().map(Measurement::of));
+    let what = format!("standing events added, processor time, ticks of {tick_events}");
+    report.verdicts.push(Verdict::of(what, with_events - alone, "ns/event", 100.0, 20.0));
+    let what = format!("all other views added, processor time, ticks of {tick_events}");
+    report.verdicts.push(Verdict::of(what, all - with_events, "ns/event", 80.0, 35.0));
 }
 
 fn memory(report: &mut Report, traffic: Traffic, tick_events: u64, person: PersonRule) {

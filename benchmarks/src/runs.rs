@@ -20,7 +20,7 @@ use timely::dataflow::operators::Probe;
 use timely::worker::Worker;
 
 use crate::events::{Traffic, hot_conversion, hot_touches};
-use crate::lanes::{Lane, attribution, bare};
+use crate::lanes::{Lane, Views, attribution, bare, ours};
 use crate::machine::{Resident, thread_cpu};
 
 /// The fewest events made ahead of the clock, so that lanes take turns often but not at every tick.
@@ -59,11 +59,19 @@ pub fn persons(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
     })
 }
 
-fn take_turns(
+/// As [`compare`], ours: attribution alone, with the standing events, and all views.
+pub fn views(traffic: Traffic, tick_events: u64) -> [Measured; 3] {
+    take_turns(traffic, tick_events, |worker| {
+        let person = PersonRule::DeviceOrUser;
+        [Views::Attribution, Views::WithEvents, Views::All].map(|views| ours(worker, &Hub::new(1), person, views))
+    })
+}
+
+fn take_turns<const N: usize>(
     traffic: Traffic,
     tick_events: u64,
-    lanes: impl FnOnce(&mut Worker) -> [Lane; 2] + Send + Sync + 'static,
-) -> [Measured; 2] {
+    lanes: impl FnOnce(&mut Worker) -> [Lane; N] + Send + Sync + 'static,
+) -> [Measured; N] {
     timely::execute_directly(move |worker| {
         let mut lanes = lanes(worker);
         let mut measured = lanes.each_ref().map(|lane| Measured::new(lane, 1, tick_events, traffic.events));

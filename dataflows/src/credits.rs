@@ -1,20 +1,22 @@
 //! What did each touch earn of each conversion, under six models of credit at once?
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use differential_dataflow::VecCollection;
 use operators::{ByKey, ByVal, Expires, arrange_forgetting, reduce};
 use schemas::symbols::NO_CHANNEL;
-use schemas::view::{CreditRow, InstallRef, InstallRow, Model, PathTouch};
-use schemas::{EventId, EventTime, Micros, Subject, Symbol, Tick};
+use schemas::view::{InstallRef, Method, Model, PathTouch};
+use schemas::{EventId, EventKey, EventTime, EventType, Micros, Subject, Symbol, Tick, columns};
 use serde::{Deserialize, Serialize};
 
+use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
-use crate::installs::{Installs, lasting};
+use crate::installs::{InstallRow, Installs, lasting};
 use crate::params::{Params, PersonRule, Span};
 use crate::paths::{self, Eligibility, Match, Path};
 use crate::targets::TargetRow;
 use crate::touches::Forgetting;
+use crate::view::{Maintained, Output, View};
 use crate::weights::{Weights, split};
 
 const SQL: &str = "\
@@ -177,8 +179,49 @@ governed AS (
   WHERE place = 1
 )";
 
+/// `credits`.
+pub static CREDITS: View = View {
+    name: "credits",
+    question: "What did each touch earn of each conversion, under six models of credit at once?",
+    key: &[
+        "tenant",
+        "subject",
+        "event_id",
+        "event_time",
+        "model",
+        "touch_subject",
+        "touch_event_id",
+        "touch_event_time",
+    ],
+    code: 1,
+    reads: &["events", "installs"],
+    sql,
+    maintained: Some(Maintained::rows::<CreditRow>(|inputs| {
+        let weights = Weights::of(&inputs.params.credits);
+        Output::rows("credits", inputs.attribution().credited, Rows { weights })
+    })),
+};
+
+/// Rows of `credits` from what is arranged, by conversion: where what earned one changes, only the rows that it changes are written.
+struct Rows {
+    weights: Weights,
+}
+
+impl ToRows<Arc<Credited>> for Rows {
+    type Row = CreditRow;
+    type Group = (Symbol, Symbol, EventId, Subject, EventTime);
+
+    fn group(&self, credited: &Arc<Credited>) -> Self::Group {
+        credited.conversion()
+    }
+
+    fn rows(&self, credited: &Arc<Credited>) -> Vec<CreditRow> {
+        credited.rows(&self.weights)
+    }
+}
+
 /// The SQL that defines the view over `events` and `installs`.
-pub fn sql(params: &Params) -> String {
+fn sql(params: &Params) -> String {
     let weights = Weights::of(&params.credits);
     let decay_table: Vec<String> =
         weights.decay_table.iter().enumerate().map(|(hour, weight)| format!("({hour}, {weight})")).collect();
@@ -195,6 +238,86 @@ pub fn sql(params: &Params) -> String {
         .replace("{decay_table}", &decay_table.join(", "))
         .replace("{is_direct}", &is_direct)
         .replace("{no_channel}", &Symbol::of(NO_CHANNEL).0.to_string())
+}
+
+/// One row of `credits`: what one touch earned of one conversion under one model.
+/// Unique by (conversion, model, touch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CreditRow {
+    /// Account.
+    pub tenant: Symbol,
+    /// App.
+    pub app: Symbol,
+    /// The conversion's event id.
+    pub event_id: EventId,
+    /// The conversion's subject.
+    pub subject: Subject,
+    /// When it converted.
+    pub event_time: EventTime,
+    /// The conversion's name.
+    pub name: Symbol,
+    /// The model of credit.
+    pub model: Model,
+    /// The touch; none where nothing led to the conversion (its channel then prints as `(none)`).
+    pub touch: Option<PathTouch>,
+    /// The install whose frozen path this follows; none where the conversion has a path of its own.
+    pub install: Option<InstallRef>,
+    /// Share of the conversion in millionths; sums to 1,000,000 per conversion and model.
+    pub credit_ppm: i64,
+    /// Share of the revenue; sums to the revenue. None where the conversion has none.
+    pub revenue: Option<Micros>,
+    /// Currency of the revenue.
+    pub currency: Symbol,
+    /// Number of eligible touches that the path leaves out, all after its first.
+    pub path_dropped: i64,
+}
+
+columns! {
+    CreditRow, |row| {
+        tenant: Symbol = row.tenant,
+        app: Option<Symbol> = row.app.some(),
+        event_id: EventId = row.event_id,
+        subject: Subject = row.subject,
+        event_time: EventTime = row.event_time,
+        name: Option<Symbol> = row.name.some(),
+        /// first, last, last_non_direct, linear, time_decay or position, over a path of at most 128 touches
+        model: Model = row.model,
+        touch_event_id: Option<EventId> = row.touch.map(|touch| touch.event_id),
+        touch_subject: Option<Subject> = row.touch.map(|touch| touch.subject),
+        touch_event_time: Option<EventTime> = row.touch.map(|touch| touch.event_time),
+        touch_type: Option<EventType> = row.touch.map(|touch| touch.event_type),
+        method: Option<Method> = row.touch.map(|touch| touch.method),
+        channel: Option<Symbol> = channel(row.touch.as_ref()).some(),
+        campaign: Option<Symbol> = row.touch.and_then(|touch| touch.campaign.some()),
+        ad_group: Option<Symbol> = row.touch.and_then(|touch| touch.ad_group.some()),
+        creative: Option<Symbol> = row.touch.and_then(|touch| touch.creative.some()),
+        source: Option<Symbol> = row.touch.and_then(|touch| touch.source.some()),
+        /// event id of the install whose frozen path the conversion follows
+        install_event_id: Option<EventId> = row.install.map(|install| install.event_id),
+        /// subject of that install
+        install_subject: Option<Subject> = row.install.map(|install| install.subject),
+        /// when that install happened
+        install_event_time: Option<EventTime> = row.install.map(|install| install.event_time),
+        /// share of the conversion in millionths; sums to 1,000,000 a conversion and model
+        credit_ppm: i64 = row.credit_ppm,
+        revenue_micros: Option<Micros> = row.revenue,
+        currency: Option<Symbol> = row.currency.some(),
+        path_dropped: i64 = row.path_dropped,
+    }
+}
+
+/// The channel that rows about a touch name. A touch without one is null; no touch at all is a name that analysts can group by.
+pub fn channel(touch: Option<&PathTouch>) -> Symbol {
+    touch.map_or(*NOWHERE, |touch| touch.channel)
+}
+
+static NOWHERE: LazyLock<Symbol> = LazyLock::new(|| Symbol::of(NO_CHANNEL));
+
+impl CreditRow {
+    /// The identity of the conversion.
+    pub fn key(&self) -> EventKey {
+        EventKey::of(self.tenant, self.subject, self.event_id, self.event_time)
+    }
 }
 
 /// Who decides the path of each conversion.
@@ -357,13 +480,14 @@ impl Credited {
         rows
     }
 
-    /// How many rows of `credits` it has under each model.
-    pub fn rows_by_model(&self, weights: &Weights) -> [(Model, isize); Model::ALL.len()] {
-        if self.touches.is_empty() {
-            return Model::ALL.map(|model| (model, 1));
-        }
-        let positive = |weights: Vec<i64>| weights.into_iter().filter(|weight| *weight > 0).count();
-        Model::ALL.map(|model| (model, positive(self.weigh(model, weights)) as isize))
+    /// The conversion.
+    pub fn target(&self) -> &TargetRow {
+        &self.conversion
+    }
+
+    /// The touch that has all of its credit under [`Model::Last`]; none where no touch led to it.
+    pub fn last_touch(&self) -> Option<&PathTouch> {
+        self.touches.last()
     }
 
     /// The weights of its touches, of which there are some.

@@ -2,15 +2,19 @@
 //!
 //! What a record says is a function of the record, so the thread that reads it can say it, and a worker is left to its dataflow.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::input::InputSession;
 use schemas::event::Accepted;
 use schemas::{EventType, Tick};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::InputHandle;
 
 use crate::horizon::{Horizons, TargetKey};
 use crate::hot::CappedCopy;
 use crate::params::PersonRule;
+use crate::standing::{EventRow, OtherEvent, Pool, Step, TouchRest};
 use crate::targets::TargetRow;
 use crate::touch_row::TouchRow;
 use crate::touches::{Entry, Heaps, Rival, Stored, entries};
@@ -20,18 +24,19 @@ pub struct Facts {
     horizons: Horizons,
     person: PersonRule,
     records: usize,
-    touches: Vec<(TouchRow, Tick)>,
+    events: Vec<(EventRow, Tick)>,
+    touches: Vec<(TouchRow, TouchRest, Tick)>,
     by_id: Vec<((u64, Entry), Tick)>,
     by_fingerprint: Vec<((u64, Entry), Tick)>,
     capped: Vec<((u64, CappedCopy), Tick)>,
     targets: Vec<((TargetKey, Arc<TargetRow>), Tick)>,
-    rivals: Vec<((u64, Rival), Tick)>,
+    others: Vec<((u64, Rival), OtherEvent, Tick)>,
 }
 
 impl Facts {
     fn new(horizons: Horizons, person: PersonRule) -> Facts {
-        let (touches, by_id, by_fingerprint, capped, targets, rivals) = Default::default();
-        Facts { horizons, person, records: 0, touches, by_id, by_fingerprint, capped, targets, rivals }
+        let (events, touches, by_id, by_fingerprint, capped, targets, others) = Default::default();
+        Facts { horizons, person, records: 0, events, touches, by_id, by_fingerprint, capped, targets, others }
     }
 
     /// None, for the same feed.
@@ -48,24 +53,24 @@ impl Facts {
     pub fn push(&mut self, record: &Accepted, tick: Tick) {
         let horizons = &self.horizons;
         self.records += 1;
-        match record.event.event_type {
-            EventType::Impression | EventType::Click => {
-                self.touches.push((TouchRow::of(record, horizons), tick));
-                for (of_fingerprint, entry) in entries(record, horizons, self.person) {
-                    let entries = if of_fingerprint { &mut self.by_fingerprint } else { &mut self.by_id };
-                    entries.push((entry, tick));
-                }
-                self.capped.extend(CappedCopy::of(record, horizons).map(|copy| (copy, tick)));
+        let event = EventRow::of(record);
+        if event.event_type != EventType::Tombstone {
+            self.events.push((event, tick));
+        }
+        if event.event_type.is_touch() {
+            self.touches.push((TouchRow::of(record, horizons), TouchRest::of(&event, horizons), tick));
+            for (of_fingerprint, entry) in entries(record, horizons, self.person) {
+                let entries = if of_fingerprint { &mut self.by_fingerprint } else { &mut self.by_id };
+                entries.push((entry, tick));
             }
-            // What shares its identity with a touch or target is a copy of it, whatever its type.
-            EventType::Install | EventType::Conversion => {
-                let target = Arc::new(TargetRow::of(record));
-                self.targets.push(((TargetKey::of(record, horizons), target), tick));
-                self.rivals.push((Rival::of(record, horizons), tick));
-            }
-            EventType::Open | EventType::Event | EventType::Identify | EventType::Cost | EventType::Tombstone => {
-                self.rivals.push((Rival::of(record, horizons), tick));
-            }
+            self.capped.extend(CappedCopy::of(record, horizons).map(|copy| (copy, tick)));
+            return;
+        }
+        // What shares its identity with a touch or target is a copy of it, whatever its type.
+        self.others.push((Rival::of(record, horizons), OtherEvent::of(&event, horizons), tick));
+        if matches!(event.event_type, EventType::Install | EventType::Conversion) {
+            let target = Arc::new(TargetRow::of(record));
+            self.targets.push(((TargetKey::of(record, horizons), target), tick));
         }
     }
 }
@@ -74,6 +79,8 @@ impl Facts {
 ///
 /// Records only come; none is ever taken back: copies, late events and withdrawals are records too.
 pub struct Feed {
+    pub(crate) arrivals: InputHandle<Tick, CapacityContainerBuilder<Vec<Rc<Step>>>>,
+    pub(crate) pool: Pool,
     pub(crate) by_id: InputSession<Tick, (u64, Entry), isize>,
     pub(crate) by_fingerprint: InputSession<Tick, (u64, Entry), isize>,
     pub(crate) copies: InputSession<Tick, (u64, Stored), isize>,
@@ -95,11 +102,14 @@ impl Feed {
     /// # Panics
     /// When the feed was already advanced past the tick of one.
     pub fn take(&mut self, facts: &mut Facts) {
-        for (row, tick) in facts.touches.drain(..) {
-            self.copies.update_at(self.heaps.touch(row), tick, 1);
+        if let Some(step) = self.pool.step(&mut facts.events) {
+            self.arrivals.send(step);
         }
-        for (rival, tick) in facts.rivals.drain(..) {
-            self.copies.update_at(self.heaps.rival(rival), tick, 1);
+        for (row, rest, tick) in facts.touches.drain(..) {
+            self.copies.update_at(self.heaps.touch(row, rest), tick, 1);
+        }
+        for (rival, event, tick) in facts.others.drain(..) {
+            self.copies.update_at(self.heaps.rival(rival, event), tick, 1);
         }
         facts.by_id.drain(..).for_each(|(entry, tick)| self.by_id.update_at(entry, tick, 1));
         facts.by_fingerprint.drain(..).for_each(|(entry, tick)| self.by_fingerprint.update_at(entry, tick, 1));
@@ -113,6 +123,9 @@ impl Feed {
     /// # Panics
     /// When `tick` lies before an earlier promise.
     pub fn advance_to(&mut self, tick: Tick) {
+        if *self.arrivals.time() < tick {
+            self.arrivals.advance_to(tick);
+        }
         self.by_id.advance_to(tick);
         self.by_fingerprint.advance_to(tick);
         self.copies.advance_to(tick);
@@ -122,6 +135,7 @@ impl Feed {
 
     /// Hands what came, and the promise, to the dataflow.
     pub fn flush(&mut self) {
+        self.arrivals.flush();
         self.by_id.flush();
         self.by_fingerprint.flush();
         self.copies.flush();

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use operators::{ByKey, arrange_forgetting, arrange_shared, reduce, reduce_shared};
-use schemas::view::{InstallRow, Method};
-use schemas::{EventTime, JoinKey, Tick};
+use schemas::view::{Method, PathTouch};
+use schemas::{DeviceId, EventId, EventKey, EventTime, EventType, JoinKey, Subject, Symbol, Tick, UserId, columns};
 use serde::{Deserialize, Serialize};
 
+use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
 use crate::params::{Params, PersonRule, Span};
 use crate::paths::{self, Eligibility, Match, Path};
 use crate::targets::TargetRow;
 use crate::touches::{Forgetting, SharedByKey};
+use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\
 WITH
@@ -66,6 +68,19 @@ LEFT JOIN winners USING (tenant, event_id, subject, event_time)
 LEFT JOIN frozen USING (tenant, event_id, subject, event_time)
 ";
 
+/// `installs`.
+pub static INSTALLS: View = View {
+    name: "installs",
+    question: "Which touch led to each install, how surely, and which path did it freeze?",
+    key: &["tenant", "subject", "event_id", "event_time"],
+    code: 1,
+    reads: &["events"],
+    sql,
+    maintained: Some(Maintained::rows::<InstallRow>(|inputs| {
+        Output::rows("installs", inputs.attribution().installs, Rows)
+    })),
+};
+
 /// The step that tells the reinstalls.
 const INSTALLED_SQL: &str = "\
 -- The nearest earlier install of the person decides: where it is too long ago, so are the others.
@@ -102,7 +117,7 @@ installed AS (
 )";
 
 /// The SQL that defines the view over `events`. A path without touches is null.
-pub fn sql(params: &Params) -> String {
+fn sql(params: &Params) -> String {
     let installed = match params.installs.person {
         PersonRule::DeviceOrUser => INSTALLED_BY_DEVICE_OR_USER_SQL,
         PersonRule::DeviceElseUser => INSTALLED_SQL,
@@ -110,6 +125,95 @@ pub fn sql(params: &Params) -> String {
     SQL.replace("{installed}", installed)
         .replace("{paths}", &paths::sql(&params.installs))
         .replace("{lifetime_ms}", &params.installs.attribution_lifetime.0.to_string())
+}
+
+/// One row of `installs`: unique by (tenant, subject, event id, event time) of the install.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct InstallRow {
+    /// Account.
+    pub tenant: Symbol,
+    /// App.
+    pub app: Symbol,
+    /// The install's event id.
+    pub event_id: EventId,
+    /// The install's subject.
+    pub subject: Subject,
+    /// When it was installed.
+    pub event_time: EventTime,
+    /// The install's user.
+    pub user: UserId,
+    /// The install's device.
+    pub device: DeviceId,
+    /// Where it was installed; not a column of the table.
+    pub country: Symbol,
+    /// Whether the same device or user had the app within the attribution lifetime before.
+    pub reinstall: bool,
+    /// How the winner was matched.
+    pub method: Method,
+    /// 1 / confidence: the number of distinct candidates of a fingerprint match, else 1.
+    pub candidates: i64,
+    /// The winning touch; none for an organic install.
+    pub touch: Option<PathTouch>,
+    /// Click-to-install time: install − winner, ms; none for an organic install.
+    pub ctit_ms: Option<i64>,
+    /// The path that this install freezes, oldest first, at most [`PATH_TOUCHES_MAX`](schemas::view::PATH_TOUCHES_MAX); empty for a reinstall.
+    pub path: Vec<PathTouch>,
+    /// Number of eligible touches that the path leaves out, all after its first.
+    pub path_dropped: i64,
+}
+
+columns! {
+    InstallRow, |row| {
+        tenant: Symbol = row.tenant,
+        app: Option<Symbol> = row.app.some(),
+        event_id: EventId = row.event_id,
+        subject: Subject = row.subject,
+        event_time: EventTime = row.event_time,
+        user_id: Option<UserId> = row.user.some(),
+        device_id: Option<DeviceId> = row.device.some(),
+        /// whether the same person had the app within the attribution lifetime before
+        reinstall: bool = row.reinstall,
+        method: Method = row.method,
+        /// 1 / confidence: distinct candidates of a fingerprint match, else 1
+        candidates: i64 = row.candidates,
+        touch_event_id: Option<EventId> = row.touch.map(|touch| touch.event_id),
+        touch_subject: Option<Subject> = row.touch.map(|touch| touch.subject),
+        touch_event_time: Option<EventTime> = row.touch.map(|touch| touch.event_time),
+        touch_type: Option<EventType> = row.touch.map(|touch| touch.event_type),
+        channel: Option<Symbol> = row.touch.and_then(|touch| touch.channel.some()),
+        campaign: Option<Symbol> = row.touch.and_then(|touch| touch.campaign.some()),
+        ad_group: Option<Symbol> = row.touch.and_then(|touch| touch.ad_group.some()),
+        creative: Option<Symbol> = row.touch.and_then(|touch| touch.creative.some()),
+        source: Option<Symbol> = row.touch.and_then(|touch| touch.source.some()),
+        /// install minus touch, in milliseconds; null where organic
+        ctit_ms: Option<i64> = row.ctit_ms,
+        /// the touches that the install freezes, oldest first, at most 128
+        path: &[PathTouch] = row.path.as_slice(),
+        path_dropped: i64 = row.path_dropped,
+    }
+}
+
+impl InstallRow {
+    /// The identity of the install.
+    pub fn key(&self) -> EventKey {
+        EventKey::of(self.tenant, self.subject, self.event_id, self.event_time)
+    }
+}
+
+/// Rows of `installs` from what is arranged: the same.
+struct Rows;
+
+impl ToRows<Arc<InstallRow>> for Rows {
+    type Row = InstallRow;
+    type Group = EventKey;
+
+    fn group(&self, row: &Arc<InstallRow>) -> EventKey {
+        row.key()
+    }
+
+    fn rows(&self, row: &Arc<InstallRow>) -> Vec<InstallRow> {
+        vec![(**row).clone()]
+    }
 }
 
 /// The standing installs, and an index of those that may govern conversions.
@@ -213,6 +317,7 @@ fn install_row(install: &TargetRow, path: Path) -> InstallRow {
         event_time: install.event_time,
         user: install.user,
         device: install.device,
+        country: install.country,
         reinstall: install.reinstall,
         method: path.winner.map_or(Method::Organic, |touch| touch.method),
         candidates: path.candidates,

@@ -39,6 +39,8 @@ pub struct TargetRow {
     pub click: JoinKey,
     /// Its fingerprint in its app, or none.
     pub fingerprint: JoinKey,
+    /// Its country.
+    pub country: Symbol,
     /// Name of a conversion.
     pub name: Symbol,
     /// Revenue of a conversion.
@@ -64,6 +66,7 @@ impl TargetRow {
             device: event.device,
             click: event.click_key().unwrap_or(JoinKey::NONE),
             fingerprint: event.fingerprint_key().unwrap_or(JoinKey::NONE),
+            country: event.country,
             name: event.name,
             revenue: event.revenue,
             currency: event.currency,

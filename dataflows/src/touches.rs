@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use crate::horizon::{Horizons, Until};
 use crate::hot::{CappedCopy, Marks, marks};
 use crate::params::PersonRule;
+use crate::standing::{EventRow, OtherEvent, TouchRest};
 use crate::touch_row::TouchRow;
 
 /// An arrangement by key that forgets rows as `H` says.
@@ -99,13 +100,15 @@ impl Expires<Tick> for Entry {
     }
 }
 
-/// Where the row of a copy is, in 12 bytes.
+/// Where the rows of a copy are, in 20 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Stored {
     /// Until when it can be found.
     pub until: Until,
-    /// Where in [`Heaps`].
+    /// Where in [`Heaps`] what attribution needs of it is.
     pub row: RowId,
+    /// Where the rest of its [`EventRow`] is, which leaves sooner.
+    pub event: RowId,
 }
 
 impl Expires<Tick> for Stored {
@@ -205,30 +208,39 @@ impl Standing {
 pub struct Heaps {
     touches: Heap<TouchRow, Tick>,
     rivals: Heap<Rival, Tick>,
+    touch_rests: Heap<TouchRest, Tick>,
+    other_events: Heap<OtherEvent, Tick>,
 }
 
 /// The numbers of the heaps of a worker.
 const TOUCHES: u8 = 0;
 const RIVALS: u8 = 1;
+const TOUCH_RESTS: u8 = 2;
+const OTHER_EVENTS: u8 = 3;
 
 impl Heaps {
     /// Empty ones, for the worker of this index.
     pub fn new(worker: usize) -> Heaps {
-        Heaps { touches: Heap::new(worker, TOUCHES), rivals: Heap::new(worker, RIVALS) }
+        Heaps {
+            touches: Heap::new(worker, TOUCHES),
+            rivals: Heap::new(worker, RIVALS),
+            touch_rests: Heap::new(worker, TOUCH_RESTS),
+            other_events: Heap::new(worker, OTHER_EVENTS),
+        }
     }
 
     /// Keeps a copy of a touch: its key and entry in [`Copies`].
-    pub fn touch(&self, row: TouchRow) -> (u64, Stored) {
+    pub fn touch(&self, row: TouchRow, rest: TouchRest) -> (u64, Stored) {
         let (half, until) = (halves(row.identity()).0, row.until);
-        (half, Stored { until, row: self.touches.push(row) })
+        (half, Stored { until, row: self.touches.push(row), event: self.touch_rests.push(rest) })
     }
 
     /// Keeps what is no touch, of the first of its [`halves`].
-    pub fn rival(&self, (half, rival): (u64, Rival)) -> (u64, Stored) {
-        (half, Stored { until: rival.until, row: self.rivals.push(rival) })
+    pub fn rival(&self, (half, rival): (u64, Rival), event: OtherEvent) -> (u64, Stored) {
+        (half, Stored { until: rival.until, row: self.rivals.push(rival), event: self.other_events.push(event) })
     }
 
-    /// How many rows there are.
+    /// How many rows there are for attribution.
     pub fn rows(&self) -> usize {
         self.touches.len() + self.rivals.len()
     }
@@ -270,6 +282,21 @@ impl<'scope> Copies<'scope> {
         let rivals =
             look_up(of(RIVALS), &self.heaps.rivals, name, move |question, row| answer(question, Copied::Rival(row)));
         touches.concat(rivals)
+    }
+
+    /// Records that share their key with another, each once, from when the other came too; tombstones are among them, and
+    /// some that are alone after all ([`Index::contested`]).
+    pub fn contested(&self) -> VecCollection<'scope, Tick, EventRow, isize> {
+        let of = |heap| self.index.contested().filter(move |copy| copy.row.heap() == heap);
+        let touches = of(TOUCHES).map(|copy| (copy.row, copy.event));
+        let touches =
+            look_up(touches, &self.heaps.touches, "contested touches", |event, touch| Some((event, *touch)));
+        let touches = look_up(touches, &self.heaps.touch_rests, "rests of contested touches", |touch, rest| {
+            Some(EventRow::of_touch(&touch, rest))
+        });
+        let others = of(RIVALS).map(|copy| (copy.event, ()));
+        let others = look_up(others, &self.heaps.other_events, "other contested events", |(), other| Some(other.row));
+        touches.concat(others)
     }
 }
 
@@ -315,7 +342,9 @@ mod tests {
         // Memory per touch is decided here: a new field is a decision, not an accident.
         assert_eq!(size_of::<TouchRow>(), 128);
         assert_eq!(size_of::<Entry>(), 12);
-        assert_eq!(size_of::<Stored>(), 12);
+        assert_eq!(size_of::<Stored>(), 20);
+        assert_eq!(size_of::<TouchRest>(), 32);
+        assert_eq!(size_of::<OtherEvent>(), 184);
         assert_eq!(size_of::<Rival>(), 32);
         assert_eq!(size_of::<crate::paths::Match>(), 128);
     }
@@ -366,7 +395,8 @@ mod tests {
                 };
                 let record = Accepted { event, ..Accepted::default() };
                 let tick = event_time.0 as Tick;
-                copy_input.update_at(heaps.touch(TouchRow::of(&record, &horizons)), tick, 1);
+                let rest = TouchRest::of(&EventRow::of(&record), &horizons);
+                copy_input.update_at(heaps.touch(TouchRow::of(&record, &horizons), rest), tick, 1);
                 for (of_fingerprint, entry) in entries(&record, &horizons, PersonRule::DeviceOrUser) {
                     let input = if of_fingerprint { &mut by_print } else { &mut by_id };
                     input.update_at(entry, tick, 1);

@@ -31,6 +31,7 @@ use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Map;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
@@ -60,6 +61,21 @@ impl<V: Expires<T>, T: Timestamp + Ord> Size<V, T> {
     }
 }
 
+impl<'scope, V: Data, T: Timestamp> Index<'scope, V, T> {
+    /// The rows of keys that have several, each once: the first row of a key at the time of its second, all others at their own.
+    /// Of two rows of a key both are here from the later of their times on.
+    ///
+    /// Most keys never have a second row, so that whoever must choose among the rows of a key can let all pass as they come and
+    /// correct the choice for these. Rows of keys that share a list may be among them, and rows that have expired may be missing.
+    pub fn contested(&self) -> VecCollection<'scope, T, V, isize> {
+        let rows = self.steps.clone().flat_map(|step| {
+            let rows = Rc::clone(&step.contested);
+            (0..rows.len()).map(move |at| (rows[at].0.clone(), rows[at].1.clone(), 1))
+        });
+        rows.as_collection()
+    }
+}
+
 impl<V: Expires<T>, T: Timestamp + Ord> Index<'_, V, T> {
     /// Tells how many rows this worker's share has.
     pub fn size(&self) -> Size<V, T> {
@@ -77,11 +93,14 @@ struct Step<V, T> {
     times: (T, T),
     /// The number of the next row.
     next: u64,
+    /// What [`Index::contested`] says of it.
+    contested: Rc<Vec<(V, T)>>,
 }
 
 impl<V, T: Clone> Clone for Step<V, T> {
     fn clone(&self) -> Self {
-        Step { upper: self.upper.clone(), rows: Rc::clone(&self.rows), times: self.times.clone(), next: self.next }
+        let (rows, contested) = (Rc::clone(&self.rows), Rc::clone(&self.contested));
+        Step { upper: self.upper.clone(), rows, times: self.times.clone(), next: self.next, contested }
     }
 }
 
@@ -116,14 +135,17 @@ where
                     let times = usize::try_from(diff).expect("a row of an index is never taken back");
                     rows.extend(std::iter::repeat_n((hash(key), row, time), times));
                 }
+                let (from, mut joined) = (postings.next(), Vec::new());
                 for block in rows.chunks(BLOCK) {
                     let hashes = hashes(block.iter().map(|(hash, ..)| *hash));
-                    postings.extend(&hashes[..block.len()], block.iter().map(|(_, row, _)| row.clone()));
+                    let new = block.iter().map(|(_, row, _)| row.clone());
+                    postings.extend_and_tell(&hashes[..block.len()], new, |hash| joined.push(hash));
                 }
+                let contested = Rc::new(contested(&postings, joined, &rows, from));
                 let times = || rows.iter().map(|(.., time)| time);
                 if let (Some(first), Some(last)) = (times().min().cloned(), times().max().cloned()) {
                     let (upper, next) = (upper.clone(), postings.next());
-                    let step = Step { upper, rows: Rc::new(rows), times: (first, last), next };
+                    let step = Step { upper, rows: Rc::new(rows), times: (first, last), next, contested };
                     output.session(held.0.as_ref().expect("held with what waited")).give(step);
                 }
             }
@@ -134,6 +156,38 @@ where
         }
     });
     Index { rows: postings, steps }
+}
+
+/// What [`Index::contested`] says of the rows of a step, which have the numbers from `from` on, of which those of these hashes are not
+/// the first of their lists.
+fn contested<V: Data + Expires<T>, T: Timestamp + Ord>(
+    postings: &Postings<V, T>,
+    mut joined: Vec<u64>,
+    rows: &[(u64, V, T)],
+    from: u64,
+) -> Vec<(V, T)> {
+    joined.sort_unstable();
+    joined.dedup();
+    let mut contested = Vec::new();
+    for hash in joined {
+        let time = |number: u64| number.checked_sub(from).map(|at| &rows[at as usize].2);
+        let mut earlier = Vec::new();
+        let mut soonest: Option<&T> = None;
+        for (number, row, is_first) in postings.list(hash) {
+            match time(number) {
+                Some(time) => {
+                    soonest = Some(soonest.map_or(time, |soonest| soonest.min(time)));
+                    contested.push((row.clone(), time.clone()));
+                }
+                None => earlier.push((row, is_first)),
+            }
+        }
+        // Every earlier row but the first of its list came as a further one, and was told then, with the first.
+        if let ([(row, true)], Some(time)) = (&earlier[..], soonest) {
+            contested.push(((*row).clone(), time.clone()));
+        }
+    }
+    contested
 }
 
 /// A question and its difference.

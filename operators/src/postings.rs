@@ -100,12 +100,19 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
     /// # Panics
     /// When 2³² rows are kept.
     pub(crate) fn extend(&mut self, hashes: &[u64], rows: impl Iterator<Item = V>) {
+        self.extend_and_tell(hashes, rows, |_| ());
+    }
+
+    /// As [`Postings::extend`], and tells each hash whose list had a row already.
+    pub(crate) fn extend_and_tell(&mut self, hashes: &[u64], rows: impl Iterator<Item = V>, mut tell: impl FnMut(u64)) {
         // Read, so that all come into the cache at once.
         let words = hashes.iter().map(|hash| split(*hash)).map(|(table, kept)| self.tables[table].first(kept));
         std::hint::black_box(words.fold(0, |all, word| all ^ word));
         let before = self.next();
         for (hash, value) in hashes.iter().zip(rows) {
-            self.push(*hash, value, true);
+            if !self.push(*hash, value, true) {
+                tell(*hash);
+            }
         }
         debug_assert_eq!(self.next() - before, hashes.len() as u64);
     }
@@ -120,8 +127,22 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
         }
     }
 
-    /// Adds a row to a list, or begins it with this one.
-    fn push(&mut self, hash: u64, value: V, goes_on: bool) {
+    /// The rows of a list, the latest first: the number, the value, and whether it was the first of its list.
+    pub(crate) fn list(&self, hash: u64) -> impl Iterator<Item = (u64, &V, bool)> {
+        let (table, kept) = split(hash);
+        let (first, next) = (self.rows.first(), self.rows.next());
+        let latest = number(self.tables[table].get(kept), next).filter(|latest| *latest >= first);
+        let row = |number| Some((number, self.rows.get(number)?));
+        let back = move |(number, row): &(u64, &Row<V>)| match row.back {
+            0 => None,
+            back => number.checked_sub(u64::from(back)),
+        };
+        std::iter::successors(latest.and_then(row), move |of| back(of).and_then(row))
+            .map(|(number, row)| (number, &row.value, row.back == 0))
+    }
+
+    /// Adds a row to a list, or begins it with this one, and tells whether it does.
+    fn push(&mut self, hash: u64, value: V, goes_on: bool) -> bool {
         let (table, kept) = split(hash);
         let (first, next) = (self.rows.first(), self.rows.next());
         if self.tables[table].is_full() {
@@ -139,6 +160,7 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
             self.tables[self.due].rebuild(first, next + 1);
             self.due = (self.due + 1) % self.tables.len();
         }
+        back == 0
     }
 
     /// Of each of at most [`BLOCK`] hashes the rows with a number below `before`, the latest first: which hash, the number,

@@ -187,6 +187,13 @@ impl Hub {
         published.tick.map(|tick| Snapshot { tick, published })
     }
 
+    /// The number of updates that the batches of each view hold, by its name, in the order of registration.
+    pub fn sizes(&self, snapshot: &Snapshot) -> Vec<(String, usize)> {
+        let views = self.0.views.lock().expect("no holder panics");
+        let updates = |index: usize| snapshot.published.shards.iter().flatten().map(|shard| shard[index].updates).sum();
+        views.iter().enumerate().map(|(index, (name, _))| (name.clone(), updates(index))).collect()
+    }
+
     /// Swaps the shard of a worker in; returns the tick that readers now see.
     fn swap(&self, worker: usize, shard: Shard) -> Option<u64> {
         let publishing = self.0.publishing.lock().expect("no holder panics");

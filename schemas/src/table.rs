@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `records` | every consumed record, accepted or not | topic, partition, offset |
 //! | `symbols` | the names behind symbols | symbol |
-//! | `installs`, `credits` | changes of the views: the rows with their `_cut` and `_diff` | the view's key, `_cut` |
+//! | a view | its changes: rows ([`Columns`]) with `_cut` and `_diff`, or sums with `_cut` | the view's key, `_cut` |
 //!
 //! Ids are `Binary` of 16 big-endian bytes, symbols, times (ms) and money (micros) `Int64`; absent is null. A table's
 //! schema is that of its batch without rows, so that each column is named in one place. Readers find columns by name:
@@ -12,10 +12,10 @@
 
 mod columns;
 mod records;
+mod row;
 mod symbols;
 #[cfg(test)]
 mod tests;
-mod views;
 
 use std::sync::Arc;
 
@@ -24,10 +24,12 @@ use crate::fault::Extras;
 use crate::ids::PayloadHash;
 use crate::units::Tick;
 
+pub use arrow::array::ArrayRef;
+pub use arrow::datatypes::Field;
 pub use columns::TableError;
 pub use records::{events_batch, events_schema, records_batch, records_rows, records_schema};
+pub use row::{Column, Columns, Kind, Value};
 pub use symbols::{symbols_batch, symbols_rows, symbols_schema};
-pub use views::{credits_batch, credits_rows, credits_schema, installs_batch, installs_rows, installs_schema};
 
 /// What the gate said of a record: once, from the record and its arrival alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

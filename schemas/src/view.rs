@@ -1,11 +1,11 @@
-//! The rows of the attribution views, as the dataflow makes them and the tables store them.
+//! What the rows of several views are made of: methods, touches of a path, models of credit.
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::EventType;
-use crate::ids::{DeviceId, EventId, EventKey, Subject, UserId};
+use crate::ids::{EventId, Subject};
 use crate::symbols::Symbol;
-use crate::units::{EventTime, Micros};
+use crate::units::EventTime;
 
 /// How a touch was matched. The order is the order of trust; tables hold the [`Method::name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,37 +66,19 @@ pub struct PathTouch {
     pub source: Symbol,
 }
 
-/// One row of `installs`: unique by (tenant, subject, event id, event time) of the install.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct InstallRow {
-    /// Account.
-    pub tenant: Symbol,
-    /// App.
-    pub app: Symbol,
-    /// The install's event id.
-    pub event_id: EventId,
-    /// The install's subject.
-    pub subject: Subject,
-    /// When it was installed.
-    pub event_time: EventTime,
-    /// The install's user.
-    pub user: UserId,
-    /// The install's device.
-    pub device: DeviceId,
-    /// Whether the same device or user had the app within the attribution lifetime before.
-    pub reinstall: bool,
-    /// How the winner was matched.
-    pub method: Method,
-    /// 1 / confidence: the number of distinct candidates of a fingerprint match, else 1.
-    pub candidates: i64,
-    /// The winning touch; none for an organic install.
-    pub touch: Option<PathTouch>,
-    /// Click-to-install time: install − winner, ms; none for an organic install.
-    pub ctit_ms: Option<i64>,
-    /// The path that this install freezes, oldest first, at most [`PATH_TOUCHES_MAX`]; empty for a reinstall.
-    pub path: Vec<PathTouch>,
-    /// Number of eligible touches that the path leaves out, all after its first.
-    pub path_dropped: i64,
+crate::columns! {
+    PathTouch, |touch| {
+        event_time: EventTime = touch.event_time,
+        event_id: EventId = touch.event_id,
+        subject: Subject = touch.subject,
+        r#type: EventType = touch.event_type,
+        method: Method = touch.method,
+        channel: Option<Symbol> = touch.channel.some(),
+        campaign: Option<Symbol> = touch.campaign.some(),
+        ad_group: Option<Symbol> = touch.ad_group.some(),
+        creative: Option<Symbol> = touch.creative.some(),
+        source: Option<Symbol> = touch.source.some(),
+    }
 }
 
 /// The most touches that a path keeps: its first, and the latest.
@@ -143,38 +125,6 @@ impl Model {
     }
 }
 
-/// One row of `credits`: what one touch earned of one conversion under one model.
-/// Unique by (conversion, model, touch).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct CreditRow {
-    /// Account.
-    pub tenant: Symbol,
-    /// App.
-    pub app: Symbol,
-    /// The conversion's event id.
-    pub event_id: EventId,
-    /// The conversion's subject.
-    pub subject: Subject,
-    /// When it converted.
-    pub event_time: EventTime,
-    /// The conversion's name.
-    pub name: Symbol,
-    /// The model of credit.
-    pub model: Model,
-    /// The touch; none where nothing led to the conversion (its channel then prints as `(none)`).
-    pub touch: Option<PathTouch>,
-    /// The install whose frozen path this follows; none where the conversion has a path of its own.
-    pub install: Option<InstallRef>,
-    /// Share of the conversion in millionths; sums to 1,000,000 per conversion and model.
-    pub credit_ppm: i64,
-    /// Share of the revenue; sums to the revenue. None where the conversion has none.
-    pub revenue: Option<Micros>,
-    /// Currency of the revenue.
-    pub currency: Symbol,
-    /// Number of eligible touches that the path leaves out, all after its first.
-    pub path_dropped: i64,
-}
-
 /// Names an install: its tenant is the row's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InstallRef {
@@ -184,18 +134,4 @@ pub struct InstallRef {
     pub event_id: EventId,
     /// Its subject.
     pub subject: Subject,
-}
-
-impl InstallRow {
-    /// The identity of the install.
-    pub fn key(&self) -> EventKey {
-        EventKey::of(self.tenant, self.subject, self.event_id, self.event_time)
-    }
-}
-
-impl CreditRow {
-    /// The identity of the conversion.
-    pub fn key(&self) -> EventKey {
-        EventKey::of(self.tenant, self.subject, self.event_id, self.event_time)
-    }
 }

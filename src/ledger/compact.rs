@@ -17,14 +17,14 @@ use arrow::array::{AsArray, RecordBatch, new_null_array};
 use arrow::compute::{SortColumn, cast, concat_batches, lexsort_to_indices, partition, take_record_batch};
 use arrow::datatypes::{FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use dataflows::catalogue;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::{Add, Remove};
 use deltalake_core::protocol::DeltaOperation;
-use differential_dataflow::consolidation::consolidate_updates;
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use schemas::Tick;
-use schemas::table::{TableError, credits_batch, credits_rows, installs_batch, installs_rows, records_schema};
+use schemas::table::records_schema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ use super::finished;
 use super::log::{OVERTAKEN_MAX, Put, TableLog, Writer};
 #[cfg(test)]
 use super::simulation;
-use super::sink::Change;
+use super::summed::summed;
 use crate::clock::Clock;
 use crate::failpoint;
 
@@ -181,11 +181,13 @@ pub(super) async fn read(log: &TableLog, file: &DataFile) -> Result<Vec<RecordBa
 
 /// The rows as one file, and whether any of them were summed.
 fn rewrite(table: &str, batches: &[RecordBatch], since: Tick) -> Result<(Option<Encoded>, bool), DeltaTableError> {
-    match table {
-        "records" => Ok((encode(sorted(batches)?)?, false)),
-        "installs" => summed(batches, since, installs_rows, installs_batch),
-        "credits" => summed(batches, since, credits_rows, credits_batch),
-        _ => Ok((encode(batches.iter().cloned())?, false)),
+    match catalogue::view(table).and_then(|view| view.maintained.as_ref()) {
+        Some(view) => {
+            let (batches, summed) = summed(batches, &(view.schema)(), view.form, since)?;
+            Ok((encode(batches)?, summed))
+        }
+        None if table == "records" => Ok((encode(sorted(batches)?)?, false)),
+        None => Ok((encode(batches.iter().cloned())?, false)),
     }
 }
 
@@ -226,27 +228,6 @@ fn widened(batches: &[RecordBatch]) -> Result<(SchemaRef, Vec<RecordBatch>), Arr
     });
     let widened = widened.collect::<Result<_, _>>()?;
     Ok((schema, widened))
-}
-
-fn summed<R: Ord>(
-    batches: &[RecordBatch],
-    since: Tick,
-    rows: fn(&RecordBatch) -> Result<Vec<Change<R>>, TableError>,
-    to_batch: fn(&[Change<R>]) -> RecordBatch,
-) -> Result<(Option<Encoded>, bool), DeltaTableError> {
-    let mut changes = Vec::new();
-    for batch in batches {
-        changes.extend(rows(batch).map_err(|error| DeltaTableError::Generic(error.to_string()))?);
-    }
-    let mut summed = false;
-    for (_, cut, _) in &mut changes {
-        summed |= *cut < since;
-        *cut = since.max(*cut);
-    }
-    consolidate_updates(&mut changes);
-    // By cut, so that row groups prune.
-    changes.sort_by_key(|(_, cut, _)| *cut);
-    Ok((encode(changes.chunks(BATCH_ROWS_MAX).map(to_batch))?, summed))
 }
 
 /// The rows up to a cut, and how many are after it.

@@ -22,9 +22,6 @@ use uuid::Uuid;
 use super::pace::Pace;
 use crate::clock::Clock;
 
-/// Rows of one batch, if they are to be made: a column is made of all of them before the next, so they should stay in a
-/// processor's cache meanwhile.
-pub(crate) const BATCH_ROWS: usize = 1 << 10;
 /// The most rows of one batch read, and of one row group: small enough that a reader of a file holds little.
 pub(super) const BATCH_ROWS_MAX: usize = 1 << 16;
 /// A row group is closed between two runs once it has this many rows; below it, pruning gains less than the

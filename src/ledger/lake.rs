@@ -139,6 +139,11 @@ impl Lake {
         self.path.join(self.place(name))
     }
 
+    /// Whether it names such a table.
+    pub(super) fn has(&self, name: &str) -> bool {
+        matches!(name, "records" | "symbols") || self.views.contains_key(name)
+    }
+
     /// Where a table is in the lake.
     fn place(&self, name: &str) -> PathBuf {
         match name {
@@ -290,8 +295,7 @@ fn views(params: &Params, voids: &BTreeSet<String>) -> BTreeMap<String, String> 
         }
         hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     };
-    let maintained = catalogue::definitions().iter().filter(|view| view.maintained);
-    maintained.map(|view| (view.name.to_owned(), hash(view.hash(params)))).collect()
+    catalogue::maintained().map(|(view, _)| (view.name.to_owned(), hash(view.hash(params)))).collect()
 }
 
 /// The first place where two values differ: its path, and both values there.

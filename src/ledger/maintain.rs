@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use dataflows::catalogue;
 use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::{DeltaTable, DeltaTableError, checkpoints};
 use schemas::{Tick, table};
@@ -30,7 +31,9 @@ pub const RETENTION_MIN: Duration = Duration::from_secs(60);
 /// Versions after which a pass writes a checkpoint.
 const CHECKPOINT_VERSIONS: u64 = 10;
 /// The tables, views' after the others.
-const TABLES: [&str; 4] = ["records", "symbols", "installs", "credits"];
+pub fn tables() -> impl Iterator<Item = &'static str> {
+    ["records", "symbols"].into_iter().chain(catalogue::maintained().map(|(view, _)| view.name))
+}
 
 /// What housekeeping did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -92,7 +95,7 @@ pub async fn maintain(path: &Path, retention: Duration) -> Result<Report, Ledger
     let lake = Lake::read(path)?;
     let wanted = since(&lake, retention).await?;
     let mut report = Report { since: 0, tables: Vec::new() };
-    for name in TABLES {
+    for name in tables().filter(|name| lake.has(name)) {
         let mut log = open(&lake, name).await?;
         report.tables.push(table(&mut log, wanted, retention).await?);
         report.since = report.since.max(log.txn(SINCE).unwrap_or(0) as Tick);
@@ -109,15 +112,17 @@ pub(super) async fn open(lake: &Lake, name: &str) -> Result<TableLog, LedgerErro
             TableLog::open(lake, name, &schema, Some(load::ARRIVAL_DATE)).await
         }
         "symbols" => TableLog::open(lake, name, &table::symbols_schema(), None).await,
-        "installs" => TableLog::open(lake, name, &table::installs_schema(), None).await,
-        _ => TableLog::open(lake, name, &table::credits_schema(), None).await,
+        view => {
+            let maintained = catalogue::view(view).and_then(|view| view.maintained.as_ref());
+            TableLog::open(lake, view, &(maintained.expect("the catalogue has it").schema)(), None).await
+        }
     }
 }
 
 /// The cut up to which changes may be summed: the retention before the last one that every view's table holds.
 async fn since(lake: &Lake, retention: Duration) -> Result<Tick, LedgerError> {
     let mut done = Tick::MAX;
-    for view in lake.views.keys() {
+    for view in tables().filter(|name| lake.views.contains_key(*name)) {
         done = done.min(open(lake, view).await?.cut().unwrap_or(0));
     }
     let since = done.saturating_sub(retention.as_millis() as Tick);
@@ -173,7 +178,7 @@ mod tests {
         let cut = T0 + n * 1_000;
         let mut part = part(cut, n as i64..n as i64 + 1);
         let before = (n > 1).then(|| install(n as i64 - 1, cut, -1));
-        part.installs = all(before.into_iter().chain([install(n as i64, cut, 1)]).collect());
+        part.changes = all(before.into_iter().chain([install(n as i64, cut, 1)]).collect());
         (cut, part)
     }
 

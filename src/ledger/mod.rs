@@ -9,7 +9,8 @@
 //!    not change a result: verdicts are decided against the names known at the time and then stored, and every start
 //!    loads all names before it reads anything.
 //! 2. *Records*: one commit to `records` adds the files of (*last*, *n*] and moves the app ids below. It decides.
-//! 3. *Sinks*: each view's table takes the changes of (*l*, *n*], where *l* is its own last cut. Cut off here, the next
+//! 3. *Sinks*: each view's table takes the changes of (*l*, *n*], where *l* is its own last cut, all of them at once; one
+//!    without changes holds *n* by the commit to `records`. Cut off here, the next
 //!    start finds *l* < *n*, loads what lies up to *m* (the least *l*), replays (*m*, *N*] from `records`, and hands the
 //!    changes to the next commit, where each sink drops what it holds already.
 //!
@@ -47,6 +48,7 @@ pub mod repair;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod sink;
+mod summed;
 #[cfg(test)]
 mod tests;
 mod widen;
@@ -55,11 +57,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use dataflows::catalogue;
+use dataflows::changes::{BATCH_ROWS, CutChanges};
 use deltalake_core::DeltaTableError;
+use futures::future::try_join_all;
 use schemas::symbols::Symbols;
 use schemas::table::{self, RecordRow};
 use schemas::units::DAY_MS;
-use schemas::view::{CreditRow, InstallRow};
 use schemas::{Symbol, Tick};
 
 pub use error::LedgerError;
@@ -67,9 +71,6 @@ pub use lake::{Lake, LakeSettings};
 pub use log::Writer;
 pub use pace::Pace;
 pub use patience::Patience;
-pub use sink::{Change, Changes};
-
-pub(crate) use file::BATCH_ROWS;
 use file::{Encoded, encode, encode_runs};
 use lake::Lock;
 use log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog};
@@ -98,8 +99,8 @@ pub struct Ledger {
     epoch: i64,
     records: TableLog,
     symbols: TableLog,
-    installs: Sink,
-    credits: Sink,
+    /// One of each maintained view, in the catalogue's order.
+    sinks: Vec<Sink>,
     /// The last durable cut.
     committed: Option<Tick>,
     /// Whether what it commits may be of any age.
@@ -117,10 +118,8 @@ pub struct State {
     pub committed: Option<Tick>,
     /// *m*: every sink that is not fresh holds everything up to here. What lies in (*m*, *N*] is to be replayed into them.
     pub load_to: Tick,
-    /// Whether `installs` is fresh: its table is new, and its first commit gives the whole state at *N*.
-    pub fresh_installs: bool,
-    /// Whether `credits` is fresh.
-    pub fresh_credits: bool,
+    /// Of each maintained view whether it is fresh: its table is new, and its first commit gives the whole state at *N*.
+    pub fresh: Vec<bool>,
     /// Whether some records entered however long ago they happened.
     pub any_age: bool,
     /// Whether a commit is due though no record comes: a table lacks changes, or its view's name has yet to move to it.
@@ -148,14 +147,12 @@ pub struct Part {
     pub topic_ids: BTreeMap<String, String>,
     /// Names and numbers to note in the ledger.
     pub notes: BTreeMap<String, i64>,
-    /// Changes of `installs`.
-    pub installs: Vec<Arc<dyn Changes<InstallRow>>>,
-    /// Changes of `credits`.
-    pub credits: Vec<Arc<dyn Changes<CreditRow>>>,
+    /// Changes of each maintained view, in the catalogue's order; none at all where none of them changed.
+    pub changes: Vec<Arc<dyn CutChanges>>,
 }
 
 /// What a commit wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommitStats {
     /// Rows of `records`.
     pub records: u64,
@@ -163,10 +160,15 @@ pub struct CommitStats {
     pub bytes: u64,
     /// Number of their files.
     pub files: u64,
-    /// Rows of `installs`.
-    pub installs: u64,
-    /// Rows of `credits`.
-    pub credits: u64,
+    /// Rows of the changes of each maintained view, in the catalogue's order.
+    pub changes: Vec<u64>,
+}
+
+impl CommitStats {
+    /// Rows of the changes of each maintained view, by its name.
+    pub fn views(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        catalogue::maintained().map(|(view, _)| view.name).zip(self.changes.iter().copied())
+    }
 }
 
 impl Ledger {
@@ -200,19 +202,17 @@ impl Ledger {
         // Those of `lake.json` too, for `records` may be a restored copy: what is void stays void.
         let void: Vec<String> = void.iter().chain(&lake.voids).cloned().collect();
         lake.leave_out(void.iter().cloned().chain(voids(&records)).collect());
-        let mut installs = Sink::open(&lake, "installs", &table::installs_schema()).await?;
-        let mut credits = Sink::open(&lake, "credits", &table::credits_schema()).await?;
+        let mut sinks = open_sinks(&lake).await?;
         // Above all tables, for `records` may be a restored copy.
-        let logs = [&names, &installs.log, &credits.log];
-        let above = logs.into_iter().filter_map(|log| log.txn(EPOCH)).max().unwrap_or(0);
+        let logs = sinks.iter().map(|sink| &sink.log).chain([&names]);
+        let above = logs.filter_map(|log| log.txn(EPOCH)).max().unwrap_or(0);
         let epoch = claim(&mut records, &writer, above, &void).await?;
         reached("open", "claimed")?;
         let declared = voids(&records);
         if declared != lake.voids {
             // A start that was fenced by this one had declared others meanwhile.
             lake.leave_out(declared);
-            installs = Sink::open(&lake, "installs", &table::installs_schema()).await?;
-            credits = Sink::open(&lake, "credits", &table::credits_schema()).await?;
+            sinks = open_sinks(&lake).await?;
         }
         // From here on nobody else commits to `records`: what it says now is what this start goes on from.
         let committed = records.cut();
@@ -224,22 +224,22 @@ impl Ledger {
             saved.insert(symbol);
         })
         .await?;
-        for sink in [&mut installs, &mut credits] {
+        for sink in &mut sinks {
             follow(&mut sink.log, &writer, epoch).await?;
             sink.begin(&records, committed, lake.unnamed)?;
         }
         reached("open", "followed")?;
         let last = committed.unwrap_or(0);
-        let held = [&installs, &credits].map(|sink| if sink.is_fresh() { last } else { sink.done() });
-        let load_to = held[0].min(held[1]);
+        let held = sinks.iter().map(|sink| if sink.is_fresh() { last } else { sink.done() });
+        let load_to = held.min().unwrap_or(last);
+        let fresh: Vec<bool> = sinks.iter().map(Sink::is_fresh).collect();
         let state = State {
             epoch,
             committed,
             load_to,
-            fresh_installs: installs.is_fresh(),
-            fresh_credits: credits.is_fresh(),
+            behind: load_to < last || fresh.contains(&true) || lake.unnamed,
+            fresh,
             any_age: records.txn(ANY_AGE).is_some(),
-            behind: load_to < last || installs.is_fresh() || credits.is_fresh() || lake.unnamed,
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
             notes: records.txns_under(NOTE).map(|(name, number)| (name.to_owned(), number)).collect(),
@@ -253,8 +253,7 @@ impl Ledger {
             epoch,
             records,
             symbols: names,
-            installs,
-            credits,
+            sinks,
             committed,
             any_age: false,
             saved,
@@ -279,16 +278,14 @@ impl Ledger {
 
     /// Has the ledger bear a failing store in another way.
     pub fn bear(&mut self, patience: &Patience) {
-        for log in [&mut self.records, &mut self.symbols, &mut self.installs.log, &mut self.credits.log] {
-            log.bear(patience);
-        }
+        let logs = self.sinks.iter_mut().map(|sink| &mut sink.log);
+        logs.chain([&mut self.records, &mut self.symbols]).for_each(|log| log.bear(patience));
     }
 
     /// Has the ledger write its files at another pace.
     pub fn go_at(&mut self, pace: &Pace) {
-        for log in [&mut self.records, &mut self.installs.log, &mut self.credits.log] {
-            log.go_at(pace);
-        }
+        let logs = self.sinks.iter_mut().map(|sink| &mut sink.log);
+        logs.chain([&mut self.records]).for_each(|log| log.go_at(pace));
     }
 
     /// Checks that no other run has claimed the lake since: one without work would not notice otherwise.
@@ -318,10 +315,10 @@ impl Ledger {
             lock.hold(&self.writer)?;
         }
         self.commit_names(cut, names).await?;
-        let installs = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.installs)).collect();
-        let credits = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.credits)).collect();
-        let mut stats = self.commit_records(cut, parts).await?;
-        (stats.installs, stats.credits) = self.commit_changes(cut, installs, credits).await?;
+        let changes: Vec<_> = parts.iter_mut().map(|part| std::mem::take(&mut part.changes)).collect();
+        let files = self.encode_changes(cut, &changes).await?;
+        let mut stats = self.commit_records(cut, parts, &files).await?;
+        stats.changes = self.commit_changes(cut, files).await?;
         if self.lake.unnamed {
             self.lake.name_views()?;
         }
@@ -346,8 +343,13 @@ impl Ledger {
         Err(LedgerError::overtaken("symbols"))
     }
 
-    async fn commit_records(&mut self, cut: Tick, parts: Vec<Part>) -> Result<CommitStats, LedgerError> {
-        let txns = self.txns(cut, &parts);
+    async fn commit_records(
+        &mut self,
+        cut: Tick,
+        parts: Vec<Part>,
+        changes: &[Option<Encoded>],
+    ) -> Result<CommitStats, LedgerError> {
+        let txns = self.txns(cut, &parts, changes);
         let cuts = self.committed.map_or(0, |last| last + 1)..=cut;
         assert!(
             parts.iter().flat_map(|part| &part.rows).flat_map(|piece| piece.iter()).all(|row| cuts.contains(&row.cut)),
@@ -393,24 +395,41 @@ impl Ledger {
         Err(LedgerError::overtaken("records"))
     }
 
-    async fn commit_changes(
-        &mut self,
+    /// A file of the changes of each view, from what each worker has of them. One after the other: they would only take each
+    /// other's processor.
+    async fn encode_changes(
+        &self,
         cut: Tick,
-        installs: Vec<Arc<dyn Changes<InstallRow>>>,
-        credits: Vec<Arc<dyn Changes<CreditRow>>>,
-    ) -> Result<(u64, u64), LedgerError> {
+        of_workers: &[Vec<Arc<dyn CutChanges>>],
+    ) -> Result<Vec<Option<Encoded>>, LedgerError> {
+        let mut files = Vec::new();
+        for (view, sink) in self.sinks.iter().enumerate() {
+            let changes = of_workers.iter().filter_map(|changes| changes.get(view).cloned()).collect();
+            files.push(sink.encode(cut, changes).await?);
+        }
+        Ok(files)
+    }
+
+    /// Commits the changes of all views at once; the rows written of each.
+    async fn commit_changes(&mut self, cut: Tick, files: Vec<Option<Encoded>>) -> Result<Vec<u64>, LedgerError> {
         let (writer, epoch) = (&self.writer, self.epoch);
-        let installs = self.installs.commit(writer, epoch, cut, installs, table::installs_batch).await?;
-        let credits = self.credits.commit(writer, epoch, cut, credits, table::credits_batch).await?;
-        Ok((installs, credits))
+        let commits = self.sinks.iter_mut().zip(files).map(|(sink, file)| async move {
+            if sink.rides(file.as_ref()) {
+                sink.rode(cut);
+                return Ok(0);
+            }
+            sink.commit(writer, epoch, cut, file).await
+        });
+        try_join_all(commits).await
     }
 
     /// The app ids that a commit to `records` moves.
-    fn txns(&self, cut: Tick, parts: &[Part]) -> BTreeMap<String, i64> {
+    fn txns(&self, cut: Tick, parts: &[Part], changes: &[Option<Encoded>]) -> BTreeMap<String, i64> {
         let mut txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
         txns.extend(self.any_age.then(|| (ANY_AGE.to_owned(), 1)));
-        for sink in [&self.installs, &self.credits] {
-            txns.insert(sink.id(), sink.done() as i64);
+        for (sink, file) in self.sinks.iter().zip(changes) {
+            let done = if sink.rides(file.as_ref()) { cut } else { sink.done() };
+            txns.insert(sink.id(), done as i64);
         }
         for part in parts {
             for (id, offset) in &part.positions {
@@ -443,7 +462,7 @@ impl Ledger {
 
     /// Waits for what goes on beside the commits (a checkpoint of a log) and gives the lake up.
     pub async fn close(self) {
-        for log in [self.records, self.symbols, self.installs.log, self.credits.log] {
+        for log in self.sinks.into_iter().map(|sink| sink.log).chain([self.records, self.symbols]) {
             log.settle().await;
         }
     }
@@ -454,6 +473,16 @@ impl Ledger {
         load::records(&self.records, from, to, each).await?;
         reached("recovery", "end")
     }
+}
+
+/// Opens the tables of the maintained views.
+async fn open_sinks(lake: &Lake) -> Result<Vec<Sink>, LedgerError> {
+    let mut sinks = Vec::new();
+    // A lake of the simulation has but some of them.
+    for (view, maintained) in catalogue::maintained().filter(|(view, _)| lake.has(view.name)) {
+        sinks.push(Sink::open(lake, view.name, &(maintained.schema)()).await?);
+    }
+    Ok(sinks)
 }
 
 /// Claims the next epoch of `records`, which is also beyond `above`. The same commit declares topics void, and adds the

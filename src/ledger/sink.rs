@@ -1,34 +1,27 @@
 //! A sink of one view: its Delta table, which follows `records`.
 //!
-//! A sink has a last cut *l* of its own, its log's `bidstream/cut`. After `records` has committed *n* it commits the
-//! consolidated change of each cut in (*l*, *n*], on the very version in which *l* was read, and moves *l* also where
-//! nothing changed: readers show the cut that all tables hold, and could not tell such a sink from one that is behind.
-//! The next commit to `records` says so too (`bidstream/done/<view>/<sink>`).
+//! A sink has a last cut *l*: the greater of its own log's `bidstream/cut` and of what `records` says
+//! (`bidstream/done/<view>/<hash>/delta`). After `records` has committed *n* it commits the consolidated change of each cut in
+//! (*l*, *n*] and moves its own cut; the next commit to `records` says so too. Where nothing changed it has nothing to commit: the
+//! very commit of `records` says that it holds *n*. So a view costs what it has to say.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::array::AsArray;
+use arrow::compute;
+use arrow::datatypes::{Int64Type, Schema};
+use dataflows::changes::CutChanges;
 use schemas::Tick;
 
 use super::compact::SINCE;
 use super::error::LedgerError;
-use super::file::{BATCH_ROWS, encode_runs};
+use super::file::{Encoded, encode_runs};
 use super::finished;
 use super::lake::Lake;
 use super::log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog, Writer};
 #[cfg(test)]
 use super::simulation;
-
-/// A change of a view: the row, the cut by which it came, and how often it was added.
-pub type Change<R> = (R, Tick, i64);
-
-/// Changes of a view that are made while they are written.
-pub trait Changes<R>: Send + Sync {
-    /// The consolidated changes of cuts after `done`, in pieces.
-    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<R>>> + '_>;
-}
 
 /// A view's Delta table as a sink.
 pub(crate) struct Sink {
@@ -88,43 +81,61 @@ impl Sink {
         format!("bidstream/done/{view}/{hash}/delta")
     }
 
-    /// Commits the changes of (*l*, `cut`] and drops those that it holds already. Returns the number of rows written.
+    /// Writes a file of the changes of (*l*, `cut`], without those that the table holds already; none where there are none.
     ///
     /// # Panics
     /// If a change is of a later cut: its records are not durable.
-    pub(super) async fn commit<R: 'static>(
+    pub(super) async fn encode(
+        &self,
+        cut: Tick,
+        changes: Vec<Arc<dyn CutChanges>>,
+    ) -> Result<Option<Encoded>, LedgerError> {
+        let (view, done, pace) = (self.view, self.done(), self.log.pace());
+        #[cfg(test)]
+        let done = if simulation::planted(simulation::Bug::MissingFilter) { 0 } else { done };
+        let encoding = tokio::task::spawn_blocking(move || {
+            let batches = changes.iter().flat_map(|changes| changes.after(done));
+            let batches = batches.inspect(|batch| {
+                let last = compute::max(batch["_cut"].as_primitive::<Int64Type>());
+                assert!(last <= Some(cut as i64), "{view}: a change after cut {cut}");
+            });
+            encode_runs([batches], &pace)
+        });
+        finished(encoding.await).map_err(LedgerError::delta(self.view))
+    }
+
+    /// Whether it has nothing to commit of a cut: then the commit of `records` says that it holds the cut.
+    pub(super) fn rides(&self, file: Option<&Encoded>) -> bool {
+        file.is_none() && !self.is_fresh()
+    }
+
+    /// Takes note that `records` says that it holds a cut.
+    pub(super) fn rode(&mut self, cut: Tick) {
+        self.done = self.done.max(cut);
+    }
+
+    /// Commits the file of the changes of (*l*, `cut`], unless the table holds them already. Returns the number of rows
+    /// written.
+    pub(super) async fn commit(
         &mut self,
         writer: &Writer,
         epoch: i64,
         cut: Tick,
-        changes: Vec<Arc<dyn Changes<R>>>,
-        to_batch: fn(&[Change<R>]) -> RecordBatch,
+        file: Option<Encoded>,
     ) -> Result<u64, LedgerError> {
+        let (mut adds, mut rows) = (Vec::new(), 0);
         for _ in 0..OVERTAKEN_MAX {
             self.log.check_epoch(epoch)?;
-            let done = self.done();
-            if done >= cut {
+            if self.done() >= cut {
                 return Ok(0);
             }
-            #[cfg(test)]
-            let done = if simulation::planted(simulation::Bug::MissingFilter) { 0 } else { done };
-            let (view, pace, changes) = (self.view, self.log.pace(), changes.clone());
-            let encoding = tokio::task::spawn_blocking(move || {
-                let pieces = changes.iter().flat_map(|changes| changes.after(done));
-                let batches = pieces.flat_map(|piece| {
-                    assert!(piece.iter().all(|(_, at, _)| *at <= cut), "{view}: a change after cut {cut}");
-                    piece.chunks(BATCH_ROWS).map(to_batch).collect::<Vec<_>>()
-                });
-                encode_runs([batches], &pace)
-            });
-            let (mut adds, mut rows) = (Vec::new(), 0);
-            if let Some(file) = finished(encoding.await).map_err(LedgerError::delta(self.view))? {
+            if let Some(file) = file.as_ref().filter(|_| adds.is_empty()) {
                 rows = file.rows();
-                adds.push(self.log.upload(&file, None).await?);
+                adds.push(self.log.upload(file, None).await?);
             }
             let mut txns = BTreeMap::from([(EPOCH.to_owned(), epoch), (CUT.to_owned(), cut as i64)]);
             txns.extend(self.fresh_at.map(|since| (SINCE.to_owned(), since as i64)));
-            let commit = self.log.prepare(writer, adds, txns);
+            let commit = self.log.prepare(writer, adds.clone(), txns);
             if self.log.put(&commit).await? == Put::Done {
                 self.fresh_at = None;
                 return Ok(rows);

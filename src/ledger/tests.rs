@@ -4,22 +4,26 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use differential_dataflow::consolidation::consolidate_updates;
-
+use arrow::array::RecordBatch;
+use dataflows::catalogue;
+use dataflows::changes::CutChanges;
+use dataflows::installs::InstallRow;
 use dataflows::params::{Params, PersonRule};
 use datafusion::prelude::SessionContext;
+use differential_dataflow::consolidation::consolidate_updates;
 use schemas::event::{Capped, Event, EventType};
 use schemas::ids::{EventId, Id, PayloadHash, Subject};
 use schemas::symbols::Symbols;
-use schemas::table::{RecordRow, Verdict};
+use schemas::table::{Columns, RecordRow, Verdict, symbols_batch};
 use schemas::units::{DAY_MS, EventTime};
-use schemas::view::{InstallRow, Method};
+use schemas::view::Method;
 use schemas::{Symbol, Tick};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::log::{EPOCH, TableLog};
-use super::{Change, Changes, CommitStats, Lake, LakeSettings, Ledger, LedgerError, Pace, Part, State};
+use super::file::encode;
+use super::{CommitStats, Lake, LakeSettings, Ledger, LedgerError, Pace, Part, State};
 use crate::source::{PartitionId, Resume};
 
 /// 2026-11-21, 00:00 UTC.
@@ -86,21 +90,64 @@ pub(super) fn part(cut: Tick, offsets: std::ops::Range<i64>) -> Part {
     Part { rows: vec![rows.into()], positions: vec![(partition(0), offsets.end)], ..Part::default() }
 }
 
-/// Changes that are there already.
-impl<R: Ord + Clone + Send + Sync> Changes<R> for Vec<Change<R>> {
-    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = Vec<Change<R>>> + '_> {
-        let mut changes: Vec<_> = self.iter().filter(|(_, at, _)| *at > done).cloned().collect();
-        consolidate_updates(&mut changes);
-        Box::new(std::iter::once(changes))
+/// Changes that are there already, each batch of one cut.
+pub(super) struct AtHand(pub(super) Vec<(Tick, RecordBatch)>);
+
+impl CutChanges for AtHand {
+    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = RecordBatch> + '_> {
+        Box::new(self.0.iter().filter(move |(cut, _)| *cut > done).map(|(_, batch)| batch.clone()))
     }
 }
 
-/// All changes of a part.
-pub(super) fn all(changes: Vec<Change<InstallRow>>) -> Vec<Arc<dyn Changes<InstallRow>>> {
-    vec![Arc::new(changes)]
+/// What a part has of all views where it has this of one.
+pub(super) fn changes_of(view: &str, batches: Vec<(Tick, RecordBatch)>) -> Vec<Arc<dyn CutChanges>> {
+    let of = |name| if name == view { batches.clone() } else { Vec::new() };
+    catalogue::maintained().map(|(view, _)| Arc::new(AtHand(of(view.name))) as Arc<dyn CutChanges>).collect()
 }
 
-pub(super) fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
+/// All changes of a part.
+pub(super) fn all(mut changes: Vec<(InstallRow, Tick, i64)>) -> Vec<Arc<dyn CutChanges>> {
+    consolidate_updates(&mut changes);
+    changes.sort_by_key(|(_, cut, _)| *cut);
+    let of_cut = changes.chunk_by(|(_, one, _), (_, other, _)| one == other);
+    changes_of("installs", of_cut.map(|changes| (changes[0].1, InstallRow::changes(changes))).collect())
+}
+
+/// The rows written of a view.
+pub(super) fn written(stats: &CommitStats, view: &str) -> u64 {
+    stats.views().find(|(name, _)| *name == view).expect("it is in the catalogue").1
+}
+
+/// The views that are fresh.
+pub(super) fn fresh(state: &State) -> Vec<&'static str> {
+    let views = catalogue::maintained().zip(&state.fresh);
+    views.filter_map(|((view, _), fresh)| fresh.then_some(view.name)).collect()
+}
+
+/// Where a view is among those that a dataflow maintains.
+fn place(view: &str) -> usize {
+    catalogue::maintained().position(|(known, _)| known.name == view).expect("it is in the catalogue")
+}
+
+/// Writes and commits changes to one view's table alone.
+async fn commit_view(ledger: &mut Ledger, view: &str, cut: Tick, changes: &[Arc<dyn CutChanges>]) -> Result<u64, LedgerError> {
+    let (writer, epoch, place) = (ledger.writer.clone(), ledger.epoch, place(view));
+    let sink = &mut ledger.sinks[place];
+    let file = sink.encode(cut, vec![changes[place].clone()]).await?;
+    sink.commit(&writer, epoch, cut, file).await
+}
+
+/// Commits records alone, as a process does that dies before it comes to the views.
+async fn commit_records(ledger: &mut Ledger, cut: Tick, part: Part, unwritten: &[&str]) -> Result<CommitStats, LedgerError> {
+    let mut files = Vec::new();
+    for (view, _) in catalogue::maintained() {
+        let changed = unwritten.contains(&view.name);
+        files.push(if changed { Some(encode([symbols_batch(&[(Symbol(1), "x".into())], cut)]).unwrap().unwrap()) } else { None });
+    }
+    ledger.commit_records(cut, vec![part], &files).await
+}
+
+pub(super) fn install(number: i64, cut: Tick, diff: i64) -> (InstallRow, Tick, i64) {
     let row = InstallRow {
         tenant: Symbol(7),
         app: Symbol::NONE,
@@ -109,6 +156,7 @@ pub(super) fn install(number: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
         event_time: EventTime(number),
         user: Default::default(),
         device: Default::default(),
+        country: Symbol::NONE,
         reinstall: false,
         method: Method::Organic,
         candidates: 1,
@@ -172,8 +220,7 @@ async fn what_is_committed_is_found_again() {
         epoch: 1,
         committed: None,
         load_to: 0,
-        fresh_installs: false,
-        fresh_credits: false,
+        fresh: vec![false; catalogue::maintained().count()],
         any_age: false,
         behind: false,
         resumes: vec![],
@@ -282,32 +329,29 @@ async fn changes_that_a_crash_cut_off_are_replayed_once() {
     let (mut ledger, _) = open(dir.path()).await;
     let (first, second, third) = (T0 + 1_000, T0 + 2_000, T0 + 5_000);
     let mut with_change = part(first, 0..10);
-    with_change.installs = all(vec![install(1, first, 1), install(2, first, 1), install(2, first, -1)]);
+    with_change.changes = all(vec![install(1, first, 1), install(2, first, 1), install(2, first, -1)]);
     let stats = commit(&mut ledger, first, with_change).await.unwrap();
-    assert_eq!((stats.installs, stats.credits), (1, 0), "what cancels within a cut is not written");
+    assert_eq!((written(&stats, "installs"), written(&stats, "credits")), (1, 0), "what cancels is not written");
 
     // Cut off after records, and after the first of the sinks.
-    ledger.commit_records(second, vec![part(second, 10..20)]).await.unwrap();
+    commit_records(&mut ledger, second, part(second, 10..20), &["installs", "credits"]).await.unwrap();
     drop(ledger);
     let (mut ledger, state) = open(dir.path()).await;
     assert_eq!((state.committed, state.load_to), (Some(second), first));
     assert_eq!(loaded(&ledger, state.load_to, second).await.len(), 10);
     // The replay yields the changes of (m, N], and again those that are held; the next cut comes with them.
     let replayed = vec![install(1, first, 1), install(3, second, 1), install(4, third, 1), install(1, third, -1)];
-    ledger.commit_records(third, vec![part(third, 20..30)]).await.unwrap();
-    let epoch = ledger.epoch;
-    let to_batch = schemas::table::installs_batch;
-    let written =
-        ledger.installs.commit(&ledger.writer.clone(), epoch, third, all(replayed.clone()), to_batch).await.unwrap();
-    assert_eq!(written, 3);
+    commit_records(&mut ledger, third, part(third, 20..30), &["installs", "credits"]).await.unwrap();
+    let rows = commit_view(&mut ledger, "installs", third, &all(replayed.clone())).await.unwrap();
+    assert_eq!(rows, 3);
     drop(ledger);
 
     let (mut ledger, state) = open(dir.path()).await;
     assert_eq!((state.committed, state.load_to), (Some(third), first), "credits say nothing after the first cut");
     let mut last = part(third + 1_000, 30..31);
-    last.installs = all(replayed);
+    last.changes = all(replayed);
     let stats = commit(&mut ledger, third + 1_000, last).await.unwrap();
-    assert_eq!(stats.installs, 0);
+    assert_eq!(written(&stats, "installs"), 0);
     let query = "select event_time, _cut - 1795219200000, _diff from t order by _cut, event_time";
     assert_eq!(
         sql(&ledger, "installs", query).await,
@@ -326,9 +370,8 @@ async fn changes_that_a_crash_cut_off_are_replayed_once() {
 async fn a_sink_ahead_of_the_ledger_stops_the_start() {
     let dir = TempDir::new().unwrap();
     let (mut ledger, _) = open(dir.path()).await;
-    let (writer, epoch, cut) = (ledger.writer.clone(), ledger.epoch, T0 + 7_000);
-    let to_batch = schemas::table::installs_batch;
-    ledger.installs.commit(&writer, epoch, cut, all(vec![install(1, cut, 1)]), to_batch).await.unwrap();
+    let cut = T0 + 7_000;
+    commit_view(&mut ledger, "installs", cut, &all(vec![install(1, cut, 1)])).await.unwrap();
     drop(ledger);
     let error = open_error(dir.path(), &settings()).await;
     assert!(
@@ -368,17 +411,17 @@ async fn a_fenced_writer_is_stopped_at_every_table() {
     let dir = TempDir::new().unwrap();
     let (mut first, _) = open(dir.path()).await;
     let cut = T0 + 1_000;
-    first.commit_records(cut, vec![part(cut, 0..10)]).await.unwrap();
+    commit_records(&mut first, cut, part(cut, 0..10), &["installs"]).await.unwrap();
     // Its records are durable; its changes are not, and now the successor replays them.
     let (mut second, state) = take_over(dir.path()).await;
     assert_eq!((state.committed, state.load_to), (Some(cut), 0));
     let changes = || all(vec![install(1, cut, 1)]);
-    let fenced = first.commit_changes(cut, changes(), vec![]).await.unwrap_err();
+    let fenced = commit_view(&mut first, "installs", cut, &changes()).await.unwrap_err();
     assert!(matches!(&fenced, LedgerError::Fenced { table, .. } if table == "installs"), "{fenced}");
     let fenced = first.commit_names(cut, vec![(Symbol::of("a"), "a".to_owned())]).await.unwrap_err();
     assert!(matches!(&fenced, LedgerError::Fenced { table, .. } if table == "symbols"), "{fenced}");
-    let replayed = Part { installs: changes(), ..Part::default() };
-    assert_eq!(commit(&mut second, cut + 1_000, replayed).await.unwrap().installs, 1);
+    let replayed = Part { changes: changes(), ..Part::default() };
+    assert_eq!(written(&commit(&mut second, cut + 1_000, replayed).await.unwrap(), "installs"), 1);
     assert_eq!(sql(&second, "installs", "select count(*) from t").await, [["1"]]);
 }
 
@@ -490,7 +533,7 @@ async fn a_lake_that_does_not_name_who_is_one_person_keeps_the_rule_that_it_was_
 async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_moves_at_one_cut() {
     let dir = TempDir::new().unwrap();
     let (mut ledger, _) = open(dir.path()).await;
-    let change = |number, cut| Part { installs: all(vec![install(number, cut, 1)]), ..part(cut, number..number + 1) };
+    let change = |number, cut| Part { changes: all(vec![install(number, cut, 1)]), ..part(cut, number..number + 1) };
     commit(&mut ledger, T0 + 1_000, change(0, T0 + 1_000)).await.unwrap();
     commit(&mut ledger, T0 + 2_000, change(1, T0 + 2_000)).await.unwrap();
     drop(ledger);
@@ -500,7 +543,7 @@ async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_mov
     // A start that comes to nothing moves nothing.
     for _ in 0..2 {
         let (_, state) = Ledger::open(dir.path(), &shorter, false, &[], &Symbols::new()).await.unwrap();
-        assert!((state.fresh_installs, state.fresh_credits, state.behind) == (false, true, true), "{state:?}");
+        assert!((fresh(&state), state.behind) == (vec!["credits", "metrics_hourly"], true), "{state:?}");
         assert_eq!(state.load_to, T0 + 2_000, "the other view holds all");
         assert_eq!(Lake::read(dir.path()).unwrap().views, old.views);
     }
@@ -513,7 +556,7 @@ async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_mov
     drop(ledger);
     // Back again: the old table goes on from where it was.
     let (_, state) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
-    assert!((state.fresh_installs, state.fresh_credits, state.behind) == (false, false, true), "{state:?}");
+    assert!((fresh(&state), state.behind) == (vec![], true), "{state:?}");
     assert_eq!(state.load_to, T0 + 2_000);
 }
 

@@ -12,16 +12,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use dataflows::catalogue::{self, Definition};
+use dataflows::catalogue;
 use dataflows::params::Params;
+use dataflows::view::{Form, View};
 use datafusion::catalog::MemTable;
-use datafusion::prelude::{SessionContext, ident};
+use datafusion::prelude::{SessionContext, ident, lit};
 use futures::TryStreamExt;
 use schemas::Tick;
 use schemas::ids::IdHasher;
 use serde::Serialize;
 
-use super::catalog::{Session, changes};
+use super::catalog::{Session, changes, current_rows};
 use super::differences::{Difference, compare};
 use super::format::{cell, rfc3339};
 use super::{Format, SqlError, open};
@@ -104,14 +105,13 @@ pub async fn run(options: &AuditOptions, mut out: impl Write) -> Result<bool, Sq
 
 /// Audits the named views, or all where none is named.
 pub async fn audit(session: &Session, names: &[String]) -> Result<Report, SqlError> {
-    let all = catalogue::definitions();
-    let stored = all.iter().filter(|view| view.maintained);
-    let known: Vec<String> = stored.clone().map(|view| view.name.to_owned()).collect();
+    let all = catalogue::views();
+    let known: Vec<String> = catalogue::maintained().map(|(view, _)| view.name.to_owned()).collect();
     if let Some(name) = names.iter().find(|name| !known.contains(name)) {
         return Err(SqlError::NoView { name: name.clone(), known });
     }
-    let wanted = |view: &&Definition| names.is_empty() || names.iter().any(|name| name == view.name);
-    let Some(last) = all.iter().rposition(|view| view.maintained && wanted(&view)) else {
+    let wanted = |view: &View| names.is_empty() || names.iter().any(|name| name == view.name);
+    let Some(last) = all.iter().rposition(|view| view.maintained.is_some() && wanted(view)) else {
         return Ok(Report { cut: session.cut(), views: Vec::new(), findings: findings(session).await? });
     };
 
@@ -121,17 +121,17 @@ pub async fn audit(session: &Session, names: &[String]) -> Result<Report, SqlErr
     let mut views = Vec::new();
     for view in &all[..=last] {
         let expected = recompute(&oracle, session.params(), view).await?;
-        if view.maintained && wanted(&view) {
-            views.push(differences(session, view, &expected).await?);
+        if let Some(maintained) = view.maintained.as_ref().filter(|_| wanted(view)) {
+            views.push(differences(session, view, maintained.form, &expected).await?);
         }
     }
     Ok(Report { cut: session.cut(), views, findings: findings(session).await? })
 }
 
 /// Computes a view by its definition and binds its name to the rows. What is only read by people stays a view.
-async fn recompute(oracle: &SessionContext, params: &Params, view: &Definition) -> Result<Vec<RecordBatch>, SqlError> {
+async fn recompute(oracle: &SessionContext, params: &Params, view: &View) -> Result<Vec<RecordBatch>, SqlError> {
     let definition = oracle.sql(&(view.sql)(params)).await?;
-    if !view.maintained && view.name != EVENTS {
+    if view.maintained.is_none() && view.name != EVENTS {
         oracle.register_table(view.name, definition.into_view())?;
         return Ok(Vec::new());
     }
@@ -142,13 +142,27 @@ async fn recompute(oracle: &SessionContext, params: &Params, view: &Definition) 
     Ok(batches)
 }
 
-async fn differences(session: &Session, view: &Definition, expected: &[RecordBatch]) -> Result<ViewReport, SqlError> {
+async fn differences(
+    session: &Session,
+    view: &View,
+    form: Form,
+    expected: &[RecordBatch],
+) -> Result<ViewReport, SqlError> {
     let changes = session.raw().table(changes(view.name)).await?;
     let fields = changes.schema().fields().iter().filter(|field| !field.name().starts_with('_'));
     let columns: SchemaRef = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
     let mut selected: Vec<_> = columns.fields().iter().map(|field| ident(field.name())).collect();
-    selected.push(ident("_diff"));
-    let rows = changes.select(selected)?;
+    let rows = match form {
+        Form::Rows => {
+            selected.push(ident("_diff"));
+            changes.select(selected)?
+        }
+        // Each key that the sums show is there once.
+        Form::Sums(_) => {
+            selected.push(lit(1_i64).alias("_diff"));
+            current_rows(session.raw(), view, form).await?.select(selected)?
+        }
+    };
     let stream = async || Ok(rows.clone().execute_stream().await?);
     let found = compare(expected, stream, &columns, view.key, session.names()).await?;
     Ok(ViewReport {

@@ -16,6 +16,7 @@ use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use chrono::DateTime;
 use dataflows::catalogue;
 use dataflows::params::Params;
+use dataflows::view::{Form, View};
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, TableProvider};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::SessionStateBuilder;
@@ -25,11 +26,11 @@ use datafusion::prelude::{DataFrame, Expr, SQLOptions, SessionConfig, SessionCon
 use deltalake_core::{DeltaTable, DeltaTableError};
 use schemas::Tick;
 use schemas::ids::IdHasher;
-use schemas::table;
+use schemas::table::{self, Kind};
 use url::Url;
 
 use super::SqlError;
-use super::columns::{Kind, column};
+use super::columns::column;
 use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
 use crate::ledger::Lake;
 use crate::ledger::about::columns_that_came;
@@ -113,10 +114,11 @@ async fn session(
         raw.register_udf(function.clone());
         public.register_udf(function);
     }
-    for view in catalogue::definitions() {
-        let rows = match view.maintained {
-            true => current_rows(&raw, view.name).await?,
-            false => raw.sql(&(view.sql)(&params)).await?,
+    for view in catalogue::views() {
+        let rows = match &view.maintained {
+            Some(maintained) if tables.has(view.name) => current_rows(&raw, view, maintained.form).await?,
+            // A lake that no run has written since the view came.
+            _ => raw.sql(&(view.sql)(&params)).await?,
         };
         raw.register_table(view.name, rows.into_view())?;
     }
@@ -205,6 +207,11 @@ impl Tables {
         Ok(Tables { records, symbols, views })
     }
 
+    /// Whether the lake names a table of the view.
+    fn has(&self, view: &str) -> bool {
+        self.views.contains_key(view)
+    }
+
     /// The last cut that all tables hold: that of `records`, unless a view's table is still behind.
     async fn committed(&self) -> Result<Tick, SqlError> {
         let Some(records) = &self.records else { return Ok(0) };
@@ -233,9 +240,9 @@ impl Tables {
         // Names are written before the records that use them, and stay when a crash comes between: all are shown.
         let none = BTreeSet::new();
         register(raw, "symbols", self.symbols.as_ref(), table::symbols_schema(), None, &none).await?;
-        for (name, schema) in [("installs", table::installs_schema()), ("credits", table::credits_schema())] {
-            let table = self.views.get(name).and_then(|(_, table)| table.as_ref());
-            register(raw, &changes(name), table, schema, Some(cut), &none).await?;
+        for (view, maintained) in catalogue::maintained() {
+            let table = self.views.get(view.name).and_then(|(_, table)| table.as_ref());
+            register(raw, &changes(view.name), table, (maintained.schema)(), Some(cut), &none).await?;
         }
         Ok(())
     }
@@ -376,9 +383,10 @@ async fn names(raw: &SessionContext) -> Result<Names, SqlError> {
     Ok(names)
 }
 
-/// The rows of a changelog that stand at the cut.
-async fn current_rows(raw: &SessionContext, view: &str) -> Result<DataFrame, SqlError> {
-    let rows = raw.table(changes(view)).await?;
+/// The rows of a view that stand at the cut: those of a changelog whose differences sum above zero; of a log of sums the sums of
+/// each key whose last, which counts what was summed, is not zero.
+pub(super) async fn current_rows(raw: &SessionContext, view: &View, form: Form) -> Result<DataFrame, SqlError> {
+    let rows = raw.table(changes(view.name)).await?;
     let columns: Vec<Expr> = rows
         .schema()
         .fields()
@@ -386,8 +394,19 @@ async fn current_rows(raw: &SessionContext, view: &str) -> Result<DataFrame, Sql
         .filter(|field| !field.name().starts_with('_'))
         .map(|field| ident(field.name()))
         .collect();
-    let summed = rows.aggregate(columns.clone(), vec![sum(ident("_diff")).alias("_diff")])?;
-    Ok(summed.filter(ident("_diff").gt(lit(0)))?.select(columns)?)
+    match form {
+        Form::Rows => {
+            let summed = rows.aggregate(columns.clone(), vec![sum(ident("_diff")).alias("_diff")])?;
+            Ok(summed.filter(ident("_diff").gt(lit(0)))?.select(columns)?)
+        }
+        Form::Sums(measures) => {
+            let (key, measures) = columns.split_at(columns.len() - measures);
+            let names = measures.iter().map(|measure| measure.schema_name().to_string());
+            let sums = measures.iter().cloned().zip(names).map(|(measure, name)| sum(measure).alias(name)).collect();
+            let counted = measures.last().expect("a log of sums counts what it sums").clone().not_eq(lit(0));
+            Ok(rows.aggregate(key.to_vec(), sums)?.filter(counted)?)
+        }
+    }
 }
 
 /// The same rows with symbols as text and times as timestamps.

@@ -1,29 +1,8 @@
 //! What the columns of the tables mean: one name means one thing everywhere, so one list serves them all. It decides
-//! how the `public` schema shows a column and what `describe` says of it.
+//! how the `public` schema shows a column and what `describe` says of it. What one maintained view alone has is said by its rows.
 
-/// What kind of value a column holds in the `raw` schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A 16-byte keyed hash.
-    Id,
-    /// A name as its symbol; the `public` schema shows the name.
-    Symbol,
-    /// Milliseconds since the Unix epoch; the `public` schema shows a timestamp.
-    Time,
-    /// Anything that both schemas show as it is.
-    Plain,
-}
-
-/// One column.
-#[derive(Clone, Copy, Debug)]
-pub struct Column {
-    /// Its name.
-    pub name: &'static str,
-    /// What kind of value it holds.
-    pub kind: Kind,
-    /// What it says, with its unit.
-    pub doc: &'static str,
-}
+use dataflows::catalogue;
+use schemas::table::{Column, Kind};
 
 const fn of(name: &'static str, kind: Kind, doc: &'static str) -> Column {
     Column { name, kind, doc }
@@ -110,32 +89,21 @@ pub const COLUMNS: &[Column] = &[
     of("payload_hash", Kind::Id, "first 16 bytes of the SHA-256 of the record's value"),
     of("raw", Kind::Plain, "the record's value, where dead"),
     of("symbol", Kind::Plain, "64-bit hash that stands for the name in the raw schema"),
-    of("reinstall", Kind::Plain, "whether the same person had the app within the attribution lifetime before"),
     of("method", Kind::Plain, "how the touch was matched: person, click_id, fingerprint or organic"),
-    of("candidates", Kind::Plain, "1 / confidence: distinct candidates of a fingerprint match, else 1"),
     of("touch_event_id", Kind::Id, "event id of the touch"),
     of("touch_subject", Kind::Id, "subject of the touch"),
     of("touch_event_time", Kind::Time, "when the touch happened"),
     of("touch_type", Kind::Plain, "impression or click"),
-    of("ctit_ms", Kind::Plain, "install minus touch, in milliseconds; null where organic"),
-    of("path", Kind::Plain, "the touches that the install freezes, oldest first, at most 128"),
     of("path_dropped", Kind::Plain, "number of eligible touches that the path leaves out, all after its first"),
-    of(
-        "model",
-        Kind::Plain,
-        "first, last, last_non_direct, linear, time_decay or position, over a path of at most 128 touches",
-    ),
-    of("install_event_id", Kind::Id, "event id of the install whose frozen path the conversion follows"),
-    of("install_subject", Kind::Id, "subject of that install"),
-    of("install_event_time", Kind::Time, "when that install happened"),
-    of("credit_ppm", Kind::Plain, "share of the conversion in millionths; sums to 1,000,000 a conversion and model"),
     of("_cut", Kind::Time, "the cut that makes the row durable"),
     of("_diff", Kind::Plain, "how often the row is added (above zero) or withdrawn (below)"),
 ];
 
-/// The column of a name.
+/// The column of a name: what all tables mean by it, or what the one view says that has it.
 pub fn column(name: &str) -> Option<&'static Column> {
-    COLUMNS.iter().find(|column| column.name == name)
+    let of_views = || catalogue::maintained().flat_map(|(_, maintained)| maintained.columns);
+    let said = |column: &&Column| column.name == name && !column.doc.is_empty();
+    COLUMNS.iter().chain(of_views()).find(said)
 }
 
 #[cfg(test)]

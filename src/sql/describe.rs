@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use arrow::datatypes::{DataType, Schema};
-use dataflows::catalogue::{self, Definition};
+use dataflows::catalogue;
 use dataflows::params::Params;
+use dataflows::view::{Form, View};
 use schemas::ids::IdHasher;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -21,8 +22,8 @@ pub struct Description {
     pub name: &'static str,
     /// The question that it answers.
     pub question: &'static str,
-    /// Whether the dataflow maintains it as a table; the others are computed when they are read.
-    pub maintained: bool,
+    /// What a cut writes where the dataflow maintains it as a table; the others are computed when they are read.
+    pub maintained: Option<Form>,
     /// The columns that a row is unique by.
     pub key: &'static [&'static str],
     /// What it reads.
@@ -69,17 +70,17 @@ pub async fn describe(params: &Params) -> Result<Vec<Description>, SqlError> {
     // No id is made here, so the key does not matter.
     let session = catalog::empty(params.clone(), &IdHasher::new(b"")).await?;
     let tables = session.tables().await?;
-    let views = catalogue::definitions().iter();
+    let views = catalogue::views().iter();
     Ok(views.map(|view| description(view, params, &tables[view.name])).collect())
 }
 
-fn description(view: &Definition, params: &Params, schema: &Schema) -> Description {
+fn description(view: &View, params: &Params, schema: &Schema) -> Description {
     let parameters = serde_json::to_value(params).expect("parameters are plain data");
     let columns = columns(schema);
     Description {
         name: view.name,
         question: view.question,
-        maintained: view.maintained,
+        maintained: view.maintained.as_ref().map(|maintained| maintained.form),
         key: view.key,
         reads: view.reads,
         parameters: parameters.get(view.name).cloned().unwrap_or_else(|| Value::Object(Map::new())),
@@ -116,8 +117,9 @@ impl Description {
     fn text(&self) -> String {
         let mut text = format!("{}: {}\n\n", self.name, self.question);
         let kind = match self.maintained {
-            true => format!("maintained by the dataflow; its changes are in {}_changes", self.name),
-            false => "computed when it is read".to_owned(),
+            Some(Form::Rows) => format!("maintained by the dataflow; its changes are in {}_changes", self.name),
+            Some(Form::Sums(_)) => format!("maintained by the dataflow; what each cut adds is in {}_changes", self.name),
+            None => "computed when it is read".to_owned(),
         };
         let _ = writeln!(text, "{kind}; reads {}; one row per ({})\n", self.reads.join(", "), self.key.join(", "));
         text.push_str(&columns_text(&self.columns));
@@ -180,7 +182,7 @@ mod tests {
         let mut out = Vec::new();
         run(None, &Params::default(), Format::Json, &mut out).await.unwrap();
         let listed: Vec<Value> = serde_json::from_slice(&out).unwrap();
-        assert_eq!(listed.len(), catalogue::definitions().len());
+        assert_eq!(listed.len(), catalogue::views().len());
         let unknown = run(Some("instals"), &Params::default(), Format::Table, Vec::new()).await.unwrap_err();
         assert!(unknown.to_string().starts_with("there is no view \"instals\"; there are: events"));
     }

@@ -11,9 +11,10 @@ use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use schemas::ids::IdHasher;
+use schemas::table::Kind;
 use schemas::{Id, Symbol};
 
-use super::columns::{Kind, column};
+use super::columns::column;
 
 /// The type of a time in the `public` schema.
 pub fn time_type() -> DataType {

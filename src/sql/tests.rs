@@ -2,24 +2,26 @@
 
 mod of_records;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use dataflows::catalogue::build;
+use dataflows::changes::{CutChanges, Cutover};
 use dataflows::params::Params;
 use deltalake_core::DeltaTable;
+use operators::Hub;
 use schemas::event::Accepted;
 use schemas::ids::{IdHasher, IdKind};
 use schemas::symbols::{NO_CHANNEL, Symbols};
 use schemas::table::{RecordRow, Verdict};
-use schemas::view::{CreditRow, InstallRow};
 use schemas::{Capped, Event, EventId, EventTime, EventType, Micros, PayloadHash, Subject, Tick, UserId};
 use tempfile::TempDir;
+use timely::dataflow::ProbeHandle;
 
 use super::audit::{Report, audit};
 use super::{Format, Session, catalog, execute, open, repl, statements};
 use crate::ledger::lake::id_key_check;
-use crate::ledger::{Change, Lake, LakeSettings, Ledger, Part};
+use crate::ledger::{Lake, LakeSettings, Ledger, Part};
 
 /// 2026-01-01T00:00:00Z.
 const START_MS: i64 = 1_767_225_600_000;
@@ -117,22 +119,16 @@ fn records() -> Records {
     all
 }
 
-/// What the dataflow makes of the records.
-fn changes(rows: &[RecordRow]) -> (Vec<Change<InstallRow>>, Vec<Change<CreditRow>>) {
+/// What the dataflow makes of the records: of each cut the changes of each view.
+fn changes(rows: &[RecordRow]) -> Vec<Vec<Arc<dyn CutChanges>>> {
     let rows = rows.to_vec();
-    let found = Arc::new(Mutex::new((Vec::new(), Vec::new())));
-    let (installs, credits) = (found.clone(), found.clone());
     timely::execute_directly(move |worker| {
-        let mut feed = worker.dataflow::<Tick, _, _>(|scope| {
+        let (hub, probe) = (Hub::new(1), ProbeHandle::new());
+        let (mut feed, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
             let (feed, outputs) = build(scope, &Params::default(), None);
-            let cut = |tick: Tick| tick / 1_000 * 1_000 + 1_000;
-            outputs.installs().inspect(move |(row, tick, diff)| {
-                installs.lock().unwrap().0.push((row.clone(), cut(*tick), *diff as i64));
-            });
-            outputs.credits().inspect(move |(row, tick, diff)| {
-                credits.lock().unwrap().1.push((*row, cut(*tick), *diff as i64));
-            });
-            feed
+            let (mut publisher, cutover) = (hub.publisher(0), Cutover { replay_from: 0, snapshot_at: None });
+            let attached = outputs.into_iter().map(|output| output.attach(&mut publisher, &probe, cutover));
+            (feed, attached.collect::<Vec<_>>())
         });
         let mut facts = feed.facts();
         for row in rows.iter().filter(|row| row.verdict == Verdict::Ok) {
@@ -142,8 +138,11 @@ fn changes(rows: &[RecordRow]) -> (Vec<Change<InstallRow>>, Vec<Change<CreditRow
             facts.push(&Accepted { event, payload_hash: row.payload_hash, capped: row.capped }, tick);
             feed.take(&mut facts);
         }
-    });
-    Arc::into_inner(found).unwrap().into_inner().unwrap()
+        feed.advance_to(CUTS[2]);
+        feed.flush();
+        worker.step_while(|| probe.less_than(&CUTS[2]));
+        CUTS.map(|cut| backlogs.iter_mut().map(|backlog| backlog.take_through(cut)).collect()).to_vec()
+    })
 }
 
 /// Writes the lake, a commit for each cut.
@@ -153,14 +152,13 @@ async fn lake() -> TempDir {
 
 async fn lake_of(records: Records) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let (installs, credits) = changes(&records.rows);
+    let changes = changes(&records.rows);
     let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
     let mut names = records.symbols.take_unsaved();
-    for cut in CUTS {
+    for (cut, changes) in CUTS.into_iter().zip(changes) {
         let part = Part {
             rows: vec![records.rows.iter().filter(|row| row.cut == cut).cloned().collect::<Vec<_>>().into()],
-            installs: vec![Arc::new(installs.iter().filter(|change| change.1 == cut).cloned().collect::<Vec<_>>())],
-            credits: vec![Arc::new(credits.iter().filter(|change| change.1 == cut).copied().collect::<Vec<_>>())],
+            changes,
             ..Part::default()
         };
         ledger.commit(cut, vec![part], std::mem::take(&mut names)).await.unwrap();

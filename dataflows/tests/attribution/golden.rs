@@ -2,11 +2,13 @@
 
 use std::fmt::Display;
 
+use dataflows::credits::CreditRow;
+use dataflows::installs::InstallRow;
 use dataflows::params::{Params, Span};
 use schemas::Symbol;
 use schemas::symbols::NO_CHANNEL;
 use schemas::table::Verdict;
-use schemas::view::{CreditRow, InstallRow, Method, Model, PathTouch};
+use schemas::view::{Method, Model, PathTouch};
 
 use crate::events::{EPOCH_MS, Ev};
 use crate::oracle;

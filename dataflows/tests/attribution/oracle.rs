@@ -1,19 +1,29 @@
 //! The views by their SQL definitions, over the same records.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dataflows::catalogue::definition;
+use arrow::array::RecordBatch;
+use dataflows::catalogue;
+use dataflows::credits::CreditRow;
+use dataflows::installs::InstallRow;
 use dataflows::params::Params;
+use dataflows::view::View;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use schemas::event::Accepted;
-use schemas::table::{RecordRow, Verdict, credits_rows, installs_rows, records_batch};
-use schemas::view::{CreditRow, InstallRow};
+use schemas::table::{RecordRow, Verdict, records_batch};
 
-/// The rows of the maintained views over these records, in order.
+use crate::read;
+
+/// The rows of the maintained views over these records.
 pub(crate) struct Rows {
+    /// In order.
     pub(crate) installs: Vec<InstallRow>,
+    /// In order.
     pub(crate) credits: Vec<CreditRow>,
+    /// Of each view as they came, by its name.
+    pub(crate) views: BTreeMap<&'static str, Vec<RecordBatch>>,
 }
 
 pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
@@ -45,26 +55,23 @@ pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
         // No import was undone.
         let nothing = context.sql("SELECT '' AS topic WHERE false").await.expect("a plain query");
         context.register_table("voids", nothing.into_view()).expect("a new name");
-        let mut last = Vec::new();
-        let mut installs = Vec::new();
-        for view in ["events", "installs", "credits"] {
-            let sql = (definition(view).expect("it is in the catalogue").sql)(params);
-            let frame = context.sql(&sql).await.unwrap_or_else(|error| panic!("{view}: {error}\n{sql}"));
+        let mut views = BTreeMap::new();
+        let wanted = |view: &&&View| view.name == "events" || view.maintained.is_some();
+        for view in catalogue::views().iter().filter(wanted) {
+            let (name, sql) = (view.name, (view.sql)(params));
+            let frame = context.sql(&sql).await.unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
             let planned = Arc::new(frame.schema().as_arrow().clone());
-            last = frame.collect().await.unwrap_or_else(|error| panic!("{view}: {error}\n{sql}"));
+            let rows = frame.collect().await.unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
             // What comes may be stricter about nulls in lists than what was planned.
-            let schema = last.first().map_or(planned, |batch| batch.schema());
-            let table = MemTable::try_new(schema, vec![last.clone()]).expect("one schema");
-            context.register_table(view, Arc::new(table)).expect("a new name");
-            if view == "installs" {
-                installs = last.clone();
-            }
+            let schema = rows.first().map_or(planned, |batch| batch.schema());
+            let table = MemTable::try_new(schema, vec![rows.clone()]).expect("one schema");
+            context.register_table(name, Arc::new(table)).expect("a new name");
+            views.insert(name, rows);
         }
-        let installs = installs.iter().flat_map(|batch| installs_rows(batch).expect("rows of installs"));
-        let credits = last.iter().flat_map(|batch| credits_rows(batch).expect("rows of credits"));
         let mut rows = Rows {
-            installs: installs.map(|(row, _, _)| row).collect(),
-            credits: credits.map(|(row, _, _)| row).collect(),
+            installs: views["installs"].iter().flat_map(read::installs).collect(),
+            credits: views["credits"].iter().flat_map(read::credits).collect(),
+            views,
         };
         rows.installs.sort();
         rows.credits.sort();

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use dataflows::installs::InstallRow;
 use dataflows::params::PersonRule;
 use schemas::event::Accepted;
 use schemas::table::Verdict;
-use schemas::view::{InstallRow, Method};
+use schemas::view::Method;
 use schemas::{Capped, Event, EventKey};
 
 use crate::oracle::Rows;

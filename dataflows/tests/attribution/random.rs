@@ -8,13 +8,15 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use dataflows::credits::CreditRow;
+use dataflows::installs::InstallRow;
 use dataflows::params::{Params, PersonRule, Span};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use schemas::event::Accepted;
 use schemas::table::Verdict;
-use schemas::view::{CreditRow, InstallRow, Method};
+use schemas::view::Method;
 use schemas::{Capped, EventId, EventType, Symbol, Tick};
 
 use crate::events::{DAY, Ev, HOUR, event};

@@ -3,12 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use dataflows::catalogue::build;
+use arrow::array::RecordBatch;
+use dataflows::catalogue;
+use dataflows::changes::Cutover;
+use dataflows::credits::CreditRow;
 use dataflows::feed::Feed;
+use dataflows::grid::{CUT_MS, cut_of};
+use dataflows::inputs::Inputs;
+use dataflows::installs::InstallRow;
 use dataflows::params::Params;
-use schemas::Tick;
+use dataflows::weights::Weights;
+use operators::Hub;
 use schemas::event::Accepted;
-use schemas::view::{CreditRow, InstallRow};
+use schemas::{Symbol, Tick};
+use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
 /// What the dataflow said, change by change.
@@ -16,6 +24,8 @@ use timely::worker::Worker;
 pub(crate) struct Changes {
     pub(crate) installs: Vec<(InstallRow, Tick, isize)>,
     pub(crate) credits: Vec<(CreditRow, Tick, isize)>,
+    /// Of each view of the catalogue what is written.
+    pub(crate) views: BTreeMap<&'static str, Vec<RecordBatch>>,
 }
 
 /// The rows as of a tick: each exactly once.
@@ -45,7 +55,7 @@ pub(crate) struct Life {
 }
 
 /// The grid of cuts.
-pub(crate) const CUT: Tick = 10;
+pub(crate) const CUT: Tick = CUT_MS;
 
 impl Life {
     /// The first, of a job without a history, which never ends.
@@ -95,12 +105,15 @@ pub(crate) struct History {
 pub(crate) fn history(records: &[(Accepted, Tick)], params: &Params, lives: &[Life], pauses: &[bool]) -> History {
     let mut history = History::default();
     for life in lives {
-        let Changes { mut installs, mut credits } = live(records, params, None, life, pauses);
+        let Changes { mut installs, mut credits, views } = live(records, params, None, life, pauses);
         let end = life.end.map_or(Tick::MAX, |(written, _)| written);
         if life.load_to > 0 {
             let installs = installs.extract_if(.., |(_, tick, _)| *tick < life.load_to).collect();
             let credits = credits.extract_if(.., |(_, tick, _)| *tick < life.load_to).collect();
-            history.loaded.push((Changes { installs, credits }, life.load_to));
+            history.loaded.push((Changes { installs, credits, views: BTreeMap::new() }, life.load_to));
+        }
+        for (view, changes) in views {
+            history.written.views.entry(view).or_default().extend(changes);
         }
         history.written.installs.extend(installs.into_iter().filter(|(_, tick, _)| *tick < end));
         history.written.credits.extend(credits.into_iter().filter(|(_, tick, _)| *tick < end));
@@ -134,21 +147,32 @@ fn live(
     ticks.dedup();
     let (life, pauses, params) = (life.clone(), pauses.to_vec(), params.clone());
     let changes = Arc::new(Mutex::new(Changes::default()));
-    let collected = changes.clone();
+    let (collected, hub) = (changes.clone(), Hub::new(life.workers));
     let guards = timely::execute(timely::Config::process(life.workers), move |worker| {
         let (installs, credits) = (collected.clone(), collected.clone());
-        let (mut feed, probe) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, outputs) = build(scope, &params, retention_ms);
-            let (probe, _) = outputs
-                .installs()
-                .inspect(move |change| installs.lock().expect("no panic").installs.push(change.clone()))
-                .probe();
-            outputs
-                .credits()
-                .inspect(move |change| credits.lock().expect("no panic").credits.push(*change))
-                .probe_with(&probe);
-            (feed, probe)
+        let (probe, mut publisher) = (ProbeHandle::new(), hub.publisher(worker.index()));
+        let (mut feed, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
+            let (feed, mut inputs) = Inputs::new(scope, &params, retention_ms);
+            let attribution = inputs.attribution();
+            let rows = attribution.installs.clone().as_collection(|_, row| InstallRow { country: Symbol::NONE, ..(**row).clone() });
+            rows.inspect(move |change| installs.lock().expect("no panic").installs.push(change.clone())).probe_with(&probe);
+            let weights = Weights::of(&params.credits);
+            let rows = attribution.credited.clone().flat_map_ref(move |_, credited| credited.rows(&weights));
+            rows.inspect(move |change| credits.lock().expect("no panic").credits.push(*change)).probe_with(&probe);
+            let cutover = Cutover { replay_from: life.load_to, snapshot_at: None };
+            let backlogs: Vec<_> = catalogue::maintained()
+                .map(|(view, maintained)| {
+                    (view.name, (maintained.build)(&mut inputs).attach(&mut publisher, &probe, cutover))
+                })
+                .collect();
+            (feed, backlogs)
         });
+        let mut write = |cut: Tick| {
+            for (view, backlog) in &mut backlogs {
+                let changes: Vec<_> = backlog.take_through(cut).after(0).collect();
+                collected.lock().expect("no panic").views.entry(*view).or_default().extend(changes);
+            }
+        };
         let wait = |worker: &mut Worker, feed: &mut Feed, tick: Tick| {
             feed.advance_to(tick);
             feed.flush();
@@ -168,8 +192,16 @@ fn live(
             worker.step();
             if pauses[turn % pauses.len()] {
                 wait(worker, &mut feed, tick + 1);
+                publisher.publish();
+                write(*tick / CUT * CUT);
             }
         }
+        // Nothing happened later than this.
+        let end = life.end.map_or(ticks.last().map_or(CUT, |tick| cut_of(*tick)), |(written, _)| written);
+        if end >= feed.tick() {
+            wait(worker, &mut feed, end);
+        }
+        write(end);
         if let Some((written, _)) = life.end {
             let tick = written.max(feed.tick());
             wait(worker, &mut feed, tick);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
@@ -71,16 +71,8 @@ impl Writer {
         self.push(name, false, Arc::new(Int32Array::from_iter_values(values)));
     }
 
-    pub(super) fn boolean(&mut self, name: &str, values: impl Iterator<Item = bool>) {
-        self.push(name, false, Arc::new(BooleanArray::from_iter(values.map(Some))));
-    }
-
     pub(super) fn symbol(&mut self, name: &str, values: impl Iterator<Item = Symbol>) {
         self.long(name, values.map(|symbol| symbol.0));
-    }
-
-    pub(super) fn symbol_or_null(&mut self, name: &str, values: impl Iterator<Item = Symbol>) {
-        self.long_or_null(name, values.map(|symbol| symbol.some().map(|symbol| symbol.0)));
     }
 
     pub(super) fn id(&mut self, name: &str, values: impl Iterator<Item = Id>) {
@@ -119,11 +111,6 @@ impl<'a> Reader<'a> {
     pub(super) fn new(batch: &'a RecordBatch) -> Reader<'a> {
         Reader { batch }
     }
-
-    pub(super) fn rows(&self) -> usize {
-        self.batch.num_rows()
-    }
-
     fn column(&self, name: &str, wanted: &DataType) -> Result<Option<ArrayRef>, TableError> {
         let Some(array) = self.batch.column_by_name(name) else { return Ok(None) };
         if array.data_type() == wanted {
@@ -165,13 +152,6 @@ impl<'a> Reader<'a> {
     pub(super) fn int(&self, name: &str, take: impl FnMut(usize, i32)) -> Result<(), TableError> {
         if let Some(array) = self.column(name, &DataType::Int32)? {
             self.each(&array, array.as_primitive::<Int32Type>(), |array, row| array.value(row), take);
-        }
-        Ok(())
-    }
-
-    pub(super) fn boolean(&self, name: &str, take: impl FnMut(usize, bool)) -> Result<(), TableError> {
-        if let Some(array) = self.column(name, &DataType::Boolean)? {
-            self.each(&array, array.as_boolean(), |array, row| array.value(row), take);
         }
         Ok(())
     }
@@ -227,17 +207,6 @@ impl<'a> Reader<'a> {
             Some((row, length)) => {
                 Err(TableError::Value { column: name.to_owned(), row, value: format!("id of {length} bytes") })
             }
-        }
-    }
-
-    pub(super) fn list(&self, name: &str) -> Result<Option<ListArray>, TableError> {
-        let Some(array) = self.batch.column_by_name(name) else { return Ok(None) };
-        match array.as_list_opt::<i32>() {
-            Some(list) => Ok(Some(list.clone())),
-            None => Err(TableError::Type {
-                column: name.to_owned(),
-                error: ArrowError::CastError(format!("{} is no list", array.data_type())),
-            }),
         }
     }
 }

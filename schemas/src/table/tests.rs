@@ -9,9 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::{Accepted, EventType};
 use crate::ids::*;
-use crate::symbols::{NO_CHANNEL, Symbol};
+use crate::symbols::Symbol;
 use crate::units::{EventTime, Micros};
-use crate::view::{CreditRow, InstallRef, InstallRow, Method, Model, PathTouch};
 
 /// A row made of words, many of them zero: what they become shrinks as they do.
 struct Words(std::vec::IntoIter<i64>);
@@ -97,65 +96,6 @@ impl Words {
         }
     }
 
-    fn touch(&mut self) -> PathTouch {
-        PathTouch {
-            event_time: self.time(),
-            event_id: EventId(self.id()),
-            subject: Subject(self.id()),
-            event_type: self.pick([EventType::Impression, EventType::Click]),
-            method: self.pick([Method::Person, Method::ClickId, Method::Fingerprint]),
-            channel: self.symbol(),
-            campaign: self.symbol(),
-            ad_group: self.symbol(),
-            creative: self.symbol(),
-            source: self.symbol(),
-        }
-    }
-
-    fn install(&mut self) -> (InstallRow, Tick, i64) {
-        let touch = self.maybe().map(|_| self.touch());
-        let length = self.long().rem_euclid(4);
-        let row = InstallRow {
-            tenant: self.symbol(),
-            app: self.symbol(),
-            event_id: EventId(self.id()),
-            subject: Subject(self.id()),
-            event_time: self.time(),
-            user: UserId(self.id()),
-            device: DeviceId(self.id()),
-            reinstall: self.maybe().is_some(),
-            method: touch.map_or(Method::Organic, |touch| touch.method),
-            candidates: self.long(),
-            touch,
-            ctit_ms: self.maybe(),
-            path: (0..length).map(|_| self.touch()).collect(),
-            path_dropped: self.long(),
-        };
-        (row, self.long() as u64, self.long())
-    }
-
-    fn credit(&mut self) -> (CreditRow, Tick, i64) {
-        let row = CreditRow {
-            tenant: self.symbol(),
-            app: self.symbol(),
-            event_id: EventId(self.id()),
-            subject: Subject(self.id()),
-            event_time: self.time(),
-            name: self.symbol(),
-            model: self.pick(Model::ALL),
-            touch: self.maybe().map(|_| self.touch()),
-            install: self.maybe().map(|_| InstallRef {
-                event_time: self.time(),
-                event_id: EventId(self.id()),
-                subject: Subject(self.id()),
-            }),
-            credit_ppm: self.long(),
-            revenue: self.maybe().map(Micros),
-            currency: self.symbol(),
-            path_dropped: self.long(),
-        };
-        (row, self.long() as u64, self.long())
-    }
 }
 
 fn rows<T: std::fmt::Debug>(make: fn(&mut Words) -> T) -> impl Strategy<Value = Vec<T>> {
@@ -187,25 +127,6 @@ proptest! {
         prop_assert_eq!(&records_rows(&batch).unwrap(), &rows);
         prop_assert_eq!(&records_rows(&with_views(&batch)).unwrap(), &rows);
         prop_assert_eq!(&records_rows(&batch.slice(0, rows.len() / 2)).unwrap(), &rows[..rows.len() / 2]);
-    }
-
-    #[test]
-    fn installs_come_back(rows in rows(Words::install)) {
-        let batch = installs_batch(&rows);
-        prop_assert_eq!(batch.schema(), installs_schema());
-        prop_assert_eq!(&installs_rows(&batch).unwrap(), &rows);
-        prop_assert_eq!(&installs_rows(&with_views(&batch)).unwrap(), &rows);
-        prop_assert_eq!(&installs_rows(&batch.slice(rows.len() / 2, 0)).unwrap(), &[]);
-        let half = rows.len() / 2;
-        prop_assert_eq!(&installs_rows(&batch.slice(half, rows.len() - half)).unwrap(), &rows[half..]);
-    }
-
-    #[test]
-    fn credits_come_back(rows in rows(Words::credit)) {
-        let batch = credits_batch(&rows);
-        prop_assert_eq!(batch.schema(), credits_schema());
-        prop_assert_eq!(&credits_rows(&batch).unwrap(), &rows);
-        prop_assert_eq!(&credits_rows(&with_views(&batch)).unwrap(), &rows);
     }
 }
 
@@ -258,26 +179,6 @@ fn columns_that_a_row_needs_must_be_there() {
 }
 
 #[test]
-fn no_touch_has_the_channel_none_and_a_touch_without_channel_has_null() {
-    let touch = Words(vec![1].into_iter()).touch();
-    let row = |touch| {
-        let (row, ..) = Words(vec![].into_iter()).credit();
-        (CreditRow { touch, ..row }, 1_000, 1)
-    };
-    let batch = credits_batch(&[row(None), row(Some(touch))]);
-    let channels = batch.column_by_name("channel").unwrap();
-    let channels = channels.as_any().downcast_ref::<arrow::array::Int64Array>().unwrap();
-    assert_eq!(channels.iter().collect::<Vec<_>>(), [Some(Symbol::of(NO_CHANNEL).0), None]);
-}
-
-#[test]
-fn results_of_a_view_s_definition_read_as_present_rows() {
-    let (row, ..) = Words(vec![3; 80].into_iter()).install();
-    let batch = without(&installs_batch(&[(row.clone(), 5_000, -1)]), &["_cut", "_diff"]);
-    assert_eq!(installs_rows(&batch).unwrap(), [(row, 0, 1)]);
-}
-
-#[test]
 fn the_columns_are_those_of_the_documentation() {
     let names = |schema: &arrow::datatypes::Schema| {
         let field = |field: &std::sync::Arc<arrow::datatypes::Field>| match field.is_nullable() {
@@ -293,18 +194,6 @@ fn the_columns_are_those_of_the_documentation() {
          placement? ip_hash? ip_net? os? os_version? device_model? language? country? name? item? quantity? \
          revenue_micros? cost_micros? currency? version? install_begin_time? items? capped raw? referrer? faults? \
          unknown_fields? key? headers?"
-    );
-    assert_eq!(
-        names(&installs_schema()),
-        "tenant app? event_id subject event_time user_id? device_id? reinstall method candidates touch_event_id? \
-         touch_subject? touch_event_time? touch_type? channel? campaign? ad_group? creative? source? ctit_ms? path \
-         path_dropped _cut _diff"
-    );
-    assert_eq!(
-        names(&credits_schema()),
-        "tenant app? event_id subject event_time name? model touch_event_id? touch_subject? touch_event_time? \
-         touch_type? method? channel? campaign? ad_group? creative? source? install_event_id? install_subject? \
-         install_event_time? credit_ppm revenue_micros? currency? path_dropped _cut _diff"
     );
     assert_eq!(names(&symbols_schema()), "symbol name _cut");
 }

@@ -11,7 +11,8 @@ use crate::ledger::{Lake, LedgerError, Writer, maintain};
 
 /// Keeps house in one table.
 pub(super) async fn keep(lake: Lake, mut dice: Dice) -> Result<(), LedgerError> {
-    let name = ["records", "symbols", "installs", "credits"][dice.from(0, 3) as usize];
+    let tables: Vec<&str> = maintain::tables().filter(|table| lake.has(table)).collect();
+    let name = tables[dice.from(0, tables.len() as u64 - 1) as usize];
     let writer = Writer { id: "keeper".to_owned(), host: "simulation".to_owned(), pid: 0 };
     let mut log = maintain::open(&lake, name).await?;
     let cut = log.cut().unwrap_or(0);

@@ -17,15 +17,15 @@ mod view;
 mod writer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use dataflows::catalogue;
 use object_store::memory::InMemory;
 use schemas::Tick;
 use schemas::symbols::Symbols;
@@ -45,6 +45,10 @@ const CUT_MS: Tick = 1_000;
 const TOPIC: &str = "ads";
 /// Schedules that a plain test run makes.
 const SCHEDULES: u64 = 10_000;
+/// Schedules over all views.
+const SCHEDULES_OF_ALL: u64 = 200;
+/// The views of the other schedules: one that often has nothing to say, one that takes back what it said, and a log of sums.
+const VIEWS: [&str; 3] = ["costs", "installs", "metrics_hourly"];
 /// Steps of a schedule after which the store heals, and after which it must have ended.
 const STEPS_OF_TROUBLE: u32 = 120;
 const STEPS_MAX: u32 = 5_000;
@@ -153,6 +157,7 @@ struct Schedule {
     trouble: Trouble,
     world: Rc<RefCell<World>>,
     script: Rc<Script>,
+    views: &'static [&'static str],
     clients: Vec<Client>,
     requests: (mpsc::UnboundedSender<Request>, mpsc::UnboundedReceiver<Request>),
     counts: Counts,
@@ -169,7 +174,7 @@ impl Schedule {
         let trouble = Trouble { refused, lost, crash, successor, keeper, newest: dice.from(500, 1_000) };
         let objects = template.objects.fork();
         let shared = Arc::new(Shared { objects, applied: Mutex::new(Vec::new()) });
-        let mut model = Model::new(script.clone());
+        let mut model = Model::new(script.clone(), template.views);
         for entry in &template.entries {
             model.apply(entry, &shared.objects).expect("a new table is in order");
         }
@@ -179,6 +184,7 @@ impl Schedule {
             trouble,
             world: Rc::new(RefCell::new(world)),
             script: Rc::new(script),
+            views: template.views,
             clients: Vec::new(),
             requests: mpsc::unbounded_channel(),
             counts: Counts { schedules: 1, ..Counts::default() },
@@ -230,7 +236,7 @@ impl Schedule {
     }
 
     fn lake(&self) -> Lake {
-        lake(SimulatedStore::new(Arc::clone(&self.world.borrow().shared), self.requests.0.clone()))
+        lake(SimulatedStore::new(Arc::clone(&self.world.borrow().shared), self.requests.0.clone()), self.views)
     }
 
     fn keep(&mut self) {
@@ -323,10 +329,9 @@ fn partition(dice: &mut Dice) -> Vec<Entry> {
 }
 
 /// A lake in a simulated store.
-fn lake(store: SimulatedStore) -> Lake {
+fn lake(store: SimulatedStore, views: &[&str]) -> Lake {
     let storage = Storage { objects: Some(Arc::new(store)), retry_after: Duration::ZERO };
-    let views = ["installs", "credits"].map(|view| (view.to_owned(), HASH.to_owned()));
-    let views = BTreeMap::from(views);
+    let views = views.iter().map(|view| (view.to_string(), HASH.to_owned())).collect();
     Lake {
         path: PathBuf::from("simulated"),
         settings: settings(),
@@ -339,6 +344,7 @@ fn lake(store: SimulatedStore) -> Lake {
 
 /// A lake whose tables are made and empty: making them is delta-rs's part, and slow.
 struct Template {
+    views: &'static [&'static str],
     objects: InMemory,
     entries: Vec<store::Applied>,
 }
@@ -347,16 +353,16 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made")
 }
 
-fn template() -> Template {
+fn template(views: &'static [&'static str]) -> Template {
     let shared = Arc::new(Shared { objects: InMemory::new(), applied: Mutex::new(Vec::new()) });
     let (requests, mut waiting) = mpsc::unbounded_channel();
     runtime().block_on(async {
         let store = SimulatedStore::new(Arc::clone(&shared), requests);
         let symbols = Symbols::new();
-        let claim = Ledger::claim(lake(store), None, Writer::here(), &[], &symbols);
+        let claim = Ledger::claim(lake(store, views), None, Writer::here(), &[], &symbols);
         tokio::pin!(claim);
         // Until the first claim: only the tables are made then.
-        while shared.applied.lock().expect("no panic while locked").len() < 4 {
+        while shared.applied.lock().expect("no panic while locked").len() < 2 + views.len() {
             tokio::select! {
                 request = waiting.recv() => { let _ = request.expect("it is open").answer.send(Fate::Done); }
                 _ = &mut claim => panic!("claimed before the tables were made"),
@@ -364,7 +370,7 @@ fn template() -> Template {
         }
     });
     let entries = std::mem::take(&mut *shared.applied.lock().expect("no panic while locked"));
-    Template { objects: shared.objects.fork(), entries }
+    Template { views, objects: shared.objects.fork(), entries }
 }
 
 /// Runs one schedule; what is wrong, if anything.
@@ -387,14 +393,14 @@ fn replay(seed: u64, template: &Template) -> (Result<(), Broken>, String) {
 }
 
 /// Runs schedules from seed 1 on all cores; the first that breaks ends it.
-fn search(schedules: u64, bug: Option<Bug>) -> Result<Counts, (u64, Broken)> {
+fn search(views: &'static [&'static str], schedules: u64, bug: Option<Bug>) -> Result<Counts, (u64, Broken)> {
     let (next, total) = (AtomicU64::new(1), Mutex::new(Ok(Counts::default())));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 PLANTED.set(bug);
-                let (template, runtime) = (template(), runtime());
+                let (template, runtime) = (template(views), runtime());
                 loop {
                     let seed = next.fetch_add(1, Ordering::SeqCst);
                     if seed > schedules {
@@ -422,15 +428,15 @@ fn variable(name: &str) -> Option<u64> {
 #[test]
 fn every_schedule_keeps_every_record_exactly_once() {
     if let Some(seed) = variable("BIDSTREAM_SIM_SEED") {
-        let (result, trace) = replay(seed, &template());
+        let (result, trace) = replay(seed, &template(&VIEWS));
         println!("{trace}");
         return result.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
     let (schedules, started) = (variable("BIDSTREAM_SIM_SCHEDULES").unwrap_or(SCHEDULES), Instant::now());
-    let counts = search(schedules, None).unwrap_or_else(|(seed, broken)| {
+    let counts = search(&VIEWS, schedules, None).unwrap_or_else(|(seed, broken)| {
         panic!(
             "seed {seed}: {broken}\nBIDSTREAM_SIM_SEED={seed} replays it; this is what happened:\n{}",
-            replay(seed, &template()).1
+            replay(seed, &template(&VIEWS)).1
         )
     });
     println!("{counts:?} in {:.1?}", started.elapsed());
@@ -449,8 +455,18 @@ fn every_schedule_keeps_every_record_exactly_once() {
 }
 
 #[test]
+fn schedules_over_all_views_are_in_order() {
+    static ALL: LazyLock<Vec<&str>> = LazyLock::new(|| view::SINKS.iter().map(|(sink, _)| *sink).collect());
+    assert_eq!(*ALL, catalogue::maintained().map(|(view, _)| view.name).collect::<Vec<_>>(), "each has a meaning here");
+    let counts = search(&ALL, SCHEDULES_OF_ALL, None).unwrap_or_else(|(seed, broken)| {
+        panic!("seed {seed}: {broken}\n{}", replay(seed, &template(&ALL)).1)
+    });
+    assert_eq!(counts.schedules, SCHEDULES_OF_ALL);
+}
+
+#[test]
 fn a_seed_replays_its_history() {
-    let template = template();
+    let template = template(&VIEWS);
     for seed in 1..=40 {
         let (first, second) = (replay(seed, &template), replay(seed, &template));
         assert_eq!(first, second, "seed {seed}");
@@ -460,12 +476,12 @@ fn a_seed_replays_its_history() {
 #[test]
 fn a_planted_bug_is_found_and_replayed() {
     for bug in [Bug::UnseenFence, Bug::MissingFilter, Bug::ForgottenAnswer, Bug::StaleCompaction] {
-        let Err((seed, broken)) = search(2_000, Some(bug)) else { panic!("{bug:?} is not found") };
+        let Err((seed, broken)) = search(&VIEWS, 2_000, Some(bug)) else { panic!("{bug:?} is not found") };
         println!("{bug:?}: found at seed {seed}: {broken}");
         PLANTED.set(Some(bug));
-        let (replayed, _) = replay(seed, &template());
+        let (replayed, _) = replay(seed, &template(&VIEWS));
         assert_eq!(replayed.unwrap_err(), broken, "seed {seed} replays another history");
         PLANTED.set(None);
-        assert_eq!(replay(seed, &template()).0, Ok(()), "without the bug, seed {seed} is in order");
+        assert_eq!(replay(seed, &template(&VIEWS)).0, Ok(()), "without the bug, seed {seed} is in order");
     }
 }

@@ -15,13 +15,12 @@ use schemas::Tick;
 use serde_json::Value;
 
 use super::store::Applied;
-use super::view::{Entry, Script, View};
+use super::view::{Entry, SINKS, Script, View};
 use crate::ledger::compact::SINCE;
 use crate::ledger::log::{CUT, EPOCH};
+use crate::ledger::sink::Sink;
 use crate::ledger::{OFFSET, State};
 
-/// The views' tables.
-const SINKS: [&str; 2] = ["installs", "credits"];
 /// The directory of a view's table in its own.
 pub(super) const HASH: &str = "v";
 
@@ -93,6 +92,8 @@ struct Claimed {
 /// What the lake holds, and what it must.
 pub(super) struct Model {
     script: Script,
+    /// The views of the lake, of [`SINKS`].
+    views: &'static [&'static str],
     tables: BTreeMap<String, Table>,
     claims: BTreeMap<i64, Claimed>,
     /// Rows that a commit was reported to hold.
@@ -112,9 +113,9 @@ macro_rules! ensure {
 }
 
 impl Model {
-    pub(super) fn new(script: Script) -> Model {
+    pub(super) fn new(script: Script, views: &'static [&'static str]) -> Model {
         let (tables, claims, reported) = Default::default();
-        Model { script, tables, claims, reported, names: Vec::new() }
+        Model { script, views, tables, claims, reported, names: Vec::new() }
     }
 
     /// Takes in an entry of a table's log and checks what it says.
@@ -138,7 +139,8 @@ impl Model {
             ensure!(was || name == "symbols", "{at}: removes a file that is not there");
         }
         for path in &entry.adds {
-            let file = if SINKS.contains(&name) { format!("{name}/{HASH}/{path}") } else { format!("{name}/{path}") };
+            let sink = SINKS.iter().find(|(sink, _)| *sink == name);
+            let file = if sink.is_some() { format!("{name}/{HASH}/{path}") } else { format!("{name}/{path}") };
             let file = read(objects, &file).map_err(|error| format!("{at}: {error}"))?;
             match name {
                 "records" => {
@@ -149,7 +151,7 @@ impl Model {
                 }
                 "symbols" => {}
                 _ => {
-                    let rows = changes(&file);
+                    let rows = changes(&file, &sink.expect("all other tables are views'").1);
                     added_cuts.extend(rows.iter().map(|((.., cut), _)| *cut));
                     table.changes.insert(path.clone(), rows);
                 }
@@ -223,30 +225,33 @@ impl Model {
                 );
             }
         }
-        for sink in SINKS {
-            let (held, said) = (self.tables.get(sink).map_or(0, Table::cut), self.done(sink));
-            ensure!(said <= held, "{at}: says that {sink} holds {said}, which holds {held}");
-        }
         self.check_sinks(at)
     }
 
-    fn done(&self, sink: &str) -> Tick {
-        self.table("records").txn(&format!("bidstream/done/{sink}/delta")) as Tick
+    /// The views of the lake.
+    fn sinks(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        SINKS.iter().map(|(sink, _)| *sink).enumerate().filter(|(_, sink)| self.views.contains(sink))
+    }
+
+    /// The cut up to which a sink holds everything, by its own word or by that of `records`.
+    fn held(&self, sink: &str) -> Tick {
+        let said = self.table("records").txn(&Sink::done_id(sink, HASH)) as Tick;
+        said.max(self.tables.get(sink).map_or(0, Table::cut))
     }
 
     /// A sink holds what the records up to its cut give, and is not ahead of them.
     fn check_sinks(&self, at: &str) -> Result<(), Broken> {
         let (Some(records), true) =
-            (self.tables.get("records"), SINKS.iter().all(|sink| self.tables.contains_key(*sink)))
+            (self.tables.get("records"), self.sinks().all(|(_, sink)| self.tables.contains_key(sink)))
         else {
             return Ok(());
         };
-        for (index, sink) in SINKS.into_iter().enumerate() {
-            let table = self.table(sink);
-            ensure!(table.cut() <= records.cut(), "{at}: {sink} is at {}, records at {}", table.cut(), records.cut());
+        for (index, sink) in self.sinks() {
+            let (table, held) = (self.table(sink), self.held(sink));
+            ensure!(held <= records.cut(), "{at}: {sink} is at {held}, records at {}", records.cut());
             let mut view = View::default();
             let rows = records.rows();
-            let rows: Vec<_> = rows.into_iter().filter(|row| row.accepted && row.cut <= table.cut()).collect();
+            let rows: Vec<_> = rows.into_iter().filter(|row| row.accepted && row.cut <= held).collect();
             let given = rows.chunk_by(|a, b| a.cut == b.cut).flat_map(|rows| {
                 let changes = view.step(rows);
                 changes[index].iter().map(|(key, value, diff)| ((*key, *value, rows[0].cut), *diff)).collect::<Vec<_>>()
@@ -267,8 +272,8 @@ impl Model {
         let committed = state.committed.unwrap_or(0);
         ensure!(committed == claimed.cut, "{at}: told cut {committed}, claimed at {}", claimed.cut);
         ensure!(offsets == claimed.offsets, "{at}: told {offsets:?}, claimed at {:?}", claimed.offsets);
-        for sink in SINKS {
-            let held = self.table(sink).cut();
+        for (_, sink) in self.sinks() {
+            let held = self.held(sink);
             ensure!(state.load_to <= held.min(committed), "{at}: load to {}, but {sink} holds {held}", state.load_to);
         }
         let lost = claimed.names.iter().find(|name| !names(name));
@@ -293,8 +298,8 @@ impl Model {
 
     /// Checks that what a commit reported as done is there.
     pub(super) fn reported(&mut self, cut: Tick, rows: Vec<Row>, names: Vec<String>) -> Result<(), Broken> {
-        for table in ["records", "installs", "credits"] {
-            let held = self.table(table).cut();
+        let sinks = self.sinks().map(|(_, sink)| (sink, self.held(sink)));
+        for (table, held) in sinks.chain([("records", self.table("records").cut())]) {
             ensure!(held >= cut, "cut {cut} is reported as done; {table} is at {held}");
         }
         self.reported.extend(rows);
@@ -316,8 +321,8 @@ impl Model {
             let next = claimed.offsets.get(&(partition as i32)).copied().unwrap_or(0);
             ensure!(next == entries.len() as i64, "partition {partition} ends at {}, read to {next}", entries.len());
         }
-        for sink in SINKS {
-            let held = self.table(sink).cut();
+        for (_, sink) in self.sinks() {
+            let held = self.held(sink);
             ensure!(held == claimed.cut, "{sink} stays at {held}, records are at {}", claimed.cut);
         }
         self.check_records("at the end")?;
@@ -378,15 +383,17 @@ fn records(file: &Bytes) -> Vec<Row> {
     rows.map(row).collect()
 }
 
-fn changes(file: &Bytes) -> Vec<(ChangeKey, i64)> {
-    let read = batches(file, &["event_id", "event_time", "_cut", "_diff"]);
+fn changes(file: &Bytes, [id, time, diff]: &[&str; 3]) -> Vec<(ChangeKey, i64)> {
+    let read = batches(file, &[id, time, "_cut", diff]);
     let rows = read.iter().flat_map(|batch| {
-        let ids = batch["event_id"].as_binary::<i32>();
         let last_half = |id: &[u8]| i64::from_be_bytes(id[8..].try_into().expect("an id has 16 bytes"));
-        let ids: Vec<_> = (0..ids.len()).map(|row| last_half(ids.value(row))).collect();
+        let ids: Vec<_> = match batch[*id].as_binary_opt::<i32>() {
+            Some(ids) => (0..ids.len()).map(|row| last_half(ids.value(row))).collect(),
+            None => longs(batch, id),
+        };
         let cuts = longs(batch, "_cut").into_iter().map(|cut| cut as Tick);
-        let keys = ids.into_iter().zip(longs(batch, "event_time")).zip(cuts);
-        keys.zip(longs(batch, "_diff")).map(|(((id, time), cut), diff)| ((id, time, cut), diff)).collect::<Vec<_>>()
+        let keys = ids.into_iter().zip(longs(batch, time)).zip(cuts);
+        keys.zip(longs(batch, diff)).map(|(((id, time), cut), diff)| ((id, time, cut), diff)).collect::<Vec<_>>()
     });
     rows.collect()
 }

@@ -5,19 +5,27 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use dataflows::changes::{CutChanges, Sum};
+use dataflows::costs::CostRow;
+use dataflows::credits::CreditRow;
+use dataflows::installs::InstallRow;
+use dataflows::metrics_hourly::{MetricsKey, MetricsRow};
+use differential_dataflow::consolidation::consolidate_updates;
 use schemas::event::{Capped, Event, EventType};
 use schemas::ids::{EventId, Id, PayloadHash, Subject};
 use schemas::symbols::Symbols;
-use schemas::table::{RecordRow, Verdict};
+use schemas::table::{Columns, RecordRow, Verdict};
 use schemas::units::EventTime;
-use schemas::view::{CreditRow, InstallRow, Method, Model as CreditModel};
+use schemas::view::{Method, Model as CreditModel};
 use schemas::{Symbol, Tick};
 
 use super::dice::Dice;
 use super::model::Row;
-use super::view::{Entry, Script, View};
+use super::view::{Entry, SINKS, Script, Step, View};
 use super::{CUT_MS, TOPIC, World};
-use crate::ledger::{Change, Lake, Ledger, LedgerError, Part, Writer};
+use crate::ledger::tests::AtHand;
+use crate::ledger::{Lake, Ledger, LedgerError, Part, Writer};
 use crate::source::PartitionId;
 
 /// Runs until everything is read and committed, or the ledger says that it cannot go on.
@@ -63,7 +71,8 @@ pub(super) async fn write(
             new.push(format!("writer {number} name {names}"));
         }
         let named = new.iter().map(|name| (Symbol::of(name), name.clone())).collect();
-        ledger.commit(cut, std::mem::replace(&mut parts, job.parts()), named).await?;
+        let made = std::mem::replace(&mut parts, job.parts()).into_iter().map(|part| part.made(ledger.lake())).collect();
+        ledger.commit(cut, made, named).await?;
         world.borrow_mut().check(|model| model.reported(cut, rows, new));
         (last, lagging) = (cut, false);
     }
@@ -78,8 +87,9 @@ struct Job {
 }
 
 impl Job {
-    fn parts(&self) -> Vec<Part> {
-        (0..self.workers as usize).map(|worker| Part { worker, ..Part::default() }).collect()
+    fn parts(&self) -> Vec<Changing> {
+        let part = |worker| Changing { part: Part { worker, ..Part::default() }, changes: Default::default() };
+        (0..self.workers as usize).map(part).collect()
     }
 
     fn worker(&self, partition: i64) -> usize {
@@ -93,7 +103,7 @@ impl Job {
     }
 
     /// Reads on, for cuts in (`last`, `cut`]; the records.
-    fn read(&mut self, last: Tick, cut: Tick, dice: &mut Dice, parts: &mut [Part]) -> Vec<Row> {
+    fn read(&mut self, last: Tick, cut: Tick, dice: &mut Dice, parts: &mut [Changing]) -> Vec<Row> {
         let mut rows = Vec::new();
         for (partition, entries) in self.script.iter().enumerate() {
             let at = self.offsets.get(&(partition as i32)).copied().unwrap_or(0);
@@ -109,29 +119,67 @@ impl Job {
             }
             self.offsets.insert(partition as i32, to as i64);
             let id = PartitionId { topic: TOPIC.into(), partition: partition as i32 };
-            parts[self.worker(partition as i64)].positions.push((id, to as i64));
+            parts[self.worker(partition as i64)].part.positions.push((id, to as i64));
         }
         for row in &rows {
-            parts[self.worker(i64::from(row.partition))].rows.push(vec![record(row)].into());
+            parts[self.worker(i64::from(row.partition))].part.rows.push(vec![record(row)].into());
         }
         rows.sort();
         rows
     }
 
     /// Adds the views' changes by accepted rows, which are sorted by cut.
-    fn change(&mut self, rows: &[Row], parts: &mut [Part]) {
+    fn change(&mut self, rows: &[Row], parts: &mut [Changing]) {
         for rows in rows.chunk_by(|a, b| a.cut == b.cut) {
             let cut = rows[0].cut;
-            let [installs, credits] = self.view.step(rows);
+            let changes = self.view.step(rows);
             for (worker, part) in parts.iter_mut().enumerate() {
-                let of_worker = |(key, ..): &&(i64, i64, i64)| self.worker(*key) == worker;
-                let one = |(key, value, diff): &(i64, i64, i64)| install(*key, *value, cut, *diff);
-                part.installs.push(Arc::new(installs.iter().filter(of_worker).map(one).collect::<Vec<_>>()));
-                let one = |(key, value, diff): &(i64, i64, i64)| credit(*key, *value, cut, *diff);
-                part.credits.push(Arc::new(credits.iter().filter(of_worker).map(one).collect::<Vec<_>>()));
+                for ((waiting, (sink, _)), changes) in part.changes.iter_mut().zip(SINKS).zip(&changes) {
+                    let of_worker: Vec<_> = changes.iter().filter(|(key, ..)| self.worker(*key) == worker).collect();
+                    if !of_worker.is_empty() {
+                        waiting.push((cut, batch(sink, &of_worker, cut)));
+                    }
+                }
             }
         }
     }
+}
+
+/// A part that is being made.
+struct Changing {
+    part: Part,
+    /// Of each of [`SINKS`].
+    changes: [Vec<(Tick, RecordBatch)>; SINKS.len()],
+}
+
+impl Changing {
+    /// The part with the changes of the lake's views.
+    fn made(self, lake: &Lake) -> Part {
+        let of_lake = self.changes.into_iter().zip(SINKS).filter(|(_, (sink, _))| lake.views.contains_key(*sink));
+        let changes = of_lake.map(|(changes, _)| Arc::new(AtHand(changes)) as Arc<dyn CutChanges>).collect();
+        Part { changes, ..self.part }
+    }
+}
+
+/// Changes of a view of one cut, in the columns of its table.
+fn batch(sink: &str, changes: &[&Step], cut: Tick) -> RecordBatch {
+    let key = |(key, ..): &&&Step| *key;
+    match sink {
+        "installs" => InstallRow::changes(&consolidated(changes, cut, install)),
+        "credits" => CreditRow::changes(&consolidated(changes, cut, credit)),
+        "costs" => CostRow::changes(&consolidated(changes, cut, cost)),
+        _ => {
+            let sums: Vec<_> = changes.iter().map(|change| (metrics(key(&change)), cut)).collect();
+            MetricsRow::additions(&sums)
+        }
+    }
+}
+
+/// What comes and goes within a cut is not written.
+fn consolidated<R: Ord>(changes: &[&Step], cut: Tick, row: fn(i64, i64) -> R) -> Vec<(R, Tick, i64)> {
+    let mut rows = changes.iter().map(|(key, value, diff)| (row(*key, *value), cut, *diff)).collect();
+    consolidate_updates(&mut rows);
+    rows
 }
 
 fn row_of(row: &RecordRow) -> Row {
@@ -169,8 +217,8 @@ fn record(row: &Row) -> RecordRow {
     }
 }
 
-fn install(key: i64, value: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
-    let row = InstallRow {
+fn install(key: i64, value: i64) -> InstallRow {
+    InstallRow {
         tenant: Symbol(7),
         app: Symbol::NONE,
         event_id: EventId(id(key)),
@@ -178,6 +226,7 @@ fn install(key: i64, value: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
         event_time: EventTime(value),
         user: Default::default(),
         device: Default::default(),
+        country: Symbol::NONE,
         reinstall: false,
         method: Method::Organic,
         candidates: 1,
@@ -185,12 +234,11 @@ fn install(key: i64, value: i64, cut: Tick, diff: i64) -> Change<InstallRow> {
         ctit_ms: None,
         path: Vec::new(),
         path_dropped: 0,
-    };
-    (row, cut, diff)
+    }
 }
 
-fn credit(key: i64, value: i64, cut: Tick, diff: i64) -> Change<CreditRow> {
-    let row = CreditRow {
+fn credit(key: i64, value: i64) -> CreditRow {
+    CreditRow {
         tenant: Symbol(7),
         app: Symbol::NONE,
         event_id: EventId(id(key)),
@@ -204,6 +252,24 @@ fn credit(key: i64, value: i64, cut: Tick, diff: i64) -> Change<CreditRow> {
         revenue: None,
         currency: Symbol::NONE,
         path_dropped: 0,
-    };
-    (row, cut, diff)
+    }
+}
+
+fn cost(key: i64, value: i64) -> CostRow {
+    CostRow {
+        tenant: Symbol(7),
+        source: Symbol::NONE,
+        campaign: Symbol::NONE,
+        ad_group: Symbol::NONE,
+        hour: EventTime(value),
+        currency: Symbol::NONE,
+        cost: None,
+        version: Some(key),
+    }
+}
+
+/// One record of a key.
+fn metrics(key: i64) -> MetricsRow {
+    let key = MetricsKey { tenant: Symbol(7), name: Symbol(key), ..MetricsKey::default() };
+    Sum { key, sums: [1, 0, 0, 0, 0, 0, 1] }
 }

@@ -1,9 +1,77 @@
 //! The views that read the ledger: which records are events, which came too late, which could not be read, what was wrong
-//! with fields, what was imported, and what did media cost? No dataflow maintains them: they are SQL over `records`. None of them counts what a void topic holds: an
-//! import that was undone stays in `records`, and in nothing else.
+//! with fields, and what was imported? No dataflow maintains them: they are SQL over `records`. None of them counts what a void
+//! topic holds: an import that was undone stays in `records`, and in nothing else.
+
+use crate::view::View;
+
+/// `events`.
+pub static EVENTS: View = View {
+    name: "events",
+    question: "What happened: which accepted records stand, each event once and none that was withdrawn?",
+    key: &["tenant", "subject", "event_id", "event_time"],
+    code: 1,
+    reads: &["records", "voids"],
+    sql: |_| EVENTS_SQL.to_owned(),
+    maintained: None,
+};
+
+/// `late_events`.
+pub static LATE_EVENTS: View = View {
+    name: "late_events",
+    question: "What came after the allowed lateness?",
+    key: &["topic", "partition", "offset"],
+    code: 1,
+    reads: &["records", "voids"],
+    sql: |_| LATE_EVENTS_SQL.to_owned(),
+    maintained: None,
+};
+
+/// `dead_letters`.
+pub static DEAD_LETTERS: View = View {
+    name: "dead_letters",
+    question: "What could not be read, and why?",
+    key: &["topic", "partition", "offset"],
+    code: 1,
+    reads: &["records", "voids"],
+    sql: |_| DEAD_LETTERS_SQL.to_owned(),
+    maintained: None,
+};
+
+/// `field_faults`.
+pub static FIELD_FAULTS: View = View {
+    name: "field_faults",
+    question: "Which optional fields were left out or cut because of what they held, and in how many records?",
+    key: &["topic", "tenant", "field", "reason", "value"],
+    code: 1,
+    reads: &["records", "voids"],
+    sql: |_| FIELD_FAULTS_SQL.to_owned(),
+    maintained: None,
+};
+
+/// `unknown_fields`.
+pub static UNKNOWN_FIELDS: View = View {
+    name: "unknown_fields",
+    question: "Which fields do records have that no event has?",
+    key: &["topic", "field"],
+    code: 1,
+    reads: &["records", "voids"],
+    sql: |_| UNKNOWN_FIELDS_SQL.to_owned(),
+    maintained: None,
+};
+
+/// `imports`.
+pub static IMPORTS: View = View {
+    name: "imports",
+    question: "Which files were imported, what came of them, and which were undone?",
+    key: &["topic"],
+    code: 1,
+    reads: &["records", "import_notes"],
+    sql: |_| IMPORTS_SQL.to_owned(),
+    maintained: None,
+};
 
 /// `events`: of the accepted copies of each identity the one that stands, unless it was withdrawn.
-pub const EVENTS_SQL: &str = "\
+const EVENTS_SQL: &str = "\
 -- Copies share (tenant, subject, event_id, event_time); the one with the smallest payload hash stands. Copies with one
 -- hash are one content; a join key is capped if it is in all of them. A tombstone carries the identity it withdraws. What
 -- a void topic holds was undone: it neither stands nor withdraws.
@@ -31,7 +99,7 @@ WHERE place = 1
 ";
 
 /// `late_events`: what came after the allowed lateness.
-pub const LATE_EVENTS_SQL: &str = "\
+const LATE_EVENTS_SQL: &str = "\
 SELECT type, tenant, app, event_id, event_time, subject, user_id, device_id, click_id, login_id, fingerprint,
   campaign, ad_group, creative, source, channel, placement, ip_hash, ip_net, os, os_version, device_model, language,
   country, name, item, quantity, revenue_micros, cost_micros, currency, version, install_begin_time, items,
@@ -49,14 +117,14 @@ WHERE verdict = 'late'
 ";
 
 /// `dead_letters`: what could not be read, and why.
-pub const DEAD_LETTERS_SQL: &str = "\
+const DEAD_LETTERS_SQL: &str = "\
 SELECT reason, raw, key, headers, topic, \"partition\", \"offset\", arrival, payload_hash, _cut
 FROM records LEFT ANTI JOIN voids USING (topic)
 WHERE verdict = 'dead'
 ";
 
 /// `field_faults`: what was wrong with optional fields of events that count all the same.
-pub const FIELD_FAULTS_SQL: &str = "\
+const FIELD_FAULTS_SQL: &str = "\
 WITH faulty AS (
   SELECT topic, tenant, arrival, unnest(faults) AS fault
   FROM records LEFT ANTI JOIN voids USING (topic)
@@ -69,7 +137,7 @@ GROUP BY topic, tenant, fault['field'], fault['reason'], fault['value']
 ";
 
 /// `unknown_fields`: fields that records have and events do not.
-pub const UNKNOWN_FIELDS_SQL: &str = "\
+const UNKNOWN_FIELDS_SQL: &str = "\
 WITH named AS (
   SELECT topic, arrival, unnest(unknown_fields) AS field
   FROM records LEFT ANTI JOIN voids USING (topic)
@@ -81,7 +149,7 @@ GROUP BY topic, field
 ";
 
 /// `imports`: the files that were imported, and those that were undone.
-pub const IMPORTS_SQL: &str = "\
+const IMPORTS_SQL: &str = "\
 -- Records of an import that was undone are still counted here, and nowhere else. An import by release 0.1.0 left no note
 -- of its time: the arrival of its last record stands for it.
 WITH counts AS (
@@ -96,21 +164,4 @@ SELECT topic, file, mapping, file_bytes, file_rows, coalesce(records, 0) AS reco
   coalesce(late, 0) AS late, coalesce(dead, 0) AS dead, coalesce(imported_at, last_arrival) AS imported_at, is_void,
   declared_at
 FROM import_notes LEFT JOIN counts USING (topic)
-";
-
-/// `costs`: media cost by hour, the largest version of each.
-pub const COSTS_SQL: &str = "\
--- The largest (version, payload hash) counts, and its currency goes with it.
-WITH versions AS (
-  SELECT tenant, source, campaign, ad_group, event_time - event_time % 3600000 AS hour, currency, cost_micros, version,
-    row_number() OVER (
-      PARTITION BY tenant, source, campaign, ad_group, event_time - event_time % 3600000
-      ORDER BY coalesce(version, 0) DESC, payload_hash DESC
-    ) AS place
-  FROM events
-  WHERE type = 'cost'
-)
-SELECT tenant, source, campaign, ad_group, hour, currency, cost_micros, version
-FROM versions
-WHERE place = 1
 ";

@@ -1,0 +1,46 @@
+//! Attribution as a whole: from touches and targets to the arrangements that `installs` and `credits` are made of.
+
+use std::sync::Arc;
+
+use differential_dataflow::VecCollection;
+use operators::ByKey;
+use schemas::Tick;
+
+use crate::credits::{Credited, credited, governed_matches, governors};
+use crate::horizon::{Horizons, TargetKey};
+use crate::installs::{InstallRow, install_rows, reinstalls};
+use crate::params::{InstallsParams, Params};
+use crate::paths::{Eligibility, matches};
+use crate::targets::{TargetRow, standing};
+use crate::touches::{Forgetting, TouchIndexes};
+
+/// What attribution makes. The streams are batches of changes, none of which was forgotten.
+#[derive(Clone)]
+pub struct Attribution<'scope> {
+    /// `installs` by install: those that still speak for their person. Whoever keeps the trace must let it compact.
+    pub installs: Forgetting<'scope, TargetKey, Arc<InstallRow>, ByKey>,
+    /// By conversion what its rows of `credits` follow from: those that are not final.
+    pub credited: Forgetting<'scope, TargetKey, Arc<Credited>, ByKey>,
+}
+
+/// Builds it over all copies of touches and of targets.
+pub fn attribution<'scope>(
+    target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    touches: &TouchIndexes<'scope>,
+    params: &Params,
+    horizons: Horizons,
+) -> Attribution<'scope> {
+    let eligibility = Eligibility::of(&params.installs);
+    let InstallsParams { attribution_lifetime: lifetime, person, .. } = params.installs;
+
+    let targets = standing(target_copies, touches);
+    let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime, person);
+    let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime, person, horizons);
+
+    let paths = installs.all.concat(conversions.own);
+    let [install_matches, own_matches] = matches(paths, touches, &eligibility, horizons);
+    let installs = install_rows(install_matches, eligibility.clone(), horizons);
+    let governed = governed_matches(conversions.governed, installs.clone());
+    let credited = credited(own_matches.concat(governed), eligibility);
+    Attribution { installs, credited }
+}

@@ -1,0 +1,144 @@
+//! What did media cost by hour, source, campaign and ad group? Networks restate costs: the largest version of each counts.
+
+use differential_dataflow::VecCollection;
+use operators::{ByKey, Expires, arrange_forgetting, reduce};
+use schemas::units::HOUR_MS;
+use schemas::{EventTime, EventType, Micros, PayloadHash, Symbol, Tick, columns};
+use serde::{Deserialize, Serialize};
+
+use crate::changes::ToRows;
+use crate::horizon::{Horizons, Until};
+use crate::standing::{EventRow, Events};
+use crate::touches::Forgetting;
+use crate::view::{Maintained, Output, View};
+
+const SQL: &str = "\
+-- The largest (version, payload hash) counts, and its currency goes with it.
+WITH versions AS (
+  SELECT tenant, source, campaign, ad_group, event_time - event_time % 3600000 AS hour, currency, cost_micros, version,
+    row_number() OVER (
+      PARTITION BY tenant, source, campaign, ad_group, event_time - event_time % 3600000
+      ORDER BY coalesce(version, 0) DESC, payload_hash DESC
+    ) AS place
+  FROM events
+  WHERE type = 'cost'
+)
+SELECT tenant, source, campaign, ad_group, hour, currency, cost_micros, version
+FROM versions
+WHERE place = 1
+";
+
+/// `costs`.
+pub static COSTS: View = View {
+    name: "costs",
+    question: "What did media cost by hour, source, campaign and ad group?",
+    key: &["tenant", "source", "campaign", "ad_group", "hour"],
+    code: 1,
+    reads: &["events"],
+    sql: |_| SQL.to_owned(),
+    maintained: Some(Maintained::rows::<CostRow>(|inputs| Output::rows("costs", inputs.costs(), Costs))),
+};
+
+/// One row of `costs`: unique by tenant, source, campaign, ad group and hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CostRow {
+    /// Account.
+    pub tenant: Symbol,
+    /// Publisher or traffic source.
+    pub source: Symbol,
+    /// Campaign.
+    pub campaign: Symbol,
+    /// Ad group.
+    pub ad_group: Symbol,
+    /// When the hour began.
+    pub hour: EventTime,
+    /// Currency of the cost.
+    pub currency: Symbol,
+    /// What it cost.
+    pub cost: Option<Micros>,
+    /// The version that counts.
+    pub version: Option<i64>,
+}
+
+columns! {
+    CostRow, |row| {
+        tenant: Symbol = row.tenant,
+        source: Option<Symbol> = row.source.some(),
+        campaign: Option<Symbol> = row.campaign.some(),
+        ad_group: Option<Symbol> = row.ad_group.some(),
+        hour: EventTime = row.hour,
+        currency: Option<Symbol> = row.currency.some(),
+        cost_micros: Option<Micros> = row.cost,
+        version: Option<i64> = row.version,
+    }
+}
+
+/// What a cost is unique by, until no version of it can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CostKey {
+    tenant: Symbol,
+    source: Symbol,
+    campaign: Symbol,
+    ad_group: Symbol,
+    hour: EventTime,
+    until: Until,
+}
+
+impl Expires<Tick> for CostKey {
+    fn expiry(&self) -> Option<Tick> {
+        self.until.expiry()
+    }
+}
+
+/// A version of a cost. The greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Version {
+    number: i64,
+    payload_hash: PayloadHash,
+    row: CostRow,
+}
+
+/// The beginning of the hour of a time, as the SQL of views has it.
+pub fn hour(time: EventTime) -> EventTime {
+    EventTime(time.0 - time.0 % HOUR_MS)
+}
+
+fn version(event: &EventRow, horizons: &Horizons) -> (CostKey, Version) {
+    let EventRow { tenant, source, campaign, ad_group, event_time, currency, cost, version, payload_hash, .. } = *event;
+    let hour = hour(event_time);
+    let until = horizons.target(EventTime(hour.0.saturating_add(HOUR_MS)));
+    let row = CostRow { tenant, source, campaign, ad_group, hour, currency, cost, version };
+    (
+        CostKey { tenant, source, campaign, ad_group, hour, until },
+        Version { number: version.unwrap_or(0), payload_hash, row },
+    )
+}
+
+/// `costs` by what they are unique by: those of which a version may still come.
+pub type CostArrangement<'scope> = Forgetting<'scope, CostKey, CostRow, ByKey>;
+
+/// Builds the view over the standing events.
+pub fn costs<'scope>(events: &Events<'scope>, horizons: Horizons) -> CostArrangement<'scope> {
+    let versions: VecCollection<'scope, Tick, _, isize> =
+        events.flat_map("costs", move |event| (event.event_type == EventType::Cost).then(|| version(event, &horizons)));
+    let greatest = reduce(versions, "largest versions of costs", |_, versions, output| {
+        output.extend(versions.last().map(|(version, _)| (version.row, 1)));
+    });
+    arrange_forgetting(greatest, "costs", ByKey)
+}
+
+/// Rows of `costs` from what is arranged: the same.
+struct Costs;
+
+impl ToRows<CostRow> for Costs {
+    type Row = CostRow;
+    type Group = CostRow;
+
+    fn group(&self, row: &CostRow) -> CostRow {
+        *row
+    }
+
+    fn rows(&self, row: &CostRow) -> Vec<CostRow> {
+        vec![*row]
+    }
+}

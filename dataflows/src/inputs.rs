@@ -1,0 +1,87 @@
+//! What views may read in a dataflow: each is built once, when the first view asks for it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use differential_dataflow::VecCollection;
+use differential_dataflow::input::Input;
+use schemas::Tick;
+use timely::dataflow::{InputHandle, Scope, Stream};
+
+use crate::attribution::{Attribution, attribution};
+use crate::costs::{CostArrangement, costs};
+use crate::feed::Feed;
+use crate::horizon::{Horizons, TargetKey};
+use crate::params::Params;
+use crate::standing::{Events, Step, standing};
+use crate::targets::TargetRow;
+use crate::touches::{Heaps, TouchIndexes, touch_indexes};
+
+/// What the views of a dataflow read.
+pub struct Inputs<'scope> {
+    /// Their parameters.
+    pub params: Params,
+    /// Until when what is known of an event can matter.
+    pub horizons: Horizons,
+    touches: TouchIndexes<'scope>,
+    target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    arrivals: Stream<'scope, Tick, Vec<Rc<Step>>>,
+    events: Option<Events<'scope>>,
+    attribution: Option<Attribution<'scope>>,
+    costs: Option<CostArrangement<'scope>>,
+}
+
+impl<'scope> Inputs<'scope> {
+    /// Builds what every dataflow has in a scope of a worker, and where records enter it.
+    ///
+    /// A record is accepted at a tick of at most its event time and `retention_ms`; by that state is forgotten. Without it
+    /// records may come at any time, and all is kept.
+    pub fn new(scope: Scope<'scope, Tick>, params: &Params, retention_ms: Option<i64>) -> (Feed, Inputs<'scope>) {
+        let horizons = Horizons::of(&params.installs, retention_ms);
+        let (by_id_input, by_id) = scope.new_collection();
+        let (by_fingerprint_input, by_fingerprint) = scope.new_collection();
+        let (copy_input, copies) = scope.new_collection();
+        let (capped_input, capped) = scope.new_collection();
+        let (target_input, target_copies) = scope.new_collection();
+        let heaps = Heaps::new(scope.index());
+        let mut arrival_input = InputHandle::new();
+        let arrivals = arrival_input.to_stream(scope);
+        let feed = Feed {
+            arrivals: arrival_input,
+            pool: Default::default(),
+            by_id: by_id_input,
+            by_fingerprint: by_fingerprint_input,
+            copies: copy_input,
+            capped: capped_input,
+            targets: target_input,
+            heaps: heaps.clone(),
+            horizons,
+            person: params.installs.person,
+        };
+        let touches = touch_indexes(by_id, by_fingerprint, copies, heaps, capped);
+        let (params, events, attribution, costs) = (params.clone(), None, None, None);
+        (feed, Inputs { params, horizons, touches, target_copies, arrivals, events, attribution, costs })
+    }
+
+    /// The standing events.
+    pub fn events(&mut self) -> Events<'scope> {
+        let made = self
+            .events
+            .get_or_insert_with(|| standing(self.arrivals.clone(), &self.touches.copies, self.horizons));
+        made.clone()
+    }
+
+    /// What `installs` and `credits` are made of.
+    pub fn attribution(&mut self) -> Attribution<'scope> {
+        let made = self.attribution.get_or_insert_with(|| {
+            attribution(self.target_copies.clone(), &self.touches, &self.params, self.horizons)
+        });
+        made.clone()
+    }
+
+    /// `costs` by what they are unique by.
+    pub fn costs(&mut self) -> CostArrangement<'scope> {
+        let events = self.events();
+        self.costs.get_or_insert_with(|| costs(&events, self.horizons)).clone()
+    }
+}

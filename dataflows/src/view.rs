@@ -1,0 +1,185 @@
+//! What all that runs views knows of one: its definition, its columns, and the changes that its dataflow makes.
+//!
+//! A view is a file with a static [`View`] in it and a line in [`crate::catalogue`]. A view that a dataflow maintains takes one of
+//! these forms, which differ in what a cut writes and how a table's rows follow from that:
+//!
+//! | form | a cut writes | the rows are |
+//! |---|---|---|
+//! | [`Form::Rows`] | rows that came and went: `_cut`, `_diff` | those whose differences sum to one |
+//! | [`Form::Sums`] | what it adds to the sums of a key: `_cut` | the sums of each key whose last measure, a count, is not 0 |
+//!
+//! A view of the second form keeps no state at all: what a cut adds is all that there is to know.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use arrow::datatypes::SchemaRef;
+use differential_dataflow::{ExchangeData, VecCollection};
+use operators::publish::Publisher;
+use operators::{ByKey, Expires};
+use schemas::Tick;
+use schemas::table::{Column, Columns};
+use serde::Serialize;
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::operators::{Inspect, Probe};
+
+use crate::catalogue::view;
+use crate::changes::{Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
+use crate::inputs::Inputs;
+use crate::params::Params;
+use crate::sql_text::tokens;
+use crate::standing::{EventRow, Events};
+use crate::touches::Forgetting;
+
+/// What a view is.
+pub struct View {
+    /// Its name in the catalogue.
+    pub name: &'static str,
+    /// The question that it answers.
+    pub question: &'static str,
+    /// The columns that its rows are unique by.
+    pub key: &'static [&'static str],
+    /// Raised when the dataflow's results change though the SQL's do not.
+    pub code: u32,
+    /// The views and tables that its SQL reads.
+    pub reads: &'static [&'static str],
+    /// The SQL that defines it over raw columns, in DataFusion's dialect.
+    pub sql: fn(&Params) -> String,
+    /// How a dataflow maintains it; none where it is SQL over other tables.
+    pub maintained: Option<Maintained>,
+}
+
+/// How a dataflow maintains a view.
+pub struct Maintained {
+    /// What a cut writes.
+    pub form: Form,
+    /// The columns of a row.
+    pub columns: &'static [Column],
+    /// The columns of what a cut writes.
+    pub schema: fn() -> SchemaRef,
+    /// Builds its dataflow.
+    pub build: for<'scope> fn(&mut Inputs<'scope>) -> Output<'scope>,
+}
+
+/// What a cut writes of a maintained view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// Rows that came and went.
+    Rows,
+    /// What is added to the sums of a key: so many last columns are sums, of which the last counts what was summed.
+    Sums(usize),
+}
+
+impl Maintained {
+    /// A view of rows of type `R`.
+    pub const fn rows<R: Columns>(build: for<'scope> fn(&mut Inputs<'scope>) -> Output<'scope>) -> Maintained {
+        Maintained { form: Form::Rows, columns: R::COLUMNS, schema: R::changelog, build }
+    }
+
+    /// A log of sums by `K`.
+    pub const fn sums<K, const N: usize>(
+        build: for<'scope> fn(&mut Inputs<'scope>) -> Output<'scope>,
+    ) -> Maintained
+    where
+        Sum<K, N>: Columns,
+    {
+        Maintained {
+            form: Form::Sums(N),
+            columns: <Sum<K, N> as Columns>::COLUMNS,
+            schema: <Sum<K, N> as Columns>::sum_log,
+            build,
+        }
+    }
+}
+
+impl View {
+    /// What names the view's table: 16 hexadecimal digits that cover the words of its SQL with these parameters (but not how they
+    /// are laid out, nor its comments), its code number and the hashes of the views that it reads.
+    pub fn hash(&self, params: &Params) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_be_bytes());
+            hasher.update(bytes);
+        };
+        part(tokens(&(self.sql)(params)).as_bytes());
+        part(&self.code.to_be_bytes());
+        for read in self.reads.iter().filter_map(|name| view(name)) {
+            part(read.hash(params).as_bytes());
+        }
+        hasher.finalize().to_hex()[..16].to_owned()
+    }
+}
+
+/// The dataflow of a view as built in a scope of a worker: to be attached to whoever publishes and writes it.
+pub struct Output<'scope>(Box<Attach<'scope>>);
+
+type Attach<'scope> = dyn FnOnce(&mut Publisher, &ProbeHandle<Tick>, Cutover) -> Box<dyn Backlog> + 'scope;
+
+impl<'scope> Output<'scope> {
+    /// Publishes the view, has the probe follow it, and keeps the changes that its table lacks.
+    pub fn attach(self, publisher: &mut Publisher, probe: &ProbeHandle<Tick>, cutover: Cutover) -> Box<dyn Backlog> {
+        (self.0)(publisher, probe, cutover)
+    }
+
+    /// A view whose rows follow from what is arranged, which is published under its name.
+    pub fn rows<K, V, R>(name: &'static str, arranged: Forgetting<'scope, K, V, ByKey>, to_rows: R) -> Output<'scope>
+    where
+        K: ExchangeData + Expires<Tick> + Send + Sync,
+        V: ExchangeData + Send + Sync,
+        R: ToRows<V>,
+    {
+        Output(Box::new(move |publisher, probe, cutover| {
+            let backlog = Rc::new(RefCell::new(RowBacklog::new(cutover, to_rows)));
+            let pushed = Rc::clone(&backlog);
+            arranged.stream.inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(probe);
+            publisher.register(name, arranged.trace);
+            Box::new(backlog)
+        }))
+    }
+
+    /// A log of sums: what standing events say, and what else is added.
+    pub fn sums<K: SumKey, const N: usize>(
+        events: Events<'scope>,
+        of_event: impl Fn(&EventRow) -> Option<Sum<K, N>> + Clone + 'static,
+        others: VecCollection<'scope, Tick, Sum<K, N>, isize>,
+    ) -> Output<'scope>
+    where
+        Sum<K, N>: Columns,
+    {
+        Output(Box::new(move |_, probe, cutover| {
+            let backlog = Rc::new(RefCell::new(SumBacklog::new(cutover)));
+            let (arrived, corrected, added) = (Rc::clone(&backlog), Rc::clone(&backlog), Rc::clone(&backlog));
+            let of_arrival = of_event.clone();
+            let arrivals = events.arrivals.inspect_batch(move |_, steps| {
+                let mut backlog = arrived.borrow_mut();
+                for (event, tick) in steps.iter().flat_map(|step| step.events()) {
+                    if backlog.lacks(*tick)
+                        && let Some(sum) = of_arrival(event)
+                    {
+                        backlog.add(sum, *tick, 1);
+                    }
+                }
+                backlog.end_step();
+            });
+            let corrections = events.corrections.inner.inspect_batch(move |_, corrections| {
+                let mut backlog = corrected.borrow_mut();
+                for (event, tick, diff) in corrections {
+                    if let Some(sum) = of_event(event) {
+                        backlog.add(sum, *tick, *diff);
+                    }
+                }
+                backlog.end_step();
+            });
+            let others = others.inner.inspect_batch(move |_, sums| {
+                let mut backlog = added.borrow_mut();
+                sums.iter().for_each(|(sum, tick, diff)| backlog.add(*sum, *tick, *diff));
+                backlog.end_step();
+            });
+            arrivals.probe_with(probe);
+            corrections.probe_with(probe);
+            others.probe_with(probe);
+            Box::new(backlog)
+        }))
+    }
+}

@@ -1,0 +1,126 @@
+//! Rows of `installs` and `credits` from what their SQL gives, so that tests can look into them.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use dataflows::credits::CreditRow;
+use dataflows::installs::InstallRow;
+use schemas::symbols::NO_CHANNEL;
+use schemas::view::{InstallRef, Method, Model, PathTouch};
+use schemas::{DeviceId, EventId, EventTime, EventType, Id, Micros, Subject, Symbol, UserId};
+
+/// One row of a batch or of a struct.
+struct Row<'a> {
+    columns: &'a dyn Fn(&str) -> ArrayRef,
+    row: usize,
+}
+
+impl Row<'_> {
+    fn long(&self, name: &str) -> Option<i64> {
+        let column = cast(&(self.columns)(name), &DataType::Int64).expect("a number");
+        column.is_valid(self.row).then(|| column.as_primitive::<Int64Type>().value(self.row))
+    }
+
+    fn symbol(&self, name: &str) -> Symbol {
+        self.long(name).map_or(Symbol::NONE, Symbol)
+    }
+
+    fn id(&self, name: &str) -> Option<Id> {
+        let column = (self.columns)(name);
+        let bytes = |row| column.as_binary::<i32>().value(row).try_into().expect("16 bytes");
+        column.is_valid(self.row).then(|| Id::from_bytes(bytes(self.row)))
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        let column = cast(&(self.columns)(name), &DataType::Utf8).expect("a text");
+        column.is_valid(self.row).then(|| column.as_string::<i32>().value(self.row).to_owned())
+    }
+
+    fn method(&self) -> Option<Method> {
+        self.text("method").map(|name| Method::from_name(&name).expect("a method"))
+    }
+
+    /// A touch whose columns have this prefix, but for its origin.
+    fn touch(&self, prefix: &str, channel: Symbol) -> Option<PathTouch> {
+        let column = |name: &str| format!("{prefix}{name}");
+        Some(PathTouch {
+            event_time: EventTime(self.long(&column("event_time"))?),
+            event_id: EventId(self.id(&column("event_id"))?),
+            subject: Subject(self.id(&column("subject")).expect("a touch has a subject")),
+            event_type: EventType::from_name(&self.text(&column("type"))?).expect("a type"),
+            method: self.method().expect("a touch was matched somehow"),
+            channel,
+            campaign: self.symbol("campaign"),
+            ad_group: self.symbol("ad_group"),
+            creative: self.symbol("creative"),
+            source: self.symbol("source"),
+        })
+    }
+}
+
+/// Rows of `installs`. Their countries are no columns.
+pub(crate) fn installs(batch: &RecordBatch) -> Vec<InstallRow> {
+    let columns = |name: &str| batch[name].clone();
+    let paths = batch["path"].as_list::<i32>();
+    let rows = (0..batch.num_rows()).map(|row| Row { columns: &columns, row });
+    let install = |row: Row<'_>| {
+        let touch = row.touch("touch_", row.symbol("channel"));
+        let path = paths.is_valid(row.row).then(|| paths.value(row.row));
+        InstallRow {
+            tenant: row.symbol("tenant"),
+            app: row.symbol("app"),
+            event_id: EventId(row.id("event_id").expect("an id")),
+            subject: Subject(row.id("subject").expect("an id")),
+            event_time: EventTime(row.long("event_time").expect("a time")),
+            user: UserId(row.id("user_id").unwrap_or(Id::NONE)),
+            device: DeviceId(row.id("device_id").unwrap_or(Id::NONE)),
+            country: Symbol::NONE,
+            reinstall: batch["reinstall"].as_boolean().value(row.row),
+            method: row.method().expect("a method"),
+            candidates: row.long("candidates").expect("a count"),
+            touch,
+            ctit_ms: row.long("ctit_ms"),
+            path: path.map_or(Vec::new(), |path| touches(path.as_struct())),
+            path_dropped: row.long("path_dropped").expect("a count"),
+        }
+    };
+    rows.map(install).collect()
+}
+
+fn touches(path: &StructArray) -> Vec<PathTouch> {
+    let columns = |name: &str| path.column_by_name(name).expect("a column of a touch").clone();
+    let rows = (0..path.len()).map(|row| Row { columns: &columns, row });
+    rows.map(|row| row.touch("", row.symbol("channel")).expect("a touch")).collect()
+}
+
+/// Rows of `credits`.
+pub(crate) fn credits(batch: &RecordBatch) -> Vec<CreditRow> {
+    let columns = |name: &str| batch[name].clone();
+    let rows = (0..batch.num_rows()).map(|row| Row { columns: &columns, row });
+    let credit = |row: Row<'_>| {
+        let channel = row.symbol("channel");
+        let touch = row.id("touch_event_id").and_then(|_| row.touch("touch_", channel));
+        assert!(touch.is_some() || channel == Symbol::of(NO_CHANNEL), "no touch has the channel of none");
+        let install = |event_id| InstallRef {
+            event_time: EventTime(row.long("install_event_time").expect("a time")),
+            event_id: EventId(event_id),
+            subject: Subject(row.id("install_subject").expect("an id")),
+        };
+        CreditRow {
+            tenant: row.symbol("tenant"),
+            app: row.symbol("app"),
+            event_id: EventId(row.id("event_id").expect("an id")),
+            subject: Subject(row.id("subject").expect("an id")),
+            event_time: EventTime(row.long("event_time").expect("a time")),
+            name: row.symbol("name"),
+            model: Model::from_name(&row.text("model").expect("a model")).expect("a model"),
+            touch,
+            install: row.id("install_event_id").map(install),
+            credit_ppm: row.long("credit_ppm").expect("a share"),
+            revenue: row.long("revenue_micros").map(Micros),
+            currency: row.symbol("currency"),
+            path_dropped: row.long("path_dropped").expect("a count"),
+        }
+    };
+    rows.map(credit).collect()
+}

@@ -1,0 +1,82 @@
+//! Any maintained view as Arrow rows, so that a test can compare what a dataflow writes of it with what its SQL gives.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Int64Type};
+use arrow::row::{RowConverter, SortField};
+use dataflows::view::{Form, Maintained};
+use schemas::{Symbol, Tick};
+
+/// What tells a row from others, printed as bytes, and its sums: how often it is there, or what is added up.
+pub(crate) type Table = BTreeMap<Vec<u8>, Vec<i64>>;
+
+/// What a tenant has of a view after what was written up to a cut.
+pub(crate) fn written(view: &Maintained, changes: &[RecordBatch], tenant: Symbol, cut: Tick) -> Table {
+    let measures = match view.form {
+        Form::Rows => vec!["_diff"],
+        Form::Sums(_) => measures(view),
+    };
+    let up_to = |batch: &RecordBatch| {
+        let cuts = batch["_cut"].as_primitive::<Int64Type>();
+        let kept = BooleanArray::from_unary(cuts, |at| at as Tick <= cut);
+        filter_record_batch(batch, &kept).expect("one length")
+    };
+    let changes: Vec<_> = changes.iter().map(up_to).collect();
+    let mut table = summed(view, &changes, tenant, &measures);
+    if view.form == Form::Rows {
+        assert!(table.values().all(|times| times[0] == 1), "every row is there once");
+    } else {
+        // Whose count is zero is not there, whatever its sums.
+        table.retain(|_, sums| sums.last() != Some(&0));
+    }
+    table
+}
+
+/// What its SQL gives a tenant.
+pub(crate) fn defined(view: &Maintained, rows: &[RecordBatch], tenant: Symbol) -> Table {
+    match view.form {
+        Form::Rows => {
+            let mut table = summed(view, rows, tenant, &[]);
+            table.values_mut().for_each(|times| times.push(1));
+            table
+        }
+        Form::Sums(_) => summed(view, rows, tenant, &measures(view)),
+    }
+}
+
+fn measures(view: &Maintained) -> Vec<&'static str> {
+    let Form::Sums(measures) = view.form else { return Vec::new() };
+    view.columns[view.columns.len() - measures..].iter().map(|column| column.name).collect()
+}
+
+fn summed(view: &Maintained, batches: &[RecordBatch], tenant: Symbol, sums: &[&str]) -> Table {
+    let schema = (view.schema)();
+    let is_key = |field: &&std::sync::Arc<Field>| {
+        !field.name().starts_with('_') && field.name() != "tenant" && !measures(view).contains(&field.name().as_str())
+    };
+    let key: Vec<_> = schema.fields().iter().filter(is_key).collect();
+    let fields = key.iter().map(|field| SortField::new(field.data_type().clone())).collect();
+    let converter = RowConverter::new(fields).expect("keys can be compared");
+    let mut table = Table::new();
+    for batch in batches {
+        let columns: Vec<_> =
+            key.iter().map(|field| cast(&batch[field.name().as_str()], field.data_type()).expect("its type")).collect();
+        let rows = converter.convert_columns(&columns).expect("columns of a key");
+        let long = |name: &str| cast(&batch[name], &DataType::Int64).expect("a number");
+        let (tenants, added): (_, Vec<_>) = (long("tenant"), sums.iter().map(|name| long(name)).collect());
+        for (row, key) in rows.iter().enumerate() {
+            if tenants.as_primitive::<Int64Type>().value(row) != tenant.0 {
+                continue;
+            }
+            let sums = table.entry(key.as_ref().to_vec()).or_insert_with(|| vec![0; added.len()]);
+            for (sum, added) in sums.iter_mut().zip(&added) {
+                assert!(added.is_valid(row));
+                *sum += added.as_primitive::<Int64Type>().value(row);
+            }
+        }
+    }
+    table.retain(|_, sums| sums.is_empty() || sums.iter().any(|sum| *sum != 0));
+    table
+}
