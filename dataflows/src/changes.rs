@@ -323,3 +323,6 @@ where
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

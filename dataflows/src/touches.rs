@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(size_of::<Entry>(), 12);
         assert_eq!(size_of::<Stored>(), 20);
         assert_eq!(size_of::<TouchRest>(), 32);
-        assert_eq!(size_of::<OtherEvent>(), 184);
+        assert_eq!(size_of::<OtherEvent>(), 176);
         assert_eq!(size_of::<Rival>(), 32);
         assert_eq!(size_of::<crate::paths::Match>(), 128);
     }

@@ -25,7 +25,11 @@ pub(crate) struct Ev {
     pub(crate) print: u32,
     pub(crate) app: &'static str,
     pub(crate) channel: &'static str,
+    pub(crate) campaign: &'static str,
+    pub(crate) country: &'static str,
     pub(crate) revenue: Option<i64>,
+    /// Amount and version of a cost.
+    pub(crate) cost: Option<(i64, Option<i64>)>,
     pub(crate) capped: u8,
     /// Tells copies apart that differ in nothing else.
     pub(crate) copy: u32,
@@ -43,7 +47,10 @@ pub(crate) fn event(kind: EventType, at: i64) -> Ev {
         print: 0,
         app: "app",
         channel: "",
+        campaign: "",
+        country: "",
         revenue: None,
+        cost: None,
         capped: 0,
         copy: 0,
     }
@@ -112,8 +119,12 @@ impl Ev {
             click,
             fingerprint: Fingerprint(id(5, self.print)),
             channel: Symbol::of(self.channel),
+            campaign: Symbol::of(self.campaign),
+            country: Symbol::of(self.country),
             revenue: self.revenue.map(Micros),
-            currency: self.revenue.map_or(Symbol::NONE, |_| Symbol::of("EUR")),
+            cost: self.cost.map(|(micros, _)| Micros(micros)),
+            version: self.cost.and_then(|(_, version)| version),
+            currency: if self.revenue.is_some() || self.cost.is_some() { Symbol::of("EUR") } else { Symbol::NONE },
             ..Event::default()
         };
         // Equal hashes mean equal contents, so all but `capped` goes into it.

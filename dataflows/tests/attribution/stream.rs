@@ -180,6 +180,8 @@ fn live(
                 worker.step();
             }
         };
+        // Where nothing comes later, or nothing later is written.
+        let end = life.end.map_or(ticks.last().map_or(CUT, |tick| cut_of(*tick)), |(written, _)| written);
         let mut facts = feed.facts();
         for (turn, tick) in ticks.iter().enumerate() {
             feed.advance_to(*tick);
@@ -193,14 +195,12 @@ fn live(
             if pauses[turn % pauses.len()] {
                 wait(worker, &mut feed, tick + 1);
                 publisher.publish();
-                write(*tick / CUT * CUT);
+                write((*tick / CUT * CUT).min(end));
             }
         }
-        // Nothing happened later than this.
-        let end = life.end.map_or(ticks.last().map_or(CUT, |tick| cut_of(*tick)), |(written, _)| written);
-        if end >= feed.tick() {
-            wait(worker, &mut feed, end);
-        }
+        feed.advance_to(end.max(feed.tick()));
+        feed.flush();
+        worker.step_while(|| probe.less_than(&end));
         write(end);
         if let Some((written, _)) = life.end {
             let tick = written.max(feed.tick());

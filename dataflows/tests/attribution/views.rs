@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{cast, filter_record_batch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type};
 use arrow::row::{RowConverter, SortField};
 use dataflows::view::{Form, Maintained};
@@ -12,8 +12,28 @@ use schemas::{Symbol, Tick};
 /// What tells a row from others, printed as bytes, and its sums: how often it is there, or what is added up.
 pub(crate) type Table = BTreeMap<Vec<u8>, Vec<i64>>;
 
+/// Rows by their tenant.
+pub(crate) struct ByTenant(BTreeMap<i64, RecordBatch>);
+
+impl ByTenant {
+    pub(crate) fn of(batches: &[RecordBatch]) -> ByTenant {
+        let Some(first) = batches.first() else { return ByTenant(BTreeMap::new()) };
+        let all = concat_batches(&first.schema(), batches).expect("one schema");
+        let mut rows: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for (row, tenant) in all["tenant"].as_primitive::<Int64Type>().values().iter().enumerate() {
+            rows.entry(*tenant).or_default().push(row as u32);
+        }
+        let take = |rows: Vec<u32>| take_record_batch(&all, &UInt32Array::from(rows)).expect("rows of it");
+        ByTenant(rows.into_iter().map(|(tenant, rows)| (tenant, take(rows))).collect())
+    }
+
+    fn rows(&self, tenant: Symbol) -> &[RecordBatch] {
+        self.0.get(&tenant.0).map_or(&[], std::slice::from_ref)
+    }
+}
+
 /// What a tenant has of a view after what was written up to a cut.
-pub(crate) fn written(view: &Maintained, changes: &[RecordBatch], tenant: Symbol, cut: Tick) -> Table {
+pub(crate) fn written(view: &Maintained, changes: &ByTenant, tenant: Symbol, cut: Tick) -> Table {
     let measures = match view.form {
         Form::Rows => vec!["_diff"],
         Form::Sums(_) => measures(view),
@@ -23,10 +43,10 @@ pub(crate) fn written(view: &Maintained, changes: &[RecordBatch], tenant: Symbol
         let kept = BooleanArray::from_unary(cuts, |at| at as Tick <= cut);
         filter_record_batch(batch, &kept).expect("one length")
     };
-    let changes: Vec<_> = changes.iter().map(up_to).collect();
-    let mut table = summed(view, &changes, tenant, &measures);
+    let changes: Vec<_> = changes.rows(tenant).iter().map(up_to).collect();
+    let mut table = summed(view, &changes, &measures);
     if view.form == Form::Rows {
-        assert!(table.values().all(|times| times[0] == 1), "every row is there once");
+        assert!(table.values().all(|times| times[0] == 1), "every row is there once: {table:?}");
     } else {
         // Whose count is zero is not there, whatever its sums.
         table.retain(|_, sums| sums.last() != Some(&0));
@@ -35,14 +55,15 @@ pub(crate) fn written(view: &Maintained, changes: &[RecordBatch], tenant: Symbol
 }
 
 /// What its SQL gives a tenant.
-pub(crate) fn defined(view: &Maintained, rows: &[RecordBatch], tenant: Symbol) -> Table {
+pub(crate) fn defined(view: &Maintained, rows: &ByTenant, tenant: Symbol) -> Table {
+    let rows = rows.rows(tenant);
     match view.form {
         Form::Rows => {
-            let mut table = summed(view, rows, tenant, &[]);
+            let mut table = summed(view, rows, &[]);
             table.values_mut().for_each(|times| times.push(1));
             table
         }
-        Form::Sums(_) => summed(view, rows, tenant, &measures(view)),
+        Form::Sums(_) => summed(view, rows, &measures(view)),
     }
 }
 
@@ -51,7 +72,7 @@ fn measures(view: &Maintained) -> Vec<&'static str> {
     view.columns[view.columns.len() - measures..].iter().map(|column| column.name).collect()
 }
 
-fn summed(view: &Maintained, batches: &[RecordBatch], tenant: Symbol, sums: &[&str]) -> Table {
+fn summed(view: &Maintained, batches: &[RecordBatch], sums: &[&str]) -> Table {
     let schema = (view.schema)();
     let is_key = |field: &&std::sync::Arc<Field>| {
         !field.name().starts_with('_') && field.name() != "tenant" && !measures(view).contains(&field.name().as_str())
@@ -65,11 +86,8 @@ fn summed(view: &Maintained, batches: &[RecordBatch], tenant: Symbol, sums: &[&s
             key.iter().map(|field| cast(&batch[field.name().as_str()], field.data_type()).expect("its type")).collect();
         let rows = converter.convert_columns(&columns).expect("columns of a key");
         let long = |name: &str| cast(&batch[name], &DataType::Int64).expect("a number");
-        let (tenants, added): (_, Vec<_>) = (long("tenant"), sums.iter().map(|name| long(name)).collect());
+        let added: Vec<_> = sums.iter().map(|name| long(name)).collect();
         for (row, key) in rows.iter().enumerate() {
-            if tenants.as_primitive::<Int64Type>().value(row) != tenant.0 {
-                continue;
-            }
             let sums = table.entry(key.as_ref().to_vec()).or_insert_with(|| vec![0; added.len()]);
             for (sum, added) in sums.iter_mut().zip(&added) {
                 assert!(added.is_valid(row));

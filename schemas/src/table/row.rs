@@ -241,7 +241,8 @@ impl<R: Columns> Value for &[R] {
 
     fn array(values: impl Iterator<Item = Self> + Clone) -> ArrayRef {
         let offsets = OffsetBuffer::from_lengths(values.clone().map(<[R]>::len));
-        let elements = StructArray::from(R::batch(values.flatten()));
+        let elements: Vec<&R> = values.flatten().collect();
+        let elements = StructArray::from(R::batch(elements.into_iter()));
         let DataType::List(element) = Self::data_type() else { unreachable!("it is a list") };
         Arc::new(ListArray::new(element, offsets, Arc::new(elements), None))
     }
