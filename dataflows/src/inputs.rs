@@ -65,17 +65,16 @@ impl<'scope> Inputs<'scope> {
 
     /// The standing events.
     pub fn events(&mut self) -> Events<'scope> {
-        let made = self
-            .events
-            .get_or_insert_with(|| standing(self.arrivals.clone(), &self.touches.copies, self.horizons));
+        let made =
+            self.events.get_or_insert_with(|| standing(self.arrivals.clone(), &self.touches.copies, self.horizons));
         made.clone()
     }
 
     /// What `installs` and `credits` are made of.
     pub fn attribution(&mut self) -> Attribution<'scope> {
-        let made = self.attribution.get_or_insert_with(|| {
-            attribution(self.target_copies.clone(), &self.touches, &self.params, self.horizons)
-        });
+        let made = self
+            .attribution
+            .get_or_insert_with(|| attribution(self.target_copies.clone(), &self.touches, &self.params, self.horizons));
         made.clone()
     }
 

@@ -42,7 +42,11 @@ mod tests {
 
     #[test]
     fn layout_and_comments_are_left_out_and_what_is_quoted_stays() {
-        let same = ["SELECT a, 'x  -- y' FROM t", "SELECT a, -- why\n  'x  -- y'\nFROM /* all */ t -- end", "\n SELECT\ta, 'x  -- y' FROM t\n"];
+        let same = [
+            "SELECT a, 'x  -- y' FROM t",
+            "SELECT a, -- why\n  'x  -- y'\nFROM /* all */ t -- end",
+            "\n SELECT\ta, 'x  -- y' FROM t\n",
+        ];
         for sql in same {
             assert_eq!(tokens(sql), "SELECT a, 'x  -- y' FROM t", "{sql}");
         }

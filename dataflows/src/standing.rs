@@ -231,9 +231,9 @@ pub fn standing<'scope>(
     copies: &Copies<'scope>,
     horizons: Horizons,
 ) -> Events<'scope> {
-    let contested = copies.contested().map(move |row| {
-        (Contested { halves: halves(row.identity()), until: horizons.target(row.event_time) }, row)
-    });
+    let contested = copies
+        .contested()
+        .map(move |row| (Contested { halves: halves(row.identity()), until: horizons.target(row.event_time) }, row));
     let withdraws = |row: &EventRow| row.event_type == EventType::Tombstone;
     let passed = contested.clone().filter(move |(_, row)| !withdraws(row)).map(|(_, row)| row);
     let decided = reduce(contested, "contested events", move |_, copies, output| {
@@ -260,7 +260,8 @@ impl<'scope> Events<'scope> {
             move |input, output| {
                 input.for_each(|capability, steps| {
                     let events = steps.iter().flat_map(|step| step.events());
-                    let made = events.flat_map(|(event, tick)| of_arrival(event).into_iter().map(|made| (made, *tick, 1)));
+                    let made =
+                        events.flat_map(|(event, tick)| of_arrival(event).into_iter().map(|made| (made, *tick, 1)));
                     output.session(&capability).give_iterator(made);
                 });
             }

@@ -289,8 +289,7 @@ impl<'scope> Copies<'scope> {
     pub fn contested(&self) -> VecCollection<'scope, Tick, EventRow, isize> {
         let of = |heap| self.index.contested().filter(move |copy| copy.row.heap() == heap);
         let touches = of(TOUCHES).map(|copy| (copy.row, copy.event));
-        let touches =
-            look_up(touches, &self.heaps.touches, "contested touches", |event, touch| Some((event, *touch)));
+        let touches = look_up(touches, &self.heaps.touches, "contested touches", |event, touch| Some((event, *touch)));
         let touches = look_up(touches, &self.heaps.touch_rests, "rests of contested touches", |touch, rest| {
             Some(EventRow::of_touch(&touch, rest))
         });

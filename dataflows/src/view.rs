@@ -78,9 +78,7 @@ impl Maintained {
     }
 
     /// A log of sums by `K`.
-    pub const fn sums<K, const N: usize>(
-        build: for<'scope> fn(&mut Inputs<'scope>) -> Output<'scope>,
-    ) -> Maintained
+    pub const fn sums<K, const N: usize>(build: for<'scope> fn(&mut Inputs<'scope>) -> Output<'scope>) -> Maintained
     where
         Sum<K, N>: Columns,
     {

@@ -185,10 +185,7 @@ mod tests {
 
         // Declared and killed: nothing has changed for readers, and the next start knows.
         let (ledger, state) = undo(path).await;
-        assert!(
-            state.voids.contains(TOPIC) && !state.fresh.contains(&false) && state.behind,
-            "{state:?}"
-        );
+        assert!(state.voids.contains(TOPIC) && !state.fresh.contains(&false) && state.behind, "{state:?}");
         drop(ledger);
         let imports = Imports::read(&of(path)).await.unwrap();
         let declared = imports.files[TOPIC].void_ms;

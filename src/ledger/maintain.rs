@@ -23,6 +23,7 @@ use super::error::LedgerError;
 use super::lake::Lake;
 use super::load;
 use super::log::{TableLog, Writer};
+use super::sink::Sink;
 use crate::clock::Clock;
 use crate::failpoint;
 
@@ -119,11 +120,14 @@ pub(super) async fn open(lake: &Lake, name: &str) -> Result<TableLog, LedgerErro
     }
 }
 
-/// The cut up to which changes may be summed: the retention before the last one that every view's table holds.
+/// The cut up to which changes may be summed: the retention before the last one that every view's table holds, by its own word
+/// or by that of `records`.
 async fn since(lake: &Lake, retention: Duration) -> Result<Tick, LedgerError> {
+    let records = open(lake, "records").await?;
     let mut done = Tick::MAX;
     for view in tables().filter(|name| lake.views.contains_key(*name)) {
-        done = done.min(open(lake, view).await?.cut().unwrap_or(0));
+        let said = records.txn(&Sink::done_id(view, &lake.views[view])).unwrap_or(0) as Tick;
+        done = done.min(said.max(open(lake, view).await?.cut().unwrap_or(0)));
     }
     let since = done.saturating_sub(retention.as_millis() as Tick);
     Ok(since / lake.settings.cut_ms * lake.settings.cut_ms)
@@ -132,6 +136,8 @@ async fn since(lake: &Lake, retention: Duration) -> Result<Tick, LedgerError> {
 async fn table(log: &mut TableLog, since: Tick, retention: Duration) -> Result<TableReport, LedgerError> {
     let table = log.name().to_owned();
     let files_before = log.files().count() as u64;
+    // A view that had nothing to say since holds later cuts than its table's own.
+    let since = since.min(log.cut().unwrap_or(0));
     let compacted = compact(log, &Writer::here(), since, FILE_ROWS_MAX).await?;
     let files_after = log.files().count() as u64;
     failpoint::hit("compact", "end").map_err(LedgerError::delta(&table))?;

@@ -67,13 +67,13 @@ use schemas::units::DAY_MS;
 use schemas::{Symbol, Tick};
 
 pub use error::LedgerError;
-pub use lake::{Lake, LakeSettings};
-pub use log::Writer;
-pub use pace::Pace;
-pub use patience::Patience;
 use file::{Encoded, encode, encode_runs};
 use lake::Lock;
+pub use lake::{Lake, LakeSettings};
+pub use log::Writer;
 use log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog};
+pub use pace::Pace;
+pub use patience::Patience;
 use sink::Sink;
 use widen::widening;
 
@@ -246,18 +246,8 @@ impl Ledger {
             voids: lake.voids.clone(),
         };
         tracing::info!(lake = %lake.path.display(), epoch, committed, load_to = state.load_to, %writer, "claimed the lake");
-        let ledger = Ledger {
-            lake,
-            lock,
-            writer,
-            epoch,
-            records,
-            symbols: names,
-            sinks,
-            committed,
-            any_age: false,
-            saved,
-        };
+        let ledger =
+            Ledger { lake, lock, writer, epoch, records, symbols: names, sinks, committed, any_age: false, saved };
         Ok((ledger, state))
     }
 

@@ -25,7 +25,8 @@ pub(super) fn summed(
     let (cut_at, since) = (schema.index_of("_cut")?, since as i64);
     let was_summed = longs(&all, cut_at).iter().any(|cut| *cut < since);
     let mut columns = all.columns().to_vec();
-    columns[cut_at] = std::sync::Arc::new(longs(&all, cut_at).iter().map(|cut| (*cut).max(since)).collect::<Int64Array>());
+    columns[cut_at] =
+        std::sync::Arc::new(longs(&all, cut_at).iter().map(|cut| (*cut).max(since)).collect::<Int64Array>());
     let all = RecordBatch::try_new(schema.clone(), columns)?;
 
     // What is added up, and what tells rows apart: all else.

@@ -21,8 +21,8 @@ use schemas::{Symbol, Tick};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::log::{EPOCH, TableLog};
 use super::file::encode;
+use super::log::{EPOCH, TableLog};
 use super::{CommitStats, Lake, LakeSettings, Ledger, LedgerError, Pace, Part, State};
 use crate::source::{PartitionId, Resume};
 
@@ -130,7 +130,12 @@ fn place(view: &str) -> usize {
 }
 
 /// Writes and commits changes to one view's table alone.
-async fn commit_view(ledger: &mut Ledger, view: &str, cut: Tick, changes: &[Arc<dyn CutChanges>]) -> Result<u64, LedgerError> {
+async fn commit_view(
+    ledger: &mut Ledger,
+    view: &str,
+    cut: Tick,
+    changes: &[Arc<dyn CutChanges>],
+) -> Result<u64, LedgerError> {
     let (writer, epoch, place) = (ledger.writer.clone(), ledger.epoch, place(view));
     let sink = &mut ledger.sinks[place];
     let file = sink.encode(cut, vec![changes[place].clone()]).await?;
@@ -138,11 +143,20 @@ async fn commit_view(ledger: &mut Ledger, view: &str, cut: Tick, changes: &[Arc<
 }
 
 /// Commits records alone, as a process does that dies before it comes to the views.
-async fn commit_records(ledger: &mut Ledger, cut: Tick, part: Part, unwritten: &[&str]) -> Result<CommitStats, LedgerError> {
+async fn commit_records(
+    ledger: &mut Ledger,
+    cut: Tick,
+    part: Part,
+    unwritten: &[&str],
+) -> Result<CommitStats, LedgerError> {
     let mut files = Vec::new();
     for (view, _) in catalogue::maintained() {
         let changed = unwritten.contains(&view.name);
-        files.push(if changed { Some(encode([symbols_batch(&[(Symbol(1), "x".into())], cut)]).unwrap().unwrap()) } else { None });
+        files.push(if changed {
+            Some(encode([symbols_batch(&[(Symbol(1), "x".into())], cut)]).unwrap().unwrap())
+        } else {
+            None
+        });
     }
     ledger.commit_records(cut, vec![part], &files).await
 }

@@ -41,7 +41,8 @@ pub const COLUMNS: &[Column] = &[
     of("cost_micros", Kind::Plain, "media cost in millionths of the currency"),
     of("currency", Kind::Symbol, "currency of the amounts"),
     of("version", Kind::Plain, "version of a cost row; the largest counts"),
-    of("hour", Kind::Time, "hour that a cost row covers"),
+    of("hour", Kind::Time, "when the hour began, UTC"),
+    of("day", Kind::Time, "when the day began, UTC"),
     of("install_begin_time", Kind::Time, "when the installation began, where the store tells"),
     of("items", Kind::Plain, "item lines of a conversion, a JSON array"),
     of(

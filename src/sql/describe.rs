@@ -118,7 +118,9 @@ impl Description {
         let mut text = format!("{}: {}\n\n", self.name, self.question);
         let kind = match self.maintained {
             Some(Form::Rows) => format!("maintained by the dataflow; its changes are in {}_changes", self.name),
-            Some(Form::Sums(_)) => format!("maintained by the dataflow; what each cut adds is in {}_changes", self.name),
+            Some(Form::Sums(_)) => {
+                format!("maintained by the dataflow; what each cut adds is in {}_changes", self.name)
+            }
             None => "computed when it is read".to_owned(),
         };
         let _ = writeln!(text, "{kind}; reads {}; one row per ({})\n", self.reads.join(", "), self.key.join(", "));

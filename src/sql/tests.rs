@@ -121,7 +121,8 @@ fn records() -> Records {
 
 /// What the dataflow makes of the records: of each cut the changes of each view.
 fn changes(rows: &[RecordRow]) -> Vec<Vec<Arc<dyn CutChanges>>> {
-    let rows = rows.to_vec();
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(|row| row.cut);
     timely::execute_directly(move |worker| {
         let (hub, probe) = (Hub::new(1), ProbeHandle::new());
         let (mut feed, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
@@ -357,8 +358,10 @@ async fn audit_finds_exactly_what_was_planted() {
     assert_eq!(
         clean.text(),
         "at cut 1767225703000 (2026-01-01T00:01:43.000Z)\n\
+         costs: 0 rows expected, 0 present: no difference\n\
          installs: 1 rows expected, 1 present: no difference\n\
-         credits: 12 rows expected, 12 present: no difference\n"
+         credits: 12 rows expected, 12 present: no difference\n\
+         metrics_hourly: 3 rows expected, 3 present: no difference\n"
     );
     assert!(clean.is_clean());
 
@@ -372,18 +375,27 @@ async fn audit_finds_exactly_what_was_planted() {
     let other =
         again.replace("SELECT *", "SELECT * REPLACE (event_time + 1 AS event_time)").replace("'last'", "'first'");
     table(&lake, "credits").await.write(stored(&lake, &other).await).await.unwrap();
+    let more = "SELECT * REPLACE (2 AS clicks) FROM metrics_hourly_changes WHERE clicks > 0 LIMIT 1";
+    table(&lake, "metrics_hourly").await.write(stored(&lake, more).await).await.unwrap();
 
     let report = audited(&lake, &[]).await;
     let text = report.text();
     let ids = |id: &str| super::format::hex(&hasher().hash(IdKind::Event, "shop", id.as_bytes()).to_bytes());
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.lines().skip(1).collect();
     assert_eq!(lines[1], "installs: 1 rows expected, 1 present: 1 difference");
     assert!(lines[2].starts_with("~ {\"tenant\":\"shop\",\"subject\":") && lines[2].contains(&ids("n1")), "{text}");
     assert_eq!(lines[3], "    ctit_ms: expected 30000, present 12345");
     assert_eq!(lines[4], "credits: 12 rows expected, 13 present: 3 differences");
-    let mut planted = lines[5..].to_vec();
+    let end = lines.iter().position(|line| line.starts_with("metrics_hourly")).unwrap();
+    let mut planted = lines[5..end].to_vec();
     planted.sort_unstable();
+    assert_eq!(lines[end], "metrics_hourly: 3 rows expected, 3 present: 1 difference", "{text}");
     assert_eq!(planted.len(), 3, "{text}");
+    let metrics = lines[end + 1..].join("\n");
+    assert!(
+        metrics.contains("clicks: expected 1, present 3") && metrics.contains("rows: expected 2, present 4"),
+        "{text}"
+    );
     let linear = "\"model\":\"linear\",\"touch_event_id\":\"";
     assert!(planted[0].starts_with('+') && planted[0].contains(linear), "{text}");
     let first = "\"event_time\":\"2026-01-01T00:01:00.001Z\",\"name\":\"purchase\",\"model\":\"first\"";
@@ -395,10 +407,10 @@ async fn audit_finds_exactly_what_was_planted() {
     let credits = audited(&lake, &["credits"]).await;
     assert_eq!((credits.views.len(), credits.views[0].differences.len()), (1, 3));
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["views"][0]["differences"][0]["difference"], "changed");
-    assert_eq!(json["views"][0]["differences"][0]["columns"][0]["present"], 12345);
+    assert_eq!(json["views"][1]["differences"][0]["difference"], "changed");
+    assert_eq!(json["views"][1]["differences"][0]["columns"][0]["present"], 12345);
     let unknown = audit(&at(&lake, None).await, &["events".to_owned()]).await.unwrap_err();
-    assert_eq!(unknown.to_string(), "there is no view \"events\"; there are: installs, credits");
+    assert_eq!(unknown.to_string(), "there is no view \"events\"; there are: costs, installs, credits, metrics_hourly");
 }
 
 #[tokio::test]

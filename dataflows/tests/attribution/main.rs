@@ -9,7 +9,7 @@ mod golden_installs;
 mod golden_persons;
 mod oracle;
 mod persons;
-mod read;
 mod random;
+mod read;
 mod stream;
 mod views;

@@ -154,8 +154,12 @@ fn live(
         let (mut feed, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
             let (feed, mut inputs) = Inputs::new(scope, &params, retention_ms);
             let attribution = inputs.attribution();
-            let rows = attribution.installs.clone().as_collection(|_, row| InstallRow { country: Symbol::NONE, ..(**row).clone() });
-            rows.inspect(move |change| installs.lock().expect("no panic").installs.push(change.clone())).probe_with(&probe);
+            let rows = attribution
+                .installs
+                .clone()
+                .as_collection(|_, row| InstallRow { country: Symbol::NONE, ..(**row).clone() });
+            rows.inspect(move |change| installs.lock().expect("no panic").installs.push(change.clone()))
+                .probe_with(&probe);
             let weights = Weights::of(&params.credits);
             let rows = attribution.credited.clone().flat_map_ref(move |_, credited| credited.rows(&weights));
             rows.inspect(move |change| credits.lock().expect("no panic").credits.push(*change)).probe_with(&probe);

@@ -95,7 +95,6 @@ impl Words {
             extras: None,
         }
     }
-
 }
 
 fn rows<T: std::fmt::Debug>(make: fn(&mut Words) -> T) -> impl Strategy<Value = Vec<T>> {

@@ -147,8 +147,8 @@ struct Client {
     name: String,
     writes: bool,
     future: Running,
-    /// The operation that it waits for; none before its first step.
-    waiting: Option<Request>,
+    /// The operations that it waits for: several where it commits to several tables at once; none before its first step.
+    waiting: Vec<Request>,
 }
 
 /// One history.
@@ -232,7 +232,7 @@ impl Schedule {
 
     fn client(&mut self, name: String, writes: bool, future: Running) {
         self.note(|| format!("{name} starts"));
-        self.clients.push(Client { name, writes, future, waiting: None });
+        self.clients.push(Client { name, writes, future, waiting: Vec::new() });
     }
 
     fn lake(&self) -> Lake {
@@ -261,7 +261,9 @@ impl Schedule {
             return Err(format!("no end after {STEPS_MAX} steps"));
         }
         let name = self.clients[index].name.clone();
-        if let Some(request) = self.clients[index].waiting.take() {
+        if let Some(last) = self.clients[index].waiting.len().checked_sub(1) {
+            let one = if last == 0 { 0 } else { self.dice.from(0, last as u64) };
+            let request = self.clients[index].waiting.remove(one as usize);
             let what = request.what.clone();
             if trouble && self.dice.permille(self.trouble.crash) {
                 self.counts.crashes += 1;
@@ -290,11 +292,13 @@ impl Schedule {
         let ended = tokio::select! {
             biased;
             request = self.requests.1.recv() => {
-                client.waiting = request;
+                client.waiting.extend(request);
                 None
             }
             ended = &mut client.future => Some(ended),
+            () = std::future::ready(()), if !client.waiting.is_empty() => None,
         };
+        client.waiting.extend(std::iter::from_fn(|| self.requests.1.try_recv().ok()));
         self.world.borrow_mut().check(|_| Ok(()));
         let Some(ended) = ended else { return self.verdict(false) };
         let writes = self.clients.remove(index).writes;
@@ -458,9 +462,8 @@ fn every_schedule_keeps_every_record_exactly_once() {
 fn schedules_over_all_views_are_in_order() {
     static ALL: LazyLock<Vec<&str>> = LazyLock::new(|| view::SINKS.iter().map(|(sink, _)| *sink).collect());
     assert_eq!(*ALL, catalogue::maintained().map(|(view, _)| view.name).collect::<Vec<_>>(), "each has a meaning here");
-    let counts = search(&ALL, SCHEDULES_OF_ALL, None).unwrap_or_else(|(seed, broken)| {
-        panic!("seed {seed}: {broken}\n{}", replay(seed, &template(&ALL)).1)
-    });
+    let counts = search(&ALL, SCHEDULES_OF_ALL, None)
+        .unwrap_or_else(|(seed, broken)| panic!("seed {seed}: {broken}\n{}", replay(seed, &template(&ALL)).1));
     assert_eq!(counts.schedules, SCHEDULES_OF_ALL);
 }
 

@@ -71,7 +71,8 @@ pub(super) async fn write(
             new.push(format!("writer {number} name {names}"));
         }
         let named = new.iter().map(|name| (Symbol::of(name), name.clone())).collect();
-        let made = std::mem::replace(&mut parts, job.parts()).into_iter().map(|part| part.made(ledger.lake())).collect();
+        let made =
+            std::mem::replace(&mut parts, job.parts()).into_iter().map(|part| part.made(ledger.lake())).collect();
         ledger.commit(cut, made, named).await?;
         world.borrow_mut().check(|model| model.reported(cut, rows, new));
         (last, lagging) = (cut, false);

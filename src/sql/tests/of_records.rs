@@ -225,7 +225,9 @@ async fn the_largest_version_of_a_cost_counts() {
     all.cost("version", 0, Some(1), 1, (7, "EUR"));
     all.last().event.as_mut().unwrap().tenant = other;
     all.cost("", 0, Some(1), 1, (6, "EUR"));
-    let lake = written(all).await;
+    let lake = lake_of(all).await;
+    let audited = audited(&lake, &["costs"]).await;
+    assert!(audited.is_clean(), "{}", audited.text());
     let session = at(&lake, None).await;
     assert_eq!(
         printed(
