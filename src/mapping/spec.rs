@@ -6,6 +6,7 @@ use std::path::Path;
 
 use schemas::EventType;
 use schemas::decimal::Notation;
+use schemas::decode::NAME_BYTES_MAX;
 use schemas::times::{TimeFormat, Zone};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -196,6 +197,11 @@ impl Checker {
         if text.tenant.trim().is_empty() {
             return Err(self.outline.error("tenant", "is empty: write the account that the events belong to"));
         }
+        if text.tenant.trim().len() > NAME_BYTES_MAX {
+            return Err(self
+                .outline
+                .error("tenant", format!("is longer than {NAME_BYTES_MAX} bytes: write a shorter one")));
+        }
         if text.emit.is_empty() {
             return Err(self.outline.error("emit", "has no entry: write at least one, as { type: click, set: {…} }"));
         }
@@ -262,9 +268,11 @@ impl Checker {
                 return Err(self.outline.error(&field, message));
             };
             let value = self.value(&field, *kind, value)?;
-            let strict = *known == "version" && entry.event_type == EventType::Cost;
+            let strict = needs::is_strict(entry.event_type, known);
             set.push(Set { field: known, setter: *setter, strict, value });
         }
+        needs::check_constants(entry.event_type, &set)
+            .map_err(|(name, message)| self.outline.error(&format!("{field}.set.{name}.const"), message))?;
         needs::check(entry.event_type, &set).map_err(|message| self.outline.error(&format!("{field}.set"), message))?;
         Ok(Entry { event_type: entry.event_type, when, event_time, set })
     }
@@ -274,7 +282,7 @@ impl Checker {
         for test in text.0 {
             tests.push(match test {
                 TestText::FirstOf(name) => {
-                    let column = self.column(&format!("{field}.first_of"), name)?;
+                    let column = self.deciding(&format!("{field}.first_of"), name)?;
                     let known = self.first_of.iter().position(|known| *known == column);
                     let bit = known.unwrap_or_else(|| {
                         self.first_of.push(column);
@@ -282,7 +290,7 @@ impl Checker {
                     });
                     Test::First(bit as u32)
                 }
-                TestText::Present(name) => Test::Present(self.column(&format!("{field}.present"), name)?),
+                TestText::Present(name) => Test::Present(self.deciding(&format!("{field}.present"), name)?),
                 TestText::Not(inner) => Test::Not(self.condition(&format!("{field}.not"), inner)?),
                 TestText::In(name, values) => {
                     let field = format!("{field}.{name}");
@@ -291,7 +299,7 @@ impl Checker {
                         return Err(self.outline.error(&field, message));
                     }
                     // Blanks around cells do not count either.
-                    Test::In(self.column(&field, name)?, values.iter().map(|value| value.trim().to_owned()).collect())
+                    Test::In(self.deciding(&field, name)?, values.iter().map(|value| value.trim().to_owned()).collect())
                 }
             });
         }
@@ -420,9 +428,16 @@ impl Checker {
         }
         let known = self.columns.iter().position(|column| column.name == name);
         Ok(known.unwrap_or_else(|| {
-            self.columns.push(Column { name, field: field.to_owned() });
+            self.columns.push(Column { name, field: field.to_owned(), decides: false });
             self.columns.len() - 1
         }))
+    }
+
+    /// A column that a condition looks at.
+    fn deciding(&mut self, field: &str, name: String) -> Result<usize, ConfigError> {
+        let column = self.column(field, name)?;
+        self.columns[column].decides = true;
+        Ok(column)
     }
 }
 

@@ -13,7 +13,7 @@ use schemas::decode::RECORD_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
 use crate::config::ConfigError;
-use crate::mapping::{self, Cells, JsonColumns, Mapping, RowId};
+use crate::mapping::{self, Cells, JsonColumns, Mapping, RowId, json_text};
 
 /// A mapping of a topic's records.
 #[derive(Clone, Debug)]
@@ -56,13 +56,12 @@ impl Mapped {
         if json.len() > RECORD_BYTES_MAX {
             return Err(format!("record of {} bytes is larger than {RECORD_BYTES_MAX}", json.len()));
         }
-        let text = str::from_utf8(json).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
         // Some producers write a byte order mark.
-        let text = text.trim_start_matches('\u{feff}');
+        let text = json_text(json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json));
         if text.trim().is_empty() {
             return Err("empty value: no JSON object".to_owned());
         }
-        self.columns.read(text, cells)?;
+        self.columns.read(&text, cells)?;
         let Some(entry) = self.mapping.wanted_by(cells) else { return Ok(None) };
         let content = Sha256::digest(json).into();
         self.mapping.event(entry, RowId { content: &content, row: 0 }, cells, made)?;
