@@ -20,7 +20,8 @@
 //! All keys are in `docs/reference/mappings.md`, which is made from [`mod@reference`]. An empty cell is an absent field. Amounts
 //! are decimals and never pass through a float; what has more than six decimals is rounded and counted as a fault. The event
 //! id is a hash of the file's content, the row and the entry, unless `set` gives `event_id`. An entry that can make no valid
-//! event is refused when the mapping is read ([`needs`]). A mistake is one [`ConfigError`].
+//! event is refused when the mapping is read ([`needs`]). A cell that no field can take ([`Flaw`]) costs the event that one field,
+//! unless the event needs it or a condition looks at it. A mistake is one [`ConfigError`].
 
 mod amount;
 mod cells;
@@ -117,8 +118,6 @@ pub struct Mapping {
 struct Column {
     name: String,
     field: String,
-    /// Whether a condition looks at it.
-    decides: bool,
 }
 
 /// One entry of `emit`; columns are indexes into [`Mapping::columns`].
@@ -146,8 +145,8 @@ struct Condition(Vec<Test>);
 
 #[derive(Clone, Debug)]
 enum Test {
-    /// Bit of the row's `firsts`.
-    First(u32),
+    /// A column, and its bit of the row's `firsts`.
+    First(usize, u32),
     In(usize, Vec<String>),
     Present(usize),
     Not(Condition),
@@ -228,11 +227,6 @@ impl Mapping {
         self.columns.iter().map(|column| column.name.as_str())
     }
 
-    /// Of each of the columns, whether a condition looks at it: without it, what the row is cannot be told.
-    pub fn deciding(&self) -> impl ExactSizeIterator<Item = bool> {
-        self.columns.iter().map(|column| column.decides)
-    }
-
     /// The number of entries of `emit`: a row has that many offsets.
     pub fn entries(&self) -> usize {
         self.entries.len()
@@ -259,7 +253,9 @@ impl Mapping {
         seen.0.resize_with(self.first_of.len(), HashSet::new);
         let mut firsts = 0;
         for (bit, (column, seen)) in self.first_of.iter().zip(&mut seen.0).enumerate() {
-            if let Some(text) = cells.get(*column) {
+            // A row that no condition can be decided by is first of nothing.
+            let is_read = cells.flaws().iter().all(|(flawed, flaw)| flawed != column || !flaw.is_undecidable());
+            if let Some(text) = cells.get(*column).filter(|_| is_read) {
                 let hash: [u8; 32] = Sha256::digest(text).into();
                 let key = hash[..16].try_into().expect("16 bytes");
                 firsts |= u64::from(seen.insert(key)) << bit;
@@ -268,7 +264,7 @@ impl Mapping {
         firsts
     }
 
-    /// Hands over what each entry makes whose `when` holds, or why it cannot. `firsts` is the answer of
+    /// Hands over what each entry makes whose `when` holds, or why it cannot; that no `when` can be decided, once. `firsts` is the answer of
     /// [`Mapping::firsts`]; `mapped` is only a place that is used again and again.
     pub fn apply(
         &self,
@@ -278,8 +274,12 @@ impl Mapping {
         mapped: &mut Mapped,
         mut each: impl FnMut(usize, Result<&Mapped, &str>),
     ) {
+        let (flawed, mut told) = (!cells.flaws().is_empty(), false);
         for (index, entry) in self.entries.iter().enumerate() {
-            if entry.when.holds(cells, firsts) {
+            let undecided = flawed && entry.when.flaw(cells).is_some();
+            let is_wanted = if undecided { !told } else { entry.when.holds(cells, firsts) };
+            told |= undecided;
+            if is_wanted {
                 match self.event(index, id, cells, mapped) {
                     Ok(()) => each(index, Ok(mapped)),
                     Err(reason) => each(index, Err(&reason)),
@@ -299,7 +299,7 @@ impl Mapping {
         event.tenant.push_str(&self.tenant);
         event.app.push_str(&self.app);
         let flawed = !cells.flaws().is_empty();
-        if flawed && let Some((column, flaw)) = entry.event_time.flaw(cells) {
+        if flawed && let Some((column, flaw)) = entry.when.flaw(cells).or_else(|| entry.event_time.flaw(cells)) {
             return Err(self.refuse(&[column], flaw.reason()));
         }
         event.event_time = self.time(&entry.event_time, cells)?;
@@ -425,13 +425,24 @@ impl Value {
 impl Condition {
     fn holds(&self, cells: &Cells, firsts: u64) -> bool {
         self.0.iter().all(|test| match test {
-            Test::First(bit) => firsts >> bit & 1 == 1,
+            Test::First(_, bit) => firsts >> bit & 1 == 1,
             Test::In(column, values) => {
                 let cell = cells.get(*column).unwrap_or_default();
                 values.iter().any(|value| value == cell)
             }
             Test::Present(column) => cells.get(*column).is_some(),
             Test::Not(condition) => !condition.holds(cells, firsts),
+        })
+    }
+
+    /// The cell by which it cannot be decided: conditions tell what a row is, so nothing is guessed.
+    fn flaw(&self, cells: &Cells) -> Option<(usize, Flaw)> {
+        let undecidable = |column: usize| {
+            cells.flaws().iter().find(|(flawed, flaw)| *flawed == column && flaw.is_undecidable()).copied()
+        };
+        self.0.iter().find_map(|test| match test {
+            Test::First(column, _) | Test::In(column, _) | Test::Present(column) => undecidable(*column),
+            Test::Not(condition) => condition.flaw(cells),
         })
     }
 }

@@ -8,7 +8,7 @@ pub const PLACEHOLDER: &str = "placeholder";
 /// A value of another JSON type than its field.
 pub const WRONG_TYPE: &str = "wrong type";
 /// Bytes that are no UTF-8.
-pub const NO_UTF8: &str = "invalid UTF-8: is the file's encoding named?";
+pub const NO_UTF8: &str = "invalid UTF-8: if the file has another encoding, its mapping can name it";
 /// A text of JSON with half a surrogate pair.
 pub const HALF_SURROGATE: &str = "half a surrogate pair";
 /// A text that is no number or no time.

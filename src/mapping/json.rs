@@ -3,6 +3,9 @@
 //! Values are taken as written, so that no number passes through a float; only a whole number is written as one, so that the
 //! ids `7.0` and `7` are the same person, as they are where JSON is decoded without a mapping. A name is a member's own name, or a path into
 //! inner objects and lists: `a.b`, `a[0].b`, `a.0.b`. A member whose own name is `a.b` comes before the path.
+//!
+//! What is no text and no number ([`Flaw`]) concerns its own column alone: conditions compare it as it is written, and fields go
+//! without it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,7 +29,6 @@ struct Path {
     name: String,
     /// The parts of the name, where it has several.
     steps: Vec<String>,
-    decides: bool,
 }
 
 /// The text of a record. Where it is no UTF-8, what is none is replaced, and the text is owned.
@@ -40,12 +42,12 @@ pub fn json_text(bytes: &[u8]) -> Cow<'_, str> {
 impl JsonColumns {
     /// The columns that a mapping names.
     pub fn of(mapping: &Mapping) -> JsonColumns {
-        let path = |(name, decides): (&str, bool)| {
+        let path = |name: &str| {
             let steps = name.replace('[', ".").replace(']', "");
-            Path { name: name.to_owned(), steps: steps.split('.').map(str::to_owned).collect(), decides }
+            Path { name: name.to_owned(), steps: steps.split('.').map(str::to_owned).collect() }
         };
         JsonColumns {
-            columns: mapping.columns().zip(mapping.deciding()).map(path).collect(),
+            columns: mapping.columns().map(path).collect(),
             any_beyond_ascii: mapping.columns().any(|name| !name.is_ascii()),
         }
     }
@@ -64,7 +66,7 @@ impl JsonColumns {
                 return Err(format!("byte {at}: {}", Flaw::NoUtf8.reason()));
             }
         };
-        for Path { name, steps, decides } in &self.columns {
+        for Path { name, steps } in &self.columns {
             let mut twice = false;
             let value = member(&members, name, &mut twice).or_else(|| {
                 let outer = member(&members, &steps[0], &mut twice)?;
@@ -75,17 +77,14 @@ impl JsonColumns {
             if replaced && value.contains(char::REPLACEMENT_CHARACTER) {
                 flaw = Some(Flaw::NoUtf8);
             }
-            match (twice, flaw) {
-                (false, None) => cells.push(&text),
-                (true, None) => cells.push_flawed(&text, Flaw::Twice),
-                (true, Some(_)) => cells.push_flawed("", Flaw::Twice),
-                (false, Some(flaw)) => cells.push_flawed(&text, flaw),
-            }
-            if *decides
-                && let Some((_, flaw)) = cells.flaws().last()
-                && flaw.is_undecidable()
-            {
-                return Err(format!("column {name}: {}", flaw.reason()));
+            let (text, flaw) = match (twice, flaw) {
+                (true, Some(_)) => (Cow::Borrowed(""), Some(Flaw::Twice)),
+                (true, None) => (text, Some(Flaw::Twice)),
+                (false, flaw) => (text, flaw),
+            };
+            match flaw {
+                None => cells.push(&text),
+                Some(flaw) => cells.push_flawed(&text, flaw),
             }
         }
         Ok(())
@@ -198,7 +197,7 @@ mod tests {
         );
         let mapping = Mapping::parse(std::path::Path::new("m.yaml"), &mapping).unwrap();
         let mut cells = Cells::default();
-        JsonColumns::of(&mapping).read(text, &mut cells)?;
+        JsonColumns::of(&mapping).read(&Cow::Borrowed(text), &mut cells)?;
         Ok((1..mapping.columns().len()).map(|index| cells.get(index).unwrap_or("-").to_owned()).collect())
     }
 
@@ -223,13 +222,13 @@ mod tests {
             (r#"{"a": 1"#, "EOF"),
             (r#"{"a": 1,}"#, "trailing comma"),
             (r#"{"a": 1} {"a": 2}"#, "trailing characters"),
-            (r#"{"a": 1, "a": 2}"#, "\"a\" is there twice"),
             (r#"{'a': 1}"#, "key must be a string"),
         ] {
             let error = one(bad).unwrap_err();
             assert!(error.starts_with("malformed JSON: ") && error.contains(reason), "{bad}: {error}");
         }
-        // Only members that a column names must be there once.
+        // Of one that is there twice, the last.
+        assert_eq!(one(r#"{"a": 1, "a": 2}"#).unwrap(), "2");
         assert_eq!(one(r#"{"b": 1, "b": 2, "a": 3}"#).unwrap(), "3");
     }
 

@@ -1,5 +1,5 @@
-//! What an entry must set so that any row can become a valid event. What the decoder would refuse for every row is
-//! refused here, when the mapping is read.
+//! What an event cannot do without. What an entry must set so that any row can become a valid event: what the decoder would
+//! refuse for every row is refused here, when the mapping is read. And which fields of a row must be readable.
 
 use schemas::decode::NAME_BYTES_MAX;
 use schemas::placeholders::{SAME_CHARACTERS_MIN, placeholder};

@@ -282,15 +282,15 @@ impl Checker {
         for test in text.0 {
             tests.push(match test {
                 TestText::FirstOf(name) => {
-                    let column = self.deciding(&format!("{field}.first_of"), name)?;
+                    let column = self.column(&format!("{field}.first_of"), name)?;
                     let known = self.first_of.iter().position(|known| *known == column);
                     let bit = known.unwrap_or_else(|| {
                         self.first_of.push(column);
                         self.first_of.len() - 1
                     });
-                    Test::First(bit as u32)
+                    Test::First(column, bit as u32)
                 }
-                TestText::Present(name) => Test::Present(self.deciding(&format!("{field}.present"), name)?),
+                TestText::Present(name) => Test::Present(self.column(&format!("{field}.present"), name)?),
                 TestText::Not(inner) => Test::Not(self.condition(&format!("{field}.not"), inner)?),
                 TestText::In(name, values) => {
                     let field = format!("{field}.{name}");
@@ -299,7 +299,7 @@ impl Checker {
                         return Err(self.outline.error(&field, message));
                     }
                     // Blanks around cells do not count either.
-                    Test::In(self.deciding(&field, name)?, values.iter().map(|value| value.trim().to_owned()).collect())
+                    Test::In(self.column(&field, name)?, values.iter().map(|value| value.trim().to_owned()).collect())
                 }
             });
         }
@@ -428,16 +428,9 @@ impl Checker {
         }
         let known = self.columns.iter().position(|column| column.name == name);
         Ok(known.unwrap_or_else(|| {
-            self.columns.push(Column { name, field: field.to_owned(), decides: false });
+            self.columns.push(Column { name, field: field.to_owned() });
             self.columns.len() - 1
         }))
-    }
-
-    /// A column that a condition looks at.
-    fn deciding(&mut self, field: &str, name: String) -> Result<usize, ConfigError> {
-        let column = self.column(field, name)?;
-        self.columns[column].decides = true;
-        Ok(column)
     }
 }
 

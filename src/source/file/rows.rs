@@ -51,17 +51,8 @@ pub(super) enum Layout {
 /// Where the columns of a mapping are among the fields of a line.
 #[derive(Clone)]
 pub(super) struct Positions {
-    columns: Vec<Place>,
+    columns: Vec<usize>,
     fields: usize,
-}
-
-/// Where a column is.
-#[derive(Clone)]
-struct Place {
-    position: usize,
-    name: String,
-    /// Whether a condition looks at it.
-    decides: bool,
 }
 
 impl Rows {
@@ -128,7 +119,7 @@ impl Rows {
                 positions.read(record.ends.len(), |index| record.get(index), cells)
             }
             (Kind::Parquet(batches), Layout::Csv(positions)) => {
-                positions.columns.iter().for_each(|place| cells.push(batches.cell(place.position)));
+                positions.columns.iter().for_each(|position| cells.push(batches.cell(*position)));
                 Ok(true)
             }
             (Kind::Json { text, .. }, layout) => layout.read(text, cells),
@@ -167,11 +158,10 @@ impl Positions {
         if fields != self.fields {
             return Err(format!("row has {fields} fields, the header {}", self.fields));
         }
-        for Place { position, name, decides } in &self.columns {
+        for position in &self.columns {
             let bytes = cell(*position);
             match str::from_utf8(bytes) {
                 Ok(text) => cells.push(text),
-                Err(_) if *decides => return Err(format!("column {name}: {}", Flaw::NoUtf8.reason())),
                 Err(_) => cells.push_flawed(&String::from_utf8_lossy(bytes), Flaw::NoUtf8),
             }
         }

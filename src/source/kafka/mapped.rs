@@ -120,10 +120,25 @@ emit:
     }
 
     #[test]
+    fn what_an_event_does_without_costs_the_field() {
+        let mapped = mapped(ORDERS).unwrap();
+        let mut scratch = Scratch::default();
+        let json = b"{\"ts\": 1772000000000, \"kind\": \"order\", \"customer\": {\"id\": \"\xff\"}}";
+        let made = mapped.event(json, &mut scratch).unwrap().unwrap();
+        assert_eq!((&*made.event.user, made.faults[0].field), ("", "user"));
+        // Whether there is a customer decides where there is no order, so that it must be readable.
+        let twice = r#"{"ts": 1772000000000, "kind": "order", "customer": {"id": 7}, "customer": {"id": 8}}"#;
+        assert_eq!(mapped.event(twice.as_bytes(), &mut scratch).unwrap().unwrap().event.user, "8");
+        let error = mapped.event(twice.replace("order", "view").as_bytes(), &mut scratch).unwrap_err();
+        assert_eq!(error, "column customer.id: is given twice, with two values");
+    }
+
+    #[test]
     fn what_only_files_have_is_refused() {
         for (from, to, expected) in [
             ("jsonl", "csv", "orders.yaml:2: format: is no format of a topic's records"),
             ("tenant:", "arrival: event_time\ntenant:", "orders.yaml:3: arrival: means nothing for a topic"),
+            ("tenant:", "encoding: windows-1252\ntenant:", "orders.yaml:3: encoding: means nothing for a topic"),
             (
                 "present: customer.id",
                 "first_of: customer.id",

@@ -13,7 +13,7 @@ use super::csv::{Lines, Record, Signs};
 use super::input::HEAD_BYTES;
 use super::json::{Form, Objects};
 use super::parquet::Batches;
-use super::{Kind, Layout, NAME_ENCODING, Place, Positions, Rows, input};
+use super::{Kind, Layout, NAME_ENCODING, Positions, Rows, input};
 use crate::mapping::{ConfigError, FileFormat, Header, JsonColumns, Mapping};
 use crate::source::SourceError;
 
@@ -73,10 +73,7 @@ fn try_open(path: &Path, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>
 
 /// Finds the columns of a mapping in a header.
 fn layout(mapping: &Mapping, header: &[String]) -> Result<Layout, Fault> {
-    let positions = mapping.positions(header).map_err(Fault::Mapping)?;
-    let named = mapping.columns().map(str::to_owned).zip(mapping.deciding());
-    let columns = positions.into_iter().zip(named);
-    let columns = columns.map(|(position, (name, decides))| Place { position, name, decides }).collect();
+    let columns = mapping.positions(header).map_err(Fault::Mapping)?;
     Ok(Layout::Csv(Positions { columns, fields: header.len() }))
 }
 
