@@ -53,11 +53,11 @@ impl JsonColumns {
     }
 
     /// Reads the cells of one object, or says why they cannot be. `text` is of [`json_text`].
-    pub fn read(&self, text: &Cow<'_, str>, cells: &mut Cells) -> Result<(), String> {
+    pub fn read(&self, text: Cow<'_, str>, cells: &mut Cells) -> Result<(), String> {
         cells.clear();
         let replaced = matches!(text, Cow::Owned(_));
         // A name that is broken may be one that is wanted.
-        let members = if replaced && self.any_beyond_ascii { None } else { Some(self.members(text)) };
+        let members = if replaced && self.any_beyond_ascii { None } else { Some(self.members(&text)) };
         let members = match members {
             Some(Ok(members)) => members,
             Some(Err(error)) if !replaced => return Err(format!("malformed JSON: {error}")),
@@ -197,7 +197,7 @@ mod tests {
         );
         let mapping = Mapping::parse(std::path::Path::new("m.yaml"), &mapping).unwrap();
         let mut cells = Cells::default();
-        JsonColumns::of(&mapping).read(&Cow::Borrowed(text), &mut cells)?;
+        JsonColumns::of(&mapping).read(Cow::Borrowed(text), &mut cells)?;
         Ok((1..mapping.columns().len()).map(|index| cells.get(index).unwrap_or("-").to_owned()).collect())
     }
 

@@ -73,7 +73,8 @@ pub(super) fn check(event_type: EventType, set: &[Set]) -> Result<(), String> {
     let is_id = |field: &str| matches!(field, "user" | "device" | "login");
     let is_set = |field: &str| match value(field) {
         None => false,
-        Some(Value::Const(text)) => !text.trim().is_empty() && !(is_id(field) && placeholder(text.trim()).is_some()),
+        Some(Value::Const(text)) if is_id(field) => !text.trim().is_empty() && placeholder(text.trim()).is_none(),
+        Some(Value::Const(text)) => !text.trim().is_empty(),
         Some(_) => true,
     };
     let needed: &[(&str, &str)] = match event_type {

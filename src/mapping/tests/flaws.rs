@@ -24,7 +24,7 @@ fn made(members: impl AsRef<[u8]>) -> Result<Vec<Result<Mapped, String>>, String
     let bytes = [time, members.as_ref(), b"}"].concat();
     let mapping = mapping(SHOP);
     let (mut cells, mut mapped, mut all) = (Cells::default(), Mapped::default(), Vec::new());
-    JsonColumns::of(&mapping).read(&json_text(&bytes), &mut cells)?;
+    JsonColumns::of(&mapping).read(json_text(&bytes), &mut cells)?;
     let id = RowId { content: &[7; 32], row: 0 };
     mapping.apply(id, &cells, 0, &mut mapped, |_, made| all.push(made.cloned().map_err(str::to_owned)));
     Ok(all)
@@ -154,7 +154,7 @@ fn what_a_condition_looks_at_is_strict_but_for_its_type() {
 fn names_that_may_be_broken_are_not_guessed() {
     let mapping = mapping(&SHOP.replace("by.campaign", "größe"));
     let bytes = [br#"{"ts": "2026-03-01", "kind": "click", "gr"#, &b"\xf6\xdfe\": \"L\"}"[..]].concat();
-    let error = JsonColumns::of(&mapping).read(&json_text(&bytes), &mut Cells::default()).unwrap_err();
+    let error = JsonColumns::of(&mapping).read(json_text(&bytes), &mut Cells::default()).unwrap_err();
     assert!(error.starts_with("byte 41: invalid UTF-8: "), "{error}");
 }
 

@@ -147,7 +147,7 @@ impl Layout {
                 if text.trim().is_empty() {
                     return Ok(false);
                 }
-                columns.read(&text, cells).map(|()| true)
+                columns.read(text, cells).map(|()| true)
             }
         }
     }

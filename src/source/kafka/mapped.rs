@@ -61,7 +61,7 @@ impl Mapped {
         if text.trim().is_empty() {
             return Err("empty value: no JSON object".to_owned());
         }
-        self.columns.read(&text, cells)?;
+        self.columns.read(text, cells)?;
         let Some(entry) = self.mapping.wanted_by(cells) else { return Ok(None) };
         let content = Sha256::digest(json).into();
         self.mapping.event(entry, RowId { content: &content, row: 0 }, cells, made)?;
