@@ -20,8 +20,10 @@
 //! All keys are in `docs/reference/mappings.md`, which is made from [`mod@reference`]. An empty cell is an absent field. Amounts
 //! are decimals and never pass through a float; what has more than six decimals is rounded and counted as a fault. The event
 //! id is a hash of the file's content, the row and the entry, unless `set` gives `event_id`. An entry that can make no valid
-//! event is refused when the mapping is read ([`needs`]). A mistake is one [`ConfigError`].
+//! event is refused when the mapping is read ([`needs`]). A cell that no field can take ([`Flaw`]) costs the event that one field,
+//! unless the event needs it or a condition looks at it. A mistake is one [`ConfigError`].
 
+mod amount;
 mod cells;
 mod fields;
 mod json;
@@ -37,7 +39,7 @@ use std::path::Path;
 
 use encoding_rs::Encoding;
 use prost::Message;
-use schemas::decimal::{Decimal, Notation};
+use schemas::decimal::Notation;
 use schemas::fault::Fault;
 use schemas::{EventType, wire};
 use serde::{Deserialize, Serialize};
@@ -45,10 +47,11 @@ use sha2::{Digest, Sha256};
 
 pub use crate::config::ConfigError;
 use crate::config::located::{self, Outline};
-pub use cells::Cells;
+use amount::Unread;
+pub use cells::{Cells, Flaw};
 use fields::Setter;
 pub use fields::{Kind, fields};
-pub use json::JsonColumns;
+pub use json::{JsonColumns, json_text};
 pub use layout::{Csv, Header, Quote};
 use time::{Bounds, Time};
 
@@ -131,7 +134,7 @@ struct Entry {
 struct Set {
     field: &'static str,
     setter: Setter,
-    /// Whether the event cannot do without a value that can be read.
+    /// Whether the event cannot do without a value that can be read ([`needs::is_strict`]).
     strict: bool,
     value: Value,
 }
@@ -142,8 +145,8 @@ struct Condition(Vec<Test>);
 
 #[derive(Clone, Debug)]
 enum Test {
-    /// Bit of the row's `firsts`.
-    First(u32),
+    /// A column, and its bit of the row's `firsts`.
+    First(usize, u32),
     In(usize, Vec<String>),
     Present(usize),
     Not(Condition),
@@ -250,7 +253,9 @@ impl Mapping {
         seen.0.resize_with(self.first_of.len(), HashSet::new);
         let mut firsts = 0;
         for (bit, (column, seen)) in self.first_of.iter().zip(&mut seen.0).enumerate() {
-            if let Some(text) = cells.get(*column) {
+            // A row that no condition can be decided by is first of nothing.
+            let is_read = cells.flaws().iter().all(|(flawed, flaw)| flawed != column || !flaw.is_undecidable());
+            if let Some(text) = cells.get(*column).filter(|_| is_read) {
                 let hash: [u8; 32] = Sha256::digest(text).into();
                 let key = hash[..16].try_into().expect("16 bytes");
                 firsts |= u64::from(seen.insert(key)) << bit;
@@ -259,7 +264,7 @@ impl Mapping {
         firsts
     }
 
-    /// Hands over what each entry makes whose `when` holds, or why it cannot. `firsts` is the answer of
+    /// Hands over what each entry makes whose `when` holds, or why it cannot; that no `when` can be decided, once. `firsts` is the answer of
     /// [`Mapping::firsts`]; `mapped` is only a place that is used again and again.
     pub fn apply(
         &self,
@@ -269,8 +274,12 @@ impl Mapping {
         mapped: &mut Mapped,
         mut each: impl FnMut(usize, Result<&Mapped, &str>),
     ) {
+        let (flawed, mut told) = (!cells.flaws().is_empty(), false);
         for (index, entry) in self.entries.iter().enumerate() {
-            if entry.when.holds(cells, firsts) {
+            let undecided = flawed && entry.when.flaw(cells).is_some();
+            let is_wanted = if undecided { !told } else { entry.when.holds(cells, firsts) };
+            told |= undecided;
+            if is_wanted {
                 match self.event(index, id, cells, mapped) {
                     Ok(()) => each(index, Ok(mapped)),
                     Err(reason) => each(index, Err(&reason)),
@@ -289,12 +298,30 @@ impl Mapping {
         event.r#type = entry.event_type as i32;
         event.tenant.push_str(&self.tenant);
         event.app.push_str(&self.app);
+        let flawed = !cells.flaws().is_empty();
+        if flawed && let Some((column, flaw)) = entry.when.flaw(cells).or_else(|| entry.event_time.flaw(cells)) {
+            return Err(self.refuse(&[column], flaw.reason()));
+        }
         event.event_time = self.time(&entry.event_time, cells)?;
         if event.event_time.is_none() {
             return Err(format!("column {}: is empty, but tells the event time", self.name(entry.event_time.column)));
         }
         for Set { field, setter, strict, value } in &entry.set {
-            let mut fault = |reason: &'static str| faults.push(Fault { field, reason, value: None });
+            if flawed && let Some((column, flaw)) = value.flaw(cells) {
+                if *strict {
+                    return Err(self.refuse(&[column], flaw.reason()));
+                }
+                faults.push(flaw.fault(field));
+                // Of a member that is there twice, the last value stands.
+                if flaw != Flaw::Twice {
+                    if let Setter::Text(set) = setter {
+                        set(event).clear();
+                    }
+                    continue;
+                }
+            }
+            let fault = |reason: &'static str| Fault { field, reason, value: None };
+            let is_cost = |field: &str| entry.event_type == EventType::Cost && field == "cost_micros";
             match (setter, value) {
                 (Setter::Text(set), Value::Text(columns)) => {
                     let text = set(event);
@@ -304,14 +331,26 @@ impl Mapping {
                 (Setter::Text(set), Value::Const(text)) => set(event).clone_from(text),
                 (Setter::Number(set), Value::ConstNumber(number)) => *set(event) = Some(*number),
                 (Setter::Number(set), Value::Amount { columns, unit, notation }) => {
-                    let amount = self.product(columns, notation, cells)?;
+                    let amount = match self.product(columns, notation, cells) {
+                        Ok(Some(amount)) => Some(amount),
+                        Ok(None) if is_cost(field) => return Err(self.empty_cost(columns, cells)),
+                        Ok(None) => None,
+                        Err(Unread { placeholder: Some(_), column, .. }) if is_cost(field) => {
+                            return Err(self.empty_cost(&[column], cells));
+                        }
+                        Err(Unread { placeholder: Some(placeholder), .. }) => {
+                            faults.push(Fault::placeholder(field, &placeholder));
+                            None
+                        }
+                        Err(Unread { column, reason, .. }) => return Err(self.refuse(&[column], &reason)),
+                    };
                     let micros = amount.map(|amount| match unit {
                         Unit::Units => amount.to_micros(),
                         Unit::Micros => amount.whole_micros(),
                     });
                     let micros = micros.transpose().map_err(|reason| self.refuse(columns, &reason))?;
                     if micros.is_some_and(|(_, rounded)| rounded) {
-                        fault(ROUNDED);
+                        faults.push(fault(ROUNDED));
                     }
                     *set(event) = micros.map(|(micros, _)| micros);
                 }
@@ -320,25 +359,32 @@ impl Mapping {
                         number
                             .map(|number| number.scaled(0))
                             .transpose()
-                            .map_err(|reason| self.refuse(columns, &reason))
+                            .map_err(|reason| Unread::of(columns[0], reason))
                     });
                     *set(event) = match whole {
                         Ok(whole) => whole,
-                        Err(reason) if *strict => return Err(reason),
-                        Err(_) => {
-                            fault(NO_WHOLE_NUMBER);
+                        Err(Unread { column, reason, .. }) if *strict => return Err(self.refuse(&[column], &reason)),
+                        Err(Unread { placeholder: Some(placeholder), .. }) => {
+                            faults.push(Fault::placeholder(field, &placeholder));
+                            None
+                        }
+                        Err(Unread { placeholder: None, .. }) => {
+                            faults.push(fault(NO_WHOLE_NUMBER));
                             None
                         }
                     };
                 }
                 (Setter::Number(set), Value::Time(time)) => {
                     *set(event) = self.time(time, cells).unwrap_or_else(|_| {
-                        fault(NO_TIME);
+                        faults.push(fault(NO_TIME));
                         None
                     });
                 }
                 (Setter::Text(_) | Setter::Number(_), _) => unreachable!("a mapping is checked when it is read"),
             }
+        }
+        if flawed && let Some((column, flaw)) = needs::lacking(entry, event, cells) {
+            return Err(self.refuse(&[column], flaw.reason()));
         }
         if event.event_id.is_empty() {
             id.write_event_id(index, &mut event.event_id);
@@ -360,34 +406,43 @@ impl Mapping {
         let Some(text) = cells.get(time.column) else { return Ok(None) };
         time.read(text, cells, &self.bounds).map(Some).map_err(|(column, reason)| self.refuse(&[column], &reason))
     }
+}
 
-    /// The product of columns; none where one of them is empty.
-    fn product(&self, columns: &[usize], notation: &Notation, cells: &Cells) -> Result<Option<Decimal>, String> {
-        let mut product: Option<Decimal> = None;
-        for column in columns {
-            let Some(text) = cells.get(*column) else { return Ok(None) };
-            let factor = notation.parse(text).map_err(|reason| self.refuse(&[*column], &reason))?;
-            product = Some(match product {
-                None => factor,
-                Some(product) => {
-                    product.times(factor).ok_or_else(|| self.refuse(&[*column], "the product has too many digits"))?
-                }
-            });
-        }
-        Ok(product)
+impl Value {
+    /// What is wrong with the first of its columns that cannot be taken as it is.
+    fn flaw(&self, cells: &Cells) -> Option<(usize, Flaw)> {
+        let columns = match self {
+            Value::Text(columns) | Value::Amount { columns, .. } | Value::Whole { columns, .. } => columns,
+            Value::Const(_) | Value::ConstNumber(_) => return None,
+            Value::Time(time) => return time.flaw(cells),
+        };
+        // Where one is there twice and another cannot be read at all, the field is absent.
+        let flaws = cells.flaws().iter().filter(|(column, _)| columns.contains(column));
+        flaws.min_by_key(|(_, flaw)| *flaw == Flaw::Twice).copied()
     }
 }
 
 impl Condition {
     fn holds(&self, cells: &Cells, firsts: u64) -> bool {
         self.0.iter().all(|test| match test {
-            Test::First(bit) => firsts >> bit & 1 == 1,
+            Test::First(_, bit) => firsts >> bit & 1 == 1,
             Test::In(column, values) => {
                 let cell = cells.get(*column).unwrap_or_default();
                 values.iter().any(|value| value == cell)
             }
             Test::Present(column) => cells.get(*column).is_some(),
             Test::Not(condition) => !condition.holds(cells, firsts),
+        })
+    }
+
+    /// The cell by which it cannot be decided: conditions tell what a row is, so nothing is guessed.
+    fn flaw(&self, cells: &Cells) -> Option<(usize, Flaw)> {
+        let undecidable = |column: usize| {
+            cells.flaws().iter().find(|(flawed, flaw)| *flawed == column && flaw.is_undecidable()).copied()
+        };
+        self.0.iter().find_map(|test| match test {
+            Test::First(column, _) | Test::In(column, _) | Test::Present(column) => undecidable(*column),
+            Test::Not(condition) => condition.flaw(cells),
         })
     }
 }

@@ -158,6 +158,12 @@ fn a_file_of_no_use_is_refused_unless_that_is_allowed() {
     place.import("empty.csv --mapping m.yaml").fails(4, "empty.csv");
     place.file("empty.csv", HEADER);
     place.import("empty.csv --mapping m.yaml").is(3, "refused").fails(3, "the file has no rows");
+    place.file("nothing.csv", "");
+    place.file("mark.csv", "\u{feff}");
+    place.file("nothing.csv.gz", gzipped(""));
+    for file in ["nothing.csv", "mark.csv", "nothing.csv.gz"] {
+        place.import(&format!("{file} --mapping m.yaml")).is(3, "refused").fails(3, "the file has no rows");
+    }
     let bad = "yesterday,order,p1,\n\u{1b}[2Jtoday,order,p2,\n";
     place.file("bad.csv", format!("{HEADER}{bad}{}", day(0..1)));
     place
@@ -171,7 +177,9 @@ fn a_file_of_no_use_is_refused_unless_that_is_allowed() {
     assert!(!place.lake().exists());
     place.import("worse.csv --mapping m.yaml --allow-dead 0.67").is(0, "imported");
     assert_eq!(sql(&place.lake(), "SELECT count(*) FROM dead_letters"), ["2"]);
-    place.import("empty.csv --mapping m.yaml --allow-empty").is(0, "nothing_new");
+    for file in ["empty.csv", "nothing.csv", "mark.csv", "nothing.csv.gz"] {
+        place.import(&format!("{file} --mapping m.yaml --allow-empty")).is(0, "nothing_new");
+    }
     place.import("bad.csv --mapping m.yaml --allow-dead 2").fails(2, "write a share from 0 to 1");
     place.import("bad.csv --mapping none.yaml").fails(2, "none.yaml");
 }

@@ -3,10 +3,14 @@
 //! Only what identifies, dates or pays is strict. Any other field that cannot be read is left out or cut, and the
 //! fault is kept with the record, so that views can count it by field and reason.
 
-/// A text that stands where an id is missing; the fault has it as its value.
+/// A text that stands where an id or an amount is missing; the fault has it as its value.
 pub const PLACEHOLDER: &str = "placeholder";
 /// A value of another JSON type than its field.
 pub const WRONG_TYPE: &str = "wrong type";
+/// Bytes that are no UTF-8.
+pub const NO_UTF8: &str = "invalid UTF-8: if the file has another encoding, its mapping can name it";
+/// A text of JSON with half a surrogate pair.
+pub const HALF_SURROGATE: &str = "half a surrogate pair";
 /// A text that is no number or no time.
 pub const UNREADABLE: &str = "unreadable";
 /// A number or time beyond what the field holds.
@@ -29,6 +33,13 @@ pub struct Fault {
     pub reason: &'static str,
     /// The value, where it is one of few and tells nothing of a person (a placeholder, say).
     pub value: Option<Box<str>>,
+}
+
+impl Fault {
+    /// A placeholder where an id or an amount should be.
+    pub fn placeholder(field: &'static str, placeholder: &str) -> Fault {
+        Fault { field, reason: PLACEHOLDER, value: Some(placeholder.into()) }
+    }
 }
 
 /// What few records have, besides what [`crate::table::RecordRow`] has of all.

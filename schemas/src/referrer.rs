@@ -11,7 +11,7 @@
 
 use std::borrow::Cow;
 
-use crate::fault::{Fault, PLACEHOLDER};
+use crate::fault::Fault;
 use crate::placeholders::{Placeholders, percent_decoded};
 
 /// The parameters that hold a click id, in the order in which they are believed.
@@ -307,13 +307,6 @@ pub fn carriers() -> String {
 fn quoted(names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
-}
-
-impl Fault {
-    /// A placeholder where an id should be.
-    pub(crate) fn placeholder(field: &'static str, placeholder: &str) -> Fault {
-        Fault { field, reason: PLACEHOLDER, value: Some(placeholder.into()) }
-    }
 }
 
 #[cfg(test)]

@@ -67,8 +67,9 @@ impl Zone {
         if let Some(offset_s) = iso::offset(text.as_bytes()) {
             return Ok(Zone::Fixed(offset_s));
         }
-        // Three letters are a name of old in the database (EST, MST), but mean several zones to people.
-        Tz::from_str(text).ok().filter(|_| text.contains('/')).map(Zone::Named).ok_or_else(|| {
+        // Capitals alone are a name of old in the database (EST, MST), but mean several zones to people; Japan is one.
+        let is_name = text.bytes().any(|byte| byte == b'/' || byte.is_ascii_lowercase());
+        Tz::from_str(text).ok().filter(|_| is_name).map(Zone::Named).ok_or_else(|| {
             let abbreviation = (3..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase());
             let why =
                 if abbreviation { ", but an abbreviation, which changes with the season or means several" } else { "" };
@@ -204,8 +205,12 @@ impl TimeFormat {
             TimeFormat::Iso8601 if text.contains("-W") => ": weeks of a year are not read",
             TimeFormat::Iso8601 if is_no_day(text) => ": there is no such day",
             TimeFormat::Iso8601 if is_no_hour(text) => ": there is no such time of day",
+            TimeFormat::Iso8601 if digits >= 4 && ends_with_abbreviation(text) => {
+                ": an abbreviation of a zone means several: if all of the column are of one, pass over it by a pattern, as \
+                 \"%Y-%m-%d %H:%M:%S %Z\", and name the zone, as time_zone: Europe/Berlin"
+            }
             TimeFormat::Iso8601 if digits >= 4 && text.contains(|sign: char| sign.is_ascii_alphabetic()) => {
-                ": an abbreviation of a zone means several; other ways are a strftime pattern, as \"%d %b %Y %I:%M %p\""
+                ": other ways are a strftime pattern, as \"%d %b %Y %I:%M %p\""
             }
             TimeFormat::Iso8601 if digits >= 4 => ": if it is written another way, say so by a strftime pattern",
             format if format.is_epoch() && iso::read(text.as_bytes()).is_some() => ": it is iso8601",
@@ -243,6 +248,15 @@ fn is_no_day(text: &str) -> bool {
         day.bytes().enumerate().all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
     };
     text.get(..10).filter(shaped).is_some_and(|day| day.parse::<NaiveDate>().is_err())
+}
+
+/// Whether a text ends with what may be a zone's abbreviation, as `10:00 CET`.
+fn ends_with_abbreviation(text: &str) -> bool {
+    let before = text.trim_end_matches(|sign: char| sign.is_ascii_uppercase());
+    let half_of_day = ["AM", "PM"].contains(&&text[before.len()..]);
+    (2..=5).contains(&(text.len() - before.len()))
+        && before.ends_with([' ', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+        && !half_of_day
 }
 
 /// Whether a text has an hour, a minute or a second after its day that no day has, as T25:00.

@@ -3,20 +3,25 @@
 //! Values are taken as written, so that no number passes through a float; only a whole number is written as one, so that the
 //! ids `7.0` and `7` are the same person, as they are where JSON is decoded without a mapping. A name is a member's own name, or a path into
 //! inner objects and lists: `a.b`, `a[0].b`, `a.0.b`. A member whose own name is `a.b` comes before the path.
+//!
+//! What is no text and no number ([`Flaw`]) concerns its own column alone: conditions compare it as it is written, and fields go
+//! without it.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use schemas::decimal::Decimal;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Cells, Mapping};
+use super::{Cells, Flaw, Mapping};
 
 /// Where the columns of a mapping are in an object.
 #[derive(Clone, Debug)]
 pub struct JsonColumns {
     columns: Vec<Path>,
+    /// Whether a name has letters beyond ASCII.
+    any_beyond_ascii: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -26,6 +31,14 @@ struct Path {
     steps: Vec<String>,
 }
 
+/// The text of a record. Where it is no UTF-8, what is none is replaced, and the text is owned.
+pub fn json_text(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 impl JsonColumns {
     /// The columns that a mapping names.
     pub fn of(mapping: &Mapping) -> JsonColumns {
@@ -33,70 +46,113 @@ impl JsonColumns {
             let steps = name.replace('[', ".").replace(']', "");
             Path { name: name.to_owned(), steps: steps.split('.').map(str::to_owned).collect() }
         };
-        JsonColumns { columns: mapping.columns().map(path).collect() }
+        JsonColumns {
+            columns: mapping.columns().map(path).collect(),
+            any_beyond_ascii: mapping.columns().any(|name| !name.is_ascii()),
+        }
     }
 
-    /// Reads the cells of one object, or says why they cannot be.
-    pub fn read(&self, text: &str, cells: &mut Cells) -> Result<(), String> {
+    /// Reads the cells of one object, or says why they cannot be. `text` is of [`json_text`].
+    pub fn read(&self, text: Cow<'_, str>, cells: &mut Cells) -> Result<(), String> {
         cells.clear();
-        let malformed = |error: serde_json::Error| format!("malformed JSON: {error}");
-        let mut from = serde_json::Deserializer::from_str(text);
-        let members = Wanted(&self.columns).deserialize(&mut from).map_err(malformed)?;
-        from.end().map_err(malformed)?;
+        let replaced = matches!(text, Cow::Owned(_));
+        // A name that is broken may be one that is wanted.
+        let members = if replaced && self.any_beyond_ascii { None } else { Some(self.members(&text)) };
+        let members = match members {
+            Some(Ok(members)) => members,
+            Some(Err(error)) if !replaced => return Err(format!("malformed JSON: {error}")),
+            _ => {
+                let at = text.find(char::REPLACEMENT_CHARACTER).unwrap_or_default();
+                return Err(format!("byte {at}: {}", Flaw::NoUtf8.reason()));
+            }
+        };
         for Path { name, steps } in &self.columns {
-            let whole = members.iter().find(|(key, _)| key == name);
-            let value = match whole {
-                Some((_, value)) => Some(*value),
-                None => {
-                    members.iter().find(|(key, _)| *key == steps[0]).and_then(|(_, value)| inside(value, &steps[1..]))
-                }
+            let mut twice = false;
+            let value = member(&members, name, &mut twice).or_else(|| {
+                let outer = member(&members, &steps[0], &mut twice)?;
+                inside(outer, &steps[1..], &mut twice)
+            });
+            let value = value.map(RawValue::get).filter(|value| *value != "null").unwrap_or_default();
+            let (text, mut flaw) = plain(value);
+            if replaced && value.contains(char::REPLACEMENT_CHARACTER) {
+                flaw = Some(Flaw::NoUtf8);
+            }
+            let (text, flaw) = match (twice, flaw) {
+                (true, Some(_)) => (Cow::Borrowed(""), Some(Flaw::Twice)),
+                (true, None) => (text, Some(Flaw::Twice)),
+                (false, flaw) => (text, flaw),
             };
-            match value.map(RawValue::get) {
-                None | Some("null") => cells.push(""),
-                Some(value) if value.starts_with('"') => {
-                    let text: Cow<'_, str> = serde_json::from_str::<Text<'_>>(value).map_err(malformed)?.0;
-                    cells.push(&text);
-                }
-                Some(value) => cells.push(&plain(value)),
+            match flaw {
+                None => cells.push(&text),
+                Some(flaw) => cells.push_flawed(&text, flaw),
             }
         }
         Ok(())
     }
+
+    fn members<'a>(&self, text: &'a str) -> Result<Members<'a>, serde_json::Error> {
+        let mut from = serde_json::Deserializer::from_str(text);
+        let wanted = |name: &str| self.columns.iter().any(|path| path.name == name || path.steps[0] == name);
+        let members = Wanted { is: wanted, count: self.columns.len() }.deserialize(&mut from)?;
+        from.end()?;
+        Ok(members)
+    }
 }
 
-/// A whole number without its decimals or exponent; anything else as written.
-fn plain(value: &str) -> Cow<'_, str> {
-    let number = value.starts_with(|first: char| first.is_ascii_digit() || first == '-');
-    let whole = || Decimal::parse(value).and_then(|number| number.scaled(0)).ok();
-    match Some(value).filter(|value| number && value.contains(['.', 'e', 'E'])).and_then(|_| whole()) {
-        Some(whole) => Cow::Owned(whole.to_string()),
-        None => Cow::Borrowed(value),
+/// The text of a value as it is written, and why it is none. A whole number has no decimals and no exponent.
+fn plain(value: &str) -> (Cow<'_, str>, Option<Flaw>) {
+    match value.as_bytes().first() {
+        Some(b'"') => match serde_json::from_str::<Text<'_>>(value) {
+            Ok(Text(text)) => (text, None),
+            // All else was found when the object was read.
+            Err(_) => (Cow::Borrowed(value), Some(Flaw::HalfSurrogate)),
+        },
+        Some(b'[') => (Cow::Borrowed(value), Some(Flaw::Array)),
+        Some(b'{') => (Cow::Borrowed(value), Some(Flaw::Object)),
+        Some(b't' | b'f') => (Cow::Borrowed(value), Some(Flaw::Boolean)),
+        _ => {
+            let whole = || Decimal::parse(value).and_then(|number| number.scaled(0)).ok();
+            let whole = Some(value).filter(|value| value.contains(['.', 'e', 'E'])).and_then(|_| whole());
+            (whole.map_or(Cow::Borrowed(value), |whole| Cow::Owned(whole.to_string())), None)
+        }
     }
 }
 
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// What is inside a value at a path.
-fn inside<'a>(value: &'a RawValue, steps: &[String]) -> Option<&'a RawValue> {
+/// Members of an object, each once: its last value, and whether it was there before with another.
+type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue, bool)>;
+
+/// The value of a member. Says also whether there were two.
+fn member<'a>(members: &Members<'a>, name: &str, twice: &mut bool) -> Option<&'a RawValue> {
+    let (_, value, differs) = members.iter().find(|(known, _, _)| known == name)?;
+    *twice |= differs;
+    Some(value)
+}
+
+/// What is inside a value at a path. Says also whether a member on the way is there twice, with two values.
+fn inside<'a>(value: &'a RawValue, steps: &[String], twice: &mut bool) -> Option<&'a RawValue> {
     let Some((step, rest)) = steps.split_first() else { return Some(value) };
     let inner = if value.get().starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
         items.into_iter().nth(step.parse().ok()?)?
     } else {
-        let members: std::collections::HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(value.get()).ok()?;
-        members.get(step.as_str()).copied()?
+        let mut from = serde_json::Deserializer::from_str(value.get());
+        let members = Wanted { is: |name: &str| name == step, count: 1 }.deserialize(&mut from).ok()?;
+        member(&members, step, twice)?
     };
-    inside(inner, rest)
+    inside(inner, rest, twice)
 }
 
-/// Members of an object.
-type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+/// Reads the members of an object whose names are wanted.
+struct Wanted<F> {
+    is: F,
+    /// About how many there are.
+    count: usize,
+}
 
-/// Reads the members of an object that columns name or are inside of; one that is there twice is refused.
-struct Wanted<'c>(&'c [Path]);
-
-impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+impl<'de, F: Fn(&str) -> bool> DeserializeSeed<'de> for Wanted<F> {
     type Value = Members<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Members<'de>, D::Error> {
@@ -104,7 +160,7 @@ impl<'de> DeserializeSeed<'de> for Wanted<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Wanted<'_> {
+impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Wanted<F> {
     type Value = Members<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,17 +168,20 @@ impl<'de> Visitor<'de> for Wanted<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members::with_capacity(self.0.len());
+        let mut members = Members::with_capacity(self.count);
         while let Some(Text(key)) = from.next_key()? {
-            if !self.0.iter().any(|path| path.name == key || path.steps[0] == key) {
+            if !(self.is)(&key) {
                 from.next_value::<IgnoredAny>()?;
                 continue;
             }
-            if members.iter().any(|(known, _)| *known == key) {
-                return Err(A::Error::custom(format!("member {key:?} is there twice")));
+            let value: &RawValue = from.next_value()?;
+            match members.iter_mut().find(|(known, _, _)| *known == key) {
+                None => members.push((key, value, false)),
+                Some((_, before, differs)) => {
+                    *differs |= before.get() != value.get();
+                    *before = value;
+                }
             }
-            let value = from.next_value()?;
-            members.push((key, value));
         }
         Ok(members)
     }
@@ -138,7 +197,7 @@ mod tests {
         );
         let mapping = Mapping::parse(std::path::Path::new("m.yaml"), &mapping).unwrap();
         let mut cells = Cells::default();
-        JsonColumns::of(&mapping).read(text, &mut cells)?;
+        JsonColumns::of(&mapping).read(Cow::Borrowed(text), &mut cells)?;
         Ok((1..mapping.columns().len()).map(|index| cells.get(index).unwrap_or("-").to_owned()).collect())
     }
 
@@ -163,13 +222,13 @@ mod tests {
             (r#"{"a": 1"#, "EOF"),
             (r#"{"a": 1,}"#, "trailing comma"),
             (r#"{"a": 1} {"a": 2}"#, "trailing characters"),
-            (r#"{"a": 1, "a": 2}"#, "\"a\" is there twice"),
             (r#"{'a': 1}"#, "key must be a string"),
         ] {
             let error = one(bad).unwrap_err();
             assert!(error.starts_with("malformed JSON: ") && error.contains(reason), "{bad}: {error}");
         }
-        // Only members that a column names must be there once.
+        // Of one that is there twice, the last.
+        assert_eq!(one(r#"{"a": 1, "a": 2}"#).unwrap(), "2");
         assert_eq!(one(r#"{"b": 1, "b": 2, "a": 3}"#).unwrap(), "3");
     }
 

@@ -136,7 +136,7 @@ const FOUND_OUT: [(&str, &str); 8] = [
 ];
 
 /// What is refused before anything is written, and the remedy.
-const REFUSED: [(&str, &str); 13] = [
+const REFUSED: [(&str, &str); 15] = [
     (
         "a column that the file lacks",
         "the columns that it has are named; of a file without a header: `csv: { header: false }`",
@@ -158,22 +158,52 @@ const REFUSED: [(&str, &str); 13] = [
     ("`revenue_micros` or `cost_micros` without `currency` (but for a constant 0)", "set it"),
     ("an unknown key, field, time zone or format", "those that there are are named"),
     ("`csv` for other formats, `zone` for times since the epoch, and the like", "leave it out"),
-    ("an empty file", ""),
+    (
+        "constants with which every event would be wrong: a currency that is a placeholder (`null`, `N/A`, `$`), such an event id, an amount beyond ±2^53",
+        "write what is meant, or leave it out",
+    ),
+    (
+        "a text column of Parquet with bytes that are no UTF-8, which that format forbids",
+        "write it anew, with the column as bytes",
+    ),
+    (
+        "a file that holds no row: of no byte, a byte order mark, blank lines or the header alone, also packed",
+        "`--allow-empty`",
+    ),
 ];
 
 /// What makes a row a dead letter, and a field absent.
-const ROWS: [(&str, &str); 8] = [
+const ROWS: [(&str, &str); 14] = [
     ("another number of fields than the header", "dead letter"),
-    ("a line of JSON that is no object, or has a member that the mapping names twice", "dead letter"),
-    ("bytes of a named column that are no UTF-8, a row over 1 MiB", "dead letter"),
+    ("a line of JSON that is no object, a row over 1 MiB", "dead letter"),
+    (
+        "in a column that a field needs (see above) or a condition names: bytes that are no UTF-8, half a surrogate pair of JSON, \
+         a member of a JSON object that is there twice, with two values",
+        "dead letter of the entry, once a row where conditions are concerned",
+    ),
+    ("such bytes or such a pair in any other column", "field absent, field fault"),
+    (
+        "a line of JSON that is no UTF-8, where the mapping names a column beyond ASCII, as that name may be what is broken",
+        "dead letter",
+    ),
+    ("such a member of any other column", "its last value, field fault *given twice*"),
+    (
+        "an array, an object, `true` or `false` of JSON in a field",
+        "dead letter where the field is needed, else field absent, field fault *wrong type*",
+    ),
     (
         "an event time that is empty, cannot be read, is before `earliest` or after 2099",
         "dead letter; the likely format is named",
     ),
     (
-        "an amount that cannot be read (`12,50` and `1,234` without `decimal` or `thousands`, `€ 5` without `strip`, `(5)`, `5-`, `NaN`)",
+        "an amount that cannot be read (`12,50` and `1,234` without `decimal` or `thousands`, `€ 5` without `strip`, `(5)`, `5-`)",
         "dead letter; the remedy is named",
     ),
+    (
+        "a placeholder for a number (`null`, `N/A`, `-`, `(not set)`, `NaN`: the list of `ids.md`)",
+        "as an empty cell, field fault *placeholder*",
+    ),
+    ("an empty amount", "field absent; of a cost, dead letter: it needs its amount"),
     ("an amount with more than six decimals", "rounded half to even, field fault *rounded to micros*"),
     ("`unit: micros` with a fraction", "dead letter, but for noise of floats below 0.001, which is rounded as above"),
     ("`quantity`, `version` (but of cost), `install_begin_time` that cannot be read", "field absent, field fault"),
@@ -197,7 +227,7 @@ pub fn reference() -> String {
     page.push_str("| a strftime pattern | `%d.%m.%Y %H:%M`, `%m/%d/%Y %I:%M %p` (`%z` is an offset) |\n");
     keys(&mut page, "CSV", "", &CSV);
     keys(&mut page, "Entries", "", &ENTRY);
-    keys(&mut page, "Conditions", "Blanks around cells and values do not count.\n", &WHEN);
+    keys(&mut page, "Conditions", CONDITIONS, &WHEN);
     keys(&mut page, "Values", VALUES, &VALUE);
     page.push_str(
         "\n## Fields\n`set` can name these; `event_time` has a key of its own.\n\n| field | is |\n|---|---|\n",
@@ -219,7 +249,11 @@ pub fn reference() -> String {
     };
     pairs(&mut page, "What is found out", ["what", "how"], &FOUND_OUT);
     pairs(&mut page, "What is refused before anything is written", ["what", "remedy"], &REFUSED);
-    pairs(&mut page, "What becomes of a row", ["where it has", "it is"], &ROWS);
+    let _ = write!(page, "\n## What becomes of a row\n{NEEDED}");
+    let _ = write!(page, "\n| where it has | it is |\n|---|---|\n");
+    for (what, how) in &ROWS {
+        let _ = writeln!(page, "| {} | {} |", cell(what), cell(how));
+    }
     page
 }
 
@@ -263,7 +297,18 @@ change still held (in Berlin, 02:30 of such a night is 03:30). Parts of a millis
 `iso8601` reads `2026-03-01T10:00:00Z` with `T`, `t` or blanks between date and time; with `Z`, ` UTC`, ` GMT`, `+01`, `+0100`,
 `+01:00`, ` +0100` or no offset; with decimals of a second after a point or a comma, without seconds, without a time (midnight);
 the basic form `20260301T100000Z`; `24:00` (the next midnight) and leap seconds (`:60`, the next minute). Weeks and days of a
-year, and abbreviations of zones (`EST`, which are several), are refused.
+year, and abbreviations of zones (`EST`, which are several), are refused. Where all times of a column are of one zone, a pattern passes
+over its abbreviation (`%Y-%m-%d %H:%M:%S %Z`), and `zone` names it.
+";
+
+const CONDITIONS: &str = "\
+Blanks around cells and values do not count. Of JSON, `true` and `false` are those words (`{ test: [\"true\"] }`), numbers, arrays and
+objects what is written; all of them are present.
+";
+
+const NEEDED: &str = "\
+An event needs what identifies, dates or pays: `event_id`, `tenant`, event time, amounts and the currency of one that is not 0;
+`name` of event and conversion; `source` and `version` of a cost; two ids of an identify. It goes without any other field.
 ";
 
 const VALUES: &str = "\

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use schemas::EventType;
 use schemas::decimal::Notation;
+use schemas::decode::NAME_BYTES_MAX;
 use schemas::times::{TimeFormat, Zone};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -196,6 +197,11 @@ impl Checker {
         if text.tenant.trim().is_empty() {
             return Err(self.outline.error("tenant", "is empty: write the account that the events belong to"));
         }
+        if text.tenant.trim().len() > NAME_BYTES_MAX {
+            return Err(self
+                .outline
+                .error("tenant", format!("is longer than {NAME_BYTES_MAX} bytes: write a shorter one")));
+        }
         if text.emit.is_empty() {
             return Err(self.outline.error("emit", "has no entry: write at least one, as { type: click, set: {…} }"));
         }
@@ -262,9 +268,11 @@ impl Checker {
                 return Err(self.outline.error(&field, message));
             };
             let value = self.value(&field, *kind, value)?;
-            let strict = *known == "version" && entry.event_type == EventType::Cost;
+            let strict = needs::is_strict(entry.event_type, known);
             set.push(Set { field: known, setter: *setter, strict, value });
         }
+        needs::check_constants(entry.event_type, &set)
+            .map_err(|(name, message)| self.outline.error(&format!("{field}.set.{name}.const"), message))?;
         needs::check(entry.event_type, &set).map_err(|message| self.outline.error(&format!("{field}.set"), message))?;
         Ok(Entry { event_type: entry.event_type, when, event_time, set })
     }
@@ -280,7 +288,7 @@ impl Checker {
                         self.first_of.push(column);
                         self.first_of.len() - 1
                     });
-                    Test::First(bit as u32)
+                    Test::First(column, bit as u32)
                 }
                 TestText::Present(name) => Test::Present(self.column(&format!("{field}.present"), name)?),
                 TestText::Not(inner) => Test::Not(self.condition(&format!("{field}.not"), inner)?),

@@ -1,5 +1,7 @@
 //! Rows become events by the rules of the mapping; mistakes name file, line, field and what may be written.
 
+mod flaws;
+
 use super::*;
 
 const SHOP: &str = r#"

@@ -2,7 +2,7 @@
 
 use schemas::times::{TimeFormat, Zone, show};
 
-use super::Cells;
+use super::{Cells, Flaw};
 
 /// Where a time comes from, and how it is read.
 #[derive(Clone, Debug)]
@@ -40,6 +40,13 @@ impl Bounds {
 }
 
 impl Time {
+    /// What is wrong with its column, or with that of its zone.
+    pub(super) fn flaw(&self, cells: &Cells) -> Option<(usize, Flaw)> {
+        let is_used =
+            |column: usize| self.column == column || matches!(self.zone, ZoneOf::Column(zone, _) if zone == column);
+        cells.flaws().iter().find(|(column, _)| is_used(*column)).copied()
+    }
+
     /// The time that a text tells, or why it does not, with the column that is to blame.
     pub(super) fn read(&self, text: &str, cells: &Cells, bounds: &Bounds) -> Result<i64, (usize, String)> {
         let read = match &self.zone {

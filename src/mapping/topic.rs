@@ -13,6 +13,10 @@ impl Mapping {
             let message = "means nothing for a topic, whose records arrive when its log takes them in: leave it out";
             return Err(self.outline.error("arrival", message));
         }
+        if self.encoding.is_some_and(|encoding| encoding != encoding_rs::UTF_8) {
+            let message = "means nothing for a topic, whose JSON is read as UTF-8: leave it out";
+            return Err(self.outline.error("encoding", message));
+        }
         if let Some(column) = self.first_of.first() {
             let message = format!(
                 "has `first_of: {}`, which looks for the first row of a file, and a topic has no end of rows: write \
@@ -24,8 +28,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// The first entry whose `when` holds: a record is at most one event.
+    /// The first entry whose `when` holds, or cannot be decided: a record is at most one event.
     pub fn wanted_by(&self, cells: &Cells) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.when.holds(cells, 0))
+        self.entries.iter().position(|entry| entry.when.flaw(cells).is_some() || entry.when.holds(cells, 0))
     }
 }

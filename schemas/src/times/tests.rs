@@ -112,6 +112,10 @@ fn what_is_no_iso_8601_is_refused() {
     for (text, hint) in [
         ("1710325274", "epoch_s"),
         ("2024-03-13T10:21:14 EST", "abbreviation of a zone"),
+        ("2024-03-13 10:21 CEST", "and name the zone, as time_zone: Europe/Berlin"),
+        ("2024-03-13 10:21CET", "and name the zone, as time_zone: Europe/Berlin"),
+        ("03/13/2024 10:21 PM", "other ways are a strftime pattern"),
+        ("13 Mar 2024 10:21", "other ways are a strftime pattern"),
         ("13/03/2024 10:21", "strftime pattern"),
         ("10:00 AM", "strftime pattern"),
         ("2024-W11-3", "weeks"),
@@ -179,6 +183,7 @@ fn patterns_and_rfc_2822_are_read() {
         ("%d/%m/%Y %H:%M", "13/03/2024 10:21", T - 14_000),
         ("%d.%m.%Y", "13.03.2024", MIDNIGHT),
         ("%Y-%m-%d %H:%M:%S %z", "2024-03-13 11:21:14 +0100", T),
+        ("%Y-%m-%d %H:%M:%S %Z", "2024-03-13 10:21:14 CET", T),
         ("%m/%d/%Y %I:%M:%S %p", "03/13/2024 10:21:14 AM", T),
         ("%m/%d/%Y %I:%M:%S %p", "03/13/2024 12:21:14 am", T - 36_000_000),
         ("%d %b %Y %I:%M %p", "13 Mar 2024 10:21 PM", T - 14_000 + 43_200_000),
@@ -228,7 +233,8 @@ fn zones_tell_the_offset_that_a_text_does_not() {
     let berlin = Zone::parse("Europe/Berlin").unwrap();
     assert_eq!(pattern.read_in("15.07.2026 12:00", &berlin).map(show), Ok("2026-07-15T10:00:00Z".to_owned()));
     assert_eq!(TimeFormat::EpochMs.read_in("5", &berlin), Ok(5));
-    for name in ["Europe/Bonn", "EST", "CET", "", "europe", "+1"] {
+    assert_eq!(in_zone("Japan", "2026-01-15 12:00"), "2026-01-15T03:00:00Z");
+    for name in ["Europe/Bonn", "EST", "CET", "EST5EDT", "cet", "UTC+1", "Pacific Standard Time", "", "europe", "+1"] {
         assert!(Zone::parse(name).unwrap_err().contains("Europe/Berlin, or an offset"), "{name}");
     }
     assert!(Zone::parse("CET").unwrap_err().contains("changes with the season"));

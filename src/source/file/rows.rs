@@ -23,7 +23,7 @@ use self::csv::{Lines, Record};
 use self::json::{Form, Objects};
 use self::parquet::Batches;
 use super::super::SourceError;
-use crate::mapping::{Cells, JsonColumns, Mapping};
+use crate::mapping::{Cells, Flaw, JsonColumns, Mapping, json_text};
 
 /// Reads a file row by row.
 pub(super) struct Rows {
@@ -51,7 +51,7 @@ pub(super) enum Layout {
 /// Where the columns of a mapping are among the fields of a line.
 #[derive(Clone)]
 pub(super) struct Positions {
-    columns: Vec<(usize, String)>,
+    columns: Vec<usize>,
     fields: usize,
 }
 
@@ -63,11 +63,11 @@ impl Rows {
         Ok((opened, layout))
     }
 
-    /// Those of a file without a byte: none, whatever its format.
-    pub(super) fn none(path: &Path, mapping: &Mapping) -> (Rows, Layout) {
+    /// Those of a file that holds nothing: none, whatever its format.
+    fn none(path: String, mapping: &Mapping) -> Rows {
         let objects = Objects::new(Buffer::new(Box::new(std::io::empty())), Form::Lines);
         let (kind, layout) = (Kind::Json { objects, text: Vec::new() }, Layout::Json(JsonColumns::of(mapping)));
-        (Rows { path: path.display().to_string(), kind, layout: layout.clone(), notes: Vec::new() }, layout)
+        Rows { path, kind, layout, notes: Vec::new() }
     }
 
     /// What was found out about the file that nobody said: what it is packed with, its encoding, its delimiter.
@@ -119,7 +119,7 @@ impl Rows {
                 positions.read(record.ends.len(), |index| record.get(index), cells)
             }
             (Kind::Parquet(batches), Layout::Csv(positions)) => {
-                positions.columns.iter().for_each(|(position, _)| cells.push(batches.cell(*position)));
+                positions.columns.iter().for_each(|position| cells.push(batches.cell(*position)));
                 Ok(true)
             }
             (Kind::Json { text, .. }, layout) => layout.read(text, cells),
@@ -143,8 +143,7 @@ impl Layout {
                 positions.read(ends.len(), cell, cells)
             }
             Layout::Json(columns) => {
-                let text = str::from_utf8(text)
-                    .map_err(|error| format!("invalid UTF-8 at byte {}: {NAME_ENCODING}", error.valid_up_to()))?;
+                let text = json_text(text);
                 if text.trim().is_empty() {
                     return Ok(false);
                 }
@@ -159,9 +158,12 @@ impl Positions {
         if fields != self.fields {
             return Err(format!("row has {fields} fields, the header {}", self.fields));
         }
-        for (position, name) in &self.columns {
-            let text = str::from_utf8(cell(*position));
-            cells.push(text.map_err(|_| format!("column {name}: invalid UTF-8: {NAME_ENCODING}"))?);
+        for position in &self.columns {
+            let bytes = cell(*position);
+            match str::from_utf8(bytes) {
+                Ok(text) => cells.push(text),
+                Err(_) => cells.push_flawed(&String::from_utf8_lossy(bytes), Flaw::NoUtf8),
+            }
         }
         Ok(true)
     }

@@ -70,10 +70,7 @@ impl<'a> Made<'a> {
 impl Scan {
     /// Opens a file and finds the columns that the mapping names.
     pub fn open(input: &Input, mapping: &Mapping) -> Result<Scan, SourceError> {
-        let (rows, layout) = match input.bytes() {
-            0 => Rows::none(input.path(), mapping),
-            _ => Rows::open(input.path(), mapping)?,
-        };
+        let (rows, layout) = Rows::open(input.path(), mapping)?;
         let (seen, text, cells, mapped) = (Seen::default(), Vec::new(), Cells::default(), Mapped::default());
         Ok(Scan { rows, layout, seen, next_row: 0, text, cells, mapped })
     }

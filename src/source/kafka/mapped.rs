@@ -13,7 +13,7 @@ use schemas::decode::RECORD_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
 use crate::config::ConfigError;
-use crate::mapping::{self, Cells, JsonColumns, Mapping, RowId};
+use crate::mapping::{self, Cells, JsonColumns, Mapping, RowId, json_text};
 
 /// A mapping of a topic's records.
 #[derive(Clone, Debug)]
@@ -56,9 +56,8 @@ impl Mapped {
         if json.len() > RECORD_BYTES_MAX {
             return Err(format!("record of {} bytes is larger than {RECORD_BYTES_MAX}", json.len()));
         }
-        let text = str::from_utf8(json).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
         // Some producers write a byte order mark.
-        let text = text.trim_start_matches('\u{feff}');
+        let text = json_text(json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json));
         if text.trim().is_empty() {
             return Err("empty value: no JSON object".to_owned());
         }
@@ -121,10 +120,25 @@ emit:
     }
 
     #[test]
+    fn what_an_event_does_without_costs_the_field() {
+        let mapped = mapped(ORDERS).unwrap();
+        let mut scratch = Scratch::default();
+        let json = b"{\"ts\": 1772000000000, \"kind\": \"order\", \"customer\": {\"id\": \"\xff\"}}";
+        let made = mapped.event(json, &mut scratch).unwrap().unwrap();
+        assert_eq!((&*made.event.user, made.faults[0].field), ("", "user"));
+        // Whether there is a customer decides where there is no order, so that it must be readable.
+        let twice = r#"{"ts": 1772000000000, "kind": "order", "customer": {"id": 7}, "customer": {"id": 8}}"#;
+        assert_eq!(mapped.event(twice.as_bytes(), &mut scratch).unwrap().unwrap().event.user, "8");
+        let error = mapped.event(twice.replace("order", "view").as_bytes(), &mut scratch).unwrap_err();
+        assert_eq!(error, "column customer.id: is given twice, with two values");
+    }
+
+    #[test]
     fn what_only_files_have_is_refused() {
         for (from, to, expected) in [
             ("jsonl", "csv", "orders.yaml:2: format: is no format of a topic's records"),
             ("tenant:", "arrival: event_time\ntenant:", "orders.yaml:3: arrival: means nothing for a topic"),
+            ("tenant:", "encoding: windows-1252\ntenant:", "orders.yaml:3: encoding: means nothing for a topic"),
             (
                 "present: customer.id",
                 "first_of: customer.id",

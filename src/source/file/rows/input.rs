@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use crate::mapping::FileFormat;
 
 /// As much of the text as is looked at before it is read.
-const HEAD_BYTES: usize = 1 << 16;
+pub(super) const HEAD_BYTES: usize = 1 << 16;
 
 /// The text of a file.
 pub(super) struct Input {
@@ -46,8 +46,12 @@ const OTHERS: [(&[u8], &str); 8] = [
     (b"\0\0\xfe\xff", "text in UTF-32: convert it, as by `iconv -f utf-32 -t utf-8`"),
 ];
 
-/// Opens the text of a file.
-pub(super) fn open(mut file: File, format: FileFormat, encoding: Option<&'static Encoding>) -> Result<Input, String> {
+/// Opens the text of a file; none where there is no text in it, once it is unpacked and without a byte order mark.
+pub(super) fn open(
+    mut file: File,
+    format: FileFormat,
+    encoding: Option<&'static Encoding>,
+) -> Result<Option<Input>, String> {
     let mut notes = Vec::new();
     let magic = head(&mut file, 512).map_err(|error| error.to_string())?;
     file.rewind().map_err(|error| format!("cannot be read twice ({error}): write it to a file on disk first"))?;
@@ -88,7 +92,7 @@ pub(super) fn open(mut file: File, format: FileFormat, encoding: Option<&'static
     };
     let head = head(&mut text, HEAD_BYTES).map_err(broken)?;
     if head.is_empty() {
-        return Err("is empty".to_owned());
+        return Ok(None);
     }
     if memchr::memchr(0, &head).is_some() {
         return Err(format!(
@@ -97,17 +101,14 @@ pub(super) fn open(mut file: File, format: FileFormat, encoding: Option<&'static
         ));
     }
     let text = Box::new(Cursor::new(head.clone()).chain(text));
-    Ok(Input { text, head, notes })
+    Ok(Some(Input { text, head, notes }))
 }
 
-/// Checks that a file is a Parquet file.
-pub(super) fn check_parquet(file: &mut File) -> Result<(), String> {
+/// Checks that a file is a Parquet file; false where it has no byte.
+pub(super) fn check_parquet(file: &mut File) -> Result<bool, String> {
     let magic = head(file, 512).and_then(|magic| file.rewind().map(|()| magic)).map_err(|error| error.to_string())?;
-    if magic.starts_with(b"PAR1") {
-        return Ok(());
-    }
-    if magic.is_empty() {
-        return Err("is empty".to_owned());
+    if magic.is_empty() || magic.starts_with(b"PAR1") {
+        return Ok(!magic.is_empty());
     }
     refuse_packed(&magic)?;
     if magic.starts_with(b"\x1f\x8b") || magic.starts_with(b"\x28\xb5\x2f\xfd") {

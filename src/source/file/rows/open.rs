@@ -10,6 +10,7 @@ use schemas::times::TimeFormat;
 
 use super::buffer::Buffer;
 use super::csv::{Lines, Record, Signs};
+use super::input::HEAD_BYTES;
 use super::json::{Form, Objects};
 use super::parquet::Batches;
 use super::{Kind, Layout, NAME_ENCODING, Positions, Rows, input};
@@ -23,6 +24,8 @@ const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 enum Fault {
     File(String),
     Mapping(ConfigError),
+    /// It holds no row, nor anything else: that is for the import to judge.
+    Empty,
 }
 
 impl From<String> for Fault {
@@ -34,12 +37,12 @@ impl From<String> for Fault {
 /// Opens a file by a mapping.
 pub(super) fn open(path: &Path, mapping: &Mapping) -> Result<Rows, SourceError> {
     let name = path.display().to_string();
-    try_open(path, mapping).map(|(kind, layout, notes)| Rows { path: name.clone(), kind, layout, notes }).map_err(
-        |fault| match fault {
-            Fault::File(error) => SourceError::File { path: name, error },
-            Fault::Mapping(error) => SourceError::Setup(error.to_string()),
-        },
-    )
+    match try_open(path, mapping) {
+        Ok((kind, layout, notes)) => Ok(Rows { path: name, kind, layout, notes }),
+        Err(Fault::Empty) => Ok(Rows::none(name, mapping)),
+        Err(Fault::File(error)) => Err(SourceError::File { path: name, error }),
+        Err(Fault::Mapping(error)) => Err(SourceError::Setup(error.to_string())),
+    }
 }
 
 fn try_open(path: &Path, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>), Fault> {
@@ -47,7 +50,7 @@ fn try_open(path: &Path, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>
     match mapping.format {
         FileFormat::Csv => open_csv(file, mapping),
         FileFormat::Jsonl => {
-            let mut input = input::open(file, mapping.format, mapping.encoding)?;
+            let mut input = input::open(file, mapping.format, mapping.encoding)?.ok_or(Fault::Empty)?;
             let form = Form::of(&input.head)?;
             match form {
                 Form::Lines => {}
@@ -58,7 +61,9 @@ fn try_open(path: &Path, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>
             Ok((Kind::Json { objects, text: Vec::new() }, Layout::Json(JsonColumns::of(mapping)), input.notes))
         }
         FileFormat::Parquet => {
-            input::check_parquet(&mut file)?;
+            if !input::check_parquet(&mut file)? {
+                return Err(Fault::Empty);
+            }
             let (batches, header) = Batches::open(file, mapping)?;
             let layout = layout(mapping, &header)?;
             Ok((Kind::Parquet(batches), layout, Vec::new()))
@@ -68,13 +73,13 @@ fn try_open(path: &Path, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>
 
 /// Finds the columns of a mapping in a header.
 fn layout(mapping: &Mapping, header: &[String]) -> Result<Layout, Fault> {
-    let positions = mapping.positions(header).map_err(Fault::Mapping)?;
-    let columns = positions.into_iter().zip(mapping.columns().map(str::to_owned)).collect();
+    let columns = mapping.positions(header).map_err(Fault::Mapping)?;
     Ok(Layout::Csv(Positions { columns, fields: header.len() }))
 }
 
 fn open_csv(file: File, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>), Fault> {
-    let input::Input { text, head, mut notes } = input::open(file, mapping.format, mapping.encoding)?;
+    let input::Input { text, head, mut notes } =
+        input::open(file, mapping.format, mapping.encoding)?.ok_or(Fault::Empty)?;
     let csv = &mapping.csv;
     // Excel's own way to name the delimiter: a first line `sep=;`.
     let named = head.strip_prefix(b"sep=").and_then(|rest| Some((*rest.first()?, rest.get(1..)?)));
@@ -85,7 +90,7 @@ fn open_csv(file: File, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>)
             DELIMITERS.into_iter().filter(|sign| csv.quote.0 != Some(*sign) && csv.comment != Some(*sign)).collect()
         }
     };
-    let read = |delimiter: u8| -> Result<(Signs, Vec<String>), String> {
+    let read = |delimiter: u8| -> Result<(Signs, Vec<String>), Fault> {
         let signs =
             Signs { delimiter, quote: csv.quote, comment: csv.comment, spaced: false, multiline: csv.multiline };
         let (signs, fields) = first_row(&head, signs, named.is_some())?;
@@ -97,7 +102,8 @@ fn open_csv(file: File, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>)
                 let (has, said) = (fields.len(), names.len());
                 return Err(format!(
                     "its first row has {has} fields, but `csv.header` of the mapping names {said} columns"
-                ));
+                )
+                .into());
             }
         };
         Ok((signs, names))
@@ -107,7 +113,7 @@ fn open_csv(file: File, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>)
     let found = tried.iter().position(|read| read.as_ref().is_ok_and(|(_, names)| fits(names)));
     let Some(found) = found else {
         // Of those that do not fit, the one with the most columns is most likely what the file has.
-        let columns = |read: &Result<(Signs, Vec<String>), String>| read.as_ref().map_or(0, |(_, names)| names.len());
+        let columns = |read: &Result<(Signs, Vec<String>), Fault>| read.as_ref().map_or(0, |(_, names)| names.len());
         let likely = (0..tried.len()).rev().max_by_key(|index| columns(&tried[*index])).unwrap_or_default();
         let (_, names) = tried.swap_remove(likely)?;
         return Err(unfit(mapping, &names));
@@ -140,8 +146,8 @@ fn open_csv(file: File, mapping: &Mapping) -> Result<(Kind, Layout, Vec<String>)
 }
 
 /// The fields of the first row, without blanks around them, and the signs with what they tell.
-fn first_row(head: &[u8], signs: Signs, named: bool) -> Result<(Signs, Vec<String>), String> {
-    let row = |signs: Signs| -> Result<Record, String> {
+fn first_row(head: &[u8], signs: Signs, named: bool) -> Result<(Signs, Vec<String>), Fault> {
+    let row = |signs: Signs| -> Result<Record, Fault> {
         let mut lines = Lines::new(Buffer::new(Box::new(Cursor::new(head.to_vec()))), signs);
         let mut record = Record::default();
         if named {
@@ -149,7 +155,9 @@ fn first_row(head: &[u8], signs: Signs, named: bool) -> Result<(Signs, Vec<Strin
         }
         match lines.next(&mut record)? {
             true => Ok(record),
-            false => Err("has no rows".to_owned()),
+            // Where the head is all, so are the blank lines and comments in it.
+            false if head.len() < HEAD_BYTES => Err(Fault::Empty),
+            false => Err(format!("has no row within its first {HEAD_BYTES} bytes").into()),
         }
     };
     let plain = row(signs)?;
@@ -158,7 +166,7 @@ fn first_row(head: &[u8], signs: Signs, named: bool) -> Result<(Signs, Vec<Strin
     let record = if spaced { row(signs)? } else { plain };
     let text = |field: &[u8]| str::from_utf8(field).map(|text| text.trim().to_owned());
     let fields = record.iter().map(text).collect::<Result<Vec<String>, _>>();
-    fields.map(|fields| (signs, fields)).map_err(|_| format!("the first row is no UTF-8: {NAME_ENCODING}"))
+    fields.map(|fields| (signs, fields)).map_err(|_| format!("the first row is no UTF-8: {NAME_ENCODING}").into())
 }
 
 /// Why a header has not the columns that a mapping names.
