@@ -20,7 +20,8 @@ Examples:
   bidstream sql --lake ./lake --as-of 2026-11-01T12:00:00Z \"SELECT count(*) FROM credits\"
   bidstream sql --lake ./lake                 a prompt; \\? lists its commands
 Tables: events, late_events, dead_letters, field_faults, unknown_fields, imports, costs, installs, credits,
-installs_changes, credits_changes, records, symbols; the schema `raw` has the same with symbols and times as the integers that the files hold.")]
+metrics_hourly, metrics_daily, records, symbols; what each cut wrote of costs, installs, credits and metrics_hourly
+is in costs_changes and so on; the schema `raw` has the same with symbols and times as the integers that the files hold.")]
 pub struct Sql {
     /// Directory of the lake.
     #[arg(long, value_parser = lake_directory)]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use dataflows::catalogue;
 use dataflows::changes::Backlog;
 use dataflows::feed::Feed;
 use dataflows::params::Params;
+use dataflows::views;
 use operators::publish::Publisher;
 use schemas::decode::Decoder;
 use schemas::units::DAY_MS;
@@ -69,7 +69,7 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let guard = PanicGuard::new(&shared.cuts);
     let probe = ProbeHandle::new();
     let (feed, publisher, backlogs) = worker.dataflow(|scope| {
-        let (feed, outputs) = catalogue::build(scope, &shared.params, shared.retention_ms);
+        let (feed, outputs) = views::build(scope, &shared.params, shared.retention_ms);
         let mut publisher = shared.live.publisher(scope.index());
         let attached = outputs.into_iter().zip(&shared.recovered.cutovers);
         let backlogs = attached.map(|(output, cutover)| output.attach(&mut publisher, &probe, *cutover)).collect();

@@ -1,9 +1,9 @@
 //! What is compared: a *lane* is a dataflow with its input and probe. Several run in one worker, fed in turns.
 
-use dataflows::catalogue;
 use dataflows::changes::Cutover;
 use dataflows::inputs::Inputs;
 use dataflows::params::{Params, PersonRule};
+use dataflows::views;
 use differential_dataflow::input::InputSession;
 use operators::{Hub, Publisher};
 use schemas::event::Accepted;
@@ -111,7 +111,7 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
         let mut backlogs = Vec::new();
         if views == Views::All {
             let cutover = Cutover { replay_from: 0, snapshot_at: None };
-            for (_, view) in catalogue::maintained() {
+            for (_, view) in views::maintained() {
                 backlogs.push((view.build)(&mut inputs).attach(&mut publisher, &probe, cutover));
             }
             return (input, backlogs);

@@ -250,12 +250,17 @@ pub(crate) struct SumBacklog<K, const N: usize> {
     /// What the step of the dataflow adds that is under way, by cut and key.
     of_step: HashMap<(Tick, K), [i64; N], RandomState>,
     waiting: Vec<(Tick, Sum<K, N>)>,
+    /// When so many wait, those of one cut and key are added up: a table that is new waits for all of history.
+    merge_at: usize,
 }
+
+/// The fewest that are worth it.
+const MERGE_AT_MIN: usize = 1 << 17;
 
 impl<K: SumKey, const N: usize> SumBacklog<K, N> {
     /// None yet, of a table that lacks these.
     pub(crate) fn new(cutover: Cutover) -> Self {
-        SumBacklog { cutover, of_step: HashMap::default(), waiting: Vec::new() }
+        SumBacklog { cutover, of_step: HashMap::default(), waiting: Vec::new(), merge_at: MERGE_AT_MIN }
     }
 
     /// Whether the table lacks what comes at `tick`.
@@ -273,7 +278,24 @@ impl<K: SumKey, const N: usize> SumBacklog<K, N> {
     /// Ends a step.
     pub(crate) fn end_step(&mut self) {
         self.waiting.extend(self.of_step.drain().map(|((cut, key), sums)| (cut, Sum { key, sums })));
+        if self.waiting.len() >= self.merge_at {
+            merge(&mut self.waiting);
+            self.merge_at = MERGE_AT_MIN.max(2 * self.waiting.len());
+        }
     }
+}
+
+/// Adds up what there is of each cut and key, in their order; what comes to nothing is left out.
+fn merge<K: SumKey, const N: usize>(additions: &mut Vec<(Tick, Sum<K, N>)>) {
+    additions.sort_unstable_by_key(|(cut, Sum { key, .. })| (*cut, *key));
+    additions.dedup_by(|(cut, more), (of, sum)| {
+        let same = cut == of && more.key == sum.key;
+        if same {
+            plus(&mut sum.sums, &more.sums);
+        }
+        same
+    });
+    additions.retain(|(_, sum)| sum.sums != [0; N]);
 }
 
 /// Adds sums.
@@ -304,16 +326,9 @@ where
     Sum<K, N>: Columns,
 {
     fn after(&self, done: Tick) -> Box<dyn Iterator<Item = RecordBatch> + '_> {
-        let mut additions: Vec<&(Tick, Sum<K, N>)> = self.0.iter().filter(|(cut, _)| *cut > done).collect();
-        additions.sort_unstable_by_key(|(cut, Sum { key, .. })| (*cut, *key));
-        let mut summed: Vec<(Sum<K, N>, Tick)> = Vec::new();
-        for (cut, addition) in additions {
-            match summed.last_mut() {
-                Some((last, at)) if last.key == addition.key && at == cut => plus(&mut last.sums, &addition.sums),
-                _ => summed.push((*addition, *cut)),
-            }
-        }
-        summed.retain(|(sum, _)| sum.sums != [0; N]);
+        let mut additions: Vec<_> = self.0.iter().filter(|(cut, _)| *cut > done).copied().collect();
+        merge(&mut additions);
+        let summed: Vec<(Sum<K, N>, Tick)> = additions.into_iter().map(|(cut, sum)| (sum, cut)).collect();
         let mut from = 0;
         Box::new(iter::from_fn(move || {
             let to = summed.len().min(from + BATCH_ROWS);

@@ -11,13 +11,13 @@ use schemas::{EventType, Tick};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 
+use crate::attribution::hot::CappedCopy;
+use crate::attribution::targets::TargetRow;
+use crate::attribution::touch_row::TouchRow;
+use crate::attribution::touches::{Entry, Heaps, Rival, Stored, entries};
 use crate::horizon::{Horizons, TargetKey};
-use crate::hot::CappedCopy;
 use crate::params::PersonRule;
 use crate::standing::{EventRow, OtherEvent, Pool, Step, TouchRest};
-use crate::targets::TargetRow;
-use crate::touch_row::TouchRow;
-use crate::touches::{Entry, Heaps, Rival, Stored, entries};
 
 /// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
 pub struct Facts {

@@ -18,8 +18,8 @@ use schemas::view::Method;
 use schemas::{EventKey, EventTime, EventType, Tick};
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::paths::Eligibility;
 use crate::params::InstallsParams;
-use crate::paths::Eligibility;
 
 /// Two thousand years: more than any two accepted records lie apart where nothing is too late.
 const FOREVER_MIN: u32 = 1 << 30;

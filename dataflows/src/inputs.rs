@@ -8,14 +8,14 @@ use differential_dataflow::input::Input;
 use schemas::Tick;
 use timely::dataflow::{InputHandle, Scope, Stream};
 
+use crate::attribution::targets::TargetRow;
+use crate::attribution::touches::{Heaps, TouchIndexes, touch_indexes};
 use crate::attribution::{Attribution, attribution};
-use crate::costs::{CostArrangement, costs};
 use crate::feed::Feed;
 use crate::horizon::{Horizons, TargetKey};
 use crate::params::Params;
 use crate::standing::{Events, Step, standing};
-use crate::targets::TargetRow;
-use crate::touches::{Heaps, TouchIndexes, touch_indexes};
+use crate::views::costs::{CostArrangement, costs};
 
 /// What the views of a dataflow read.
 pub struct Inputs<'scope> {

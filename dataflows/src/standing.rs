@@ -24,9 +24,9 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
+use crate::attribution::touch_row::TouchRow;
+use crate::attribution::touches::{Copies, Identity, halves};
 use crate::horizon::{Horizons, Until};
-use crate::touch_row::TouchRow;
-use crate::touches::{Copies, Identity, halves};
 
 /// What views read of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

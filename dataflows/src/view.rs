@@ -1,6 +1,6 @@
 //! What all that runs views knows of one: its definition, its columns, and the changes that its dataflow makes.
 //!
-//! A view is a file with a static [`View`] in it and a line in [`crate::catalogue`]. A view that a dataflow maintains takes one of
+//! A view is a file with a static [`View`] in it and a line in [`crate::views`]. A view that a dataflow maintains takes one of
 //! these forms, which differ in what a cut writes and how a table's rows follow from that:
 //!
 //! | form | a cut writes | the rows are |
@@ -23,13 +23,13 @@ use serde::Serialize;
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::{Inspect, Probe};
 
-use crate::catalogue::view;
+use crate::attribution::touches::Forgetting;
 use crate::changes::{Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
 use crate::inputs::Inputs;
 use crate::params::Params;
 use crate::sql_text::tokens;
 use crate::standing::{EventRow, Events};
-use crate::touches::Forgetting;
+use crate::views::view;
 
 /// What a view is.
 pub struct View {

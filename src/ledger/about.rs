@@ -11,6 +11,7 @@ use super::error::LedgerError;
 use super::imports::Imports;
 use super::lake::Lake;
 use super::log::TableLog;
+use super::sink::Sink;
 use super::{COLUMN, load, widen};
 
 /// What a lake is.
@@ -20,7 +21,7 @@ pub struct About {
     pub lake: Lake,
     /// The last cut of `records`; none where nothing was committed yet.
     pub cut: Option<Tick>,
-    /// The last cut of each view's table.
+    /// The last cut that each view's table holds.
     pub views: BTreeMap<String, Option<Tick>>,
     /// Columns that came to `records` after it was made, and when: ms since the Unix epoch.
     pub columns_added: BTreeMap<String, i64>,
@@ -44,11 +45,13 @@ pub async fn about(path: &Path) -> Result<About, LedgerError> {
         refused: None,
         lake,
     };
-    for view in about.lake.views.keys() {
-        let log = TableLog::look(&about.lake, view).await?;
-        about.views.insert(view.clone(), log.and_then(|log| log.cut()));
+    let records = TableLog::look(&about.lake, "records").await?;
+    for (view, hash) in &about.lake.views {
+        let own = TableLog::look(&about.lake, view).await?.and_then(|log| log.cut());
+        let said = records.as_ref().and_then(|records| records.txn(&Sink::done_id(view, hash)));
+        about.views.insert(view.clone(), own.max(said.map(|cut| cut as Tick)));
     }
-    if let Some(records) = TableLog::look(&about.lake, "records").await? {
+    if let Some(records) = records {
         about.cut = records.cut();
         about.columns_added = records.txns_under(COLUMN).map(|(column, at_ms)| (column.to_owned(), at_ms)).collect();
         let ours: StructType = widen::kernel("records", &load::with_arrival_date(&table::records_schema()))?;

@@ -17,7 +17,7 @@ use arrow::array::{AsArray, RecordBatch, new_null_array};
 use arrow::compute::{SortColumn, cast, concat_batches, lexsort_to_indices, partition, take_record_batch};
 use arrow::datatypes::{FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use dataflows::catalogue;
+use dataflows::views;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::{Add, Remove};
 use deltalake_core::protocol::DeltaOperation;
@@ -181,7 +181,7 @@ pub(super) async fn read(log: &TableLog, file: &DataFile) -> Result<Vec<RecordBa
 
 /// The rows as one file, and whether any of them were summed.
 fn rewrite(table: &str, batches: &[RecordBatch], since: Tick) -> Result<(Option<Encoded>, bool), DeltaTableError> {
-    match catalogue::view(table).and_then(|view| view.maintained.as_ref()) {
+    match views::view(table).and_then(|view| view.maintained.as_ref()) {
         Some(view) => {
             let (batches, summed) = summed(batches, &(view.schema)(), view.form, since)?;
             Ok((encode(batches)?, summed))

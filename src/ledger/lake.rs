@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataflows::catalogue;
 use dataflows::params::{Params, PersonRule};
+use dataflows::views;
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::{DeltaTableBuilder, ObjectStore};
 use schemas::ids::{IdHasher, IdKind};
@@ -295,7 +295,7 @@ fn views(params: &Params, voids: &BTreeSet<String>) -> BTreeMap<String, String> 
         }
         hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     };
-    catalogue::maintained().map(|(view, _)| (view.name.to_owned(), hash(view.hash(params)))).collect()
+    views::maintained().map(|(view, _)| (view.name.to_owned(), hash(view.hash(params)))).collect()
 }
 
 /// The first place where two values differ: its path, and both values there.

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use dataflows::catalogue;
+use dataflows::views;
 use deltalake_core::operations::vacuum::VacuumMode;
 use deltalake_core::{DeltaTable, DeltaTableError, checkpoints};
 use schemas::{Tick, table};
@@ -33,7 +33,7 @@ pub const RETENTION_MIN: Duration = Duration::from_secs(60);
 const CHECKPOINT_VERSIONS: u64 = 10;
 /// The tables, views' after the others.
 pub fn tables() -> impl Iterator<Item = &'static str> {
-    ["records", "symbols"].into_iter().chain(catalogue::maintained().map(|(view, _)| view.name))
+    ["records", "symbols"].into_iter().chain(views::maintained().map(|(view, _)| view.name))
 }
 
 /// What housekeeping did.
@@ -114,7 +114,7 @@ pub(super) async fn open(lake: &Lake, name: &str) -> Result<TableLog, LedgerErro
         }
         "symbols" => TableLog::open(lake, name, &table::symbols_schema(), None).await,
         view => {
-            let maintained = catalogue::view(view).and_then(|view| view.maintained.as_ref());
+            let maintained = views::view(view).and_then(|view| view.maintained.as_ref());
             TableLog::open(lake, view, &(maintained.expect("the catalogue has it").schema)(), None).await
         }
     }

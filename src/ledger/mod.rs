@@ -57,8 +57,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use dataflows::catalogue;
 use dataflows::changes::{BATCH_ROWS, CutChanges};
+use dataflows::views;
 use deltalake_core::DeltaTableError;
 use futures::future::try_join_all;
 use schemas::symbols::Symbols;
@@ -167,7 +167,7 @@ pub struct CommitStats {
 impl CommitStats {
     /// Rows of the changes of each maintained view, by its name.
     pub fn views(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        catalogue::maintained().map(|(view, _)| view.name).zip(self.changes.iter().copied())
+        views::maintained().map(|(view, _)| view.name).zip(self.changes.iter().copied())
     }
 }
 
@@ -469,7 +469,7 @@ impl Ledger {
 async fn open_sinks(lake: &Lake) -> Result<Vec<Sink>, LedgerError> {
     let mut sinks = Vec::new();
     // A lake of the simulation has but some of them.
-    for (view, maintained) in catalogue::maintained().filter(|(view, _)| lake.has(view.name)) {
+    for (view, maintained) in views::maintained().filter(|(view, _)| lake.has(view.name)) {
         sinks.push(Sink::open(lake, view.name, &(maintained.schema)()).await?);
     }
     Ok(sinks)

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use dataflows::catalogue;
 use dataflows::changes::CutChanges;
-use dataflows::installs::InstallRow;
 use dataflows::params::{Params, PersonRule};
+use dataflows::views;
+use dataflows::views::installs::InstallRow;
 use datafusion::prelude::SessionContext;
 use differential_dataflow::consolidation::consolidate_updates;
 use schemas::event::{Capped, Event, EventType};
@@ -102,7 +102,7 @@ impl CutChanges for AtHand {
 /// What a part has of all views where it has this of one.
 pub(super) fn changes_of(view: &str, batches: Vec<(Tick, RecordBatch)>) -> Vec<Arc<dyn CutChanges>> {
     let of = |name| if name == view { batches.clone() } else { Vec::new() };
-    catalogue::maintained().map(|(view, _)| Arc::new(AtHand(of(view.name))) as Arc<dyn CutChanges>).collect()
+    views::maintained().map(|(view, _)| Arc::new(AtHand(of(view.name))) as Arc<dyn CutChanges>).collect()
 }
 
 /// All changes of a part.
@@ -120,13 +120,13 @@ pub(super) fn written(stats: &CommitStats, view: &str) -> u64 {
 
 /// The views that are fresh.
 pub(super) fn fresh(state: &State) -> Vec<&'static str> {
-    let views = catalogue::maintained().zip(&state.fresh);
+    let views = views::maintained().zip(&state.fresh);
     views.filter_map(|((view, _), fresh)| fresh.then_some(view.name)).collect()
 }
 
 /// Where a view is among those that a dataflow maintains.
 fn place(view: &str) -> usize {
-    catalogue::maintained().position(|(known, _)| known.name == view).expect("it is in the catalogue")
+    views::maintained().position(|(known, _)| known.name == view).expect("it is in the catalogue")
 }
 
 /// Writes and commits changes to one view's table alone.
@@ -150,7 +150,7 @@ async fn commit_records(
     unwritten: &[&str],
 ) -> Result<CommitStats, LedgerError> {
     let mut files = Vec::new();
-    for (view, _) in catalogue::maintained() {
+    for (view, _) in views::maintained() {
         let changed = unwritten.contains(&view.name);
         files.push(if changed {
             Some(encode([symbols_batch(&[(Symbol(1), "x".into())], cut)]).unwrap().unwrap())
@@ -234,7 +234,7 @@ async fn what_is_committed_is_found_again() {
         epoch: 1,
         committed: None,
         load_to: 0,
-        fresh: vec![false; catalogue::maintained().count()],
+        fresh: vec![false; views::maintained().count()],
         any_age: false,
         behind: false,
         resumes: vec![],

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use dataflows::catalogue;
 use dataflows::params::Params;
 use dataflows::view::{Form, View};
+use dataflows::views;
 use datafusion::catalog::MemTable;
 use datafusion::prelude::{SessionContext, ident, lit};
 use futures::TryStreamExt;
@@ -105,13 +105,15 @@ pub async fn run(options: &AuditOptions, mut out: impl Write) -> Result<bool, Sq
 
 /// Audits the named views, or all where none is named.
 pub async fn audit(session: &Session, names: &[String]) -> Result<Report, SqlError> {
-    let all = catalogue::views();
-    let known: Vec<String> = catalogue::maintained().map(|(view, _)| view.name.to_owned()).collect();
+    let all = views::views();
+    let stored = views::maintained().filter(|(view, _)| session.stores(view.name));
+    let known: Vec<String> = stored.map(|(view, _)| view.name.to_owned()).collect();
     if let Some(name) = names.iter().find(|name| !known.contains(name)) {
-        return Err(SqlError::NoView { name: name.clone(), known });
+        return Err(SqlError::NoView { name: name.clone(), known: known.clone() });
     }
-    let wanted = |view: &View| names.is_empty() || names.iter().any(|name| name == view.name);
-    let Some(last) = all.iter().rposition(|view| view.maintained.is_some() && wanted(view)) else {
+    let named = |view: &View| names.is_empty() || names.iter().any(|name| name == view.name);
+    let wanted = |view: &View| known.iter().any(|name| name == view.name) && named(view);
+    let Some(last) = all.iter().rposition(|view| wanted(view)) else {
         return Ok(Report { cut: session.cut(), views: Vec::new(), findings: findings(session).await? });
     };
 

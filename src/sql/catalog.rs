@@ -14,9 +14,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use chrono::DateTime;
-use dataflows::catalogue;
 use dataflows::params::Params;
 use dataflows::view::{Form, View};
+use dataflows::views;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, TableProvider};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::SessionStateBuilder;
@@ -54,6 +54,8 @@ pub struct Session {
     cut: Tick,
     names: Arc<Names>,
     same_key: bool,
+    /// The views that the lake has tables of.
+    stored: BTreeSet<String>,
 }
 
 /// The cut of a text: milliseconds since the Unix epoch, or RFC 3339.
@@ -114,7 +116,7 @@ async fn session(
         raw.register_udf(function.clone());
         public.register_udf(function);
     }
-    for view in catalogue::views() {
+    for view in views::views() {
         let rows = match &view.maintained {
             Some(maintained) if tables.has(view.name) => current_rows(&raw, view, maintained.form).await?,
             // A lake that no run has written since the view came.
@@ -127,7 +129,8 @@ async fn session(
         let shown = readable(raw.table(TableReference::partial(RAW, name.clone())).await?, &names)?;
         public.register_table(TableReference::partial(PUBLIC, name), shown.into_view())?;
     }
-    Ok(Session { params, public, raw, cut, names, same_key: true })
+    let stored = tables.views.into_keys().collect();
+    Ok(Session { params, public, raw, cut, names, same_key: true, stored })
 }
 
 impl Session {
@@ -139,6 +142,11 @@ impl Session {
     /// Whether the session makes ids with the key of the lake; with another one they find nobody.
     pub fn same_key(&self) -> bool {
         self.same_key
+    }
+
+    /// Whether the lake has a table of the view. One that no run has written since the view came has none yet.
+    pub fn stores(&self, view: &str) -> bool {
+        self.stored.contains(view)
     }
 
     /// The parameters of the views.
@@ -240,7 +248,7 @@ impl Tables {
         // Names are written before the records that use them, and stay when a crash comes between: all are shown.
         let none = BTreeSet::new();
         register(raw, "symbols", self.symbols.as_ref(), table::symbols_schema(), None, &none).await?;
-        for (view, maintained) in catalogue::maintained() {
+        for (view, maintained) in views::maintained() {
             let table = self.views.get(view.name).and_then(|(_, table)| table.as_ref());
             register(raw, &changes(view.name), table, (maintained.schema)(), Some(cut), &none).await?;
         }

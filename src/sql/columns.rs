@@ -1,7 +1,7 @@
 //! What the columns of the tables mean: one name means one thing everywhere, so one list serves them all. It decides
 //! how the `public` schema shows a column and what `describe` says of it. What one maintained view alone has is said by its rows.
 
-use dataflows::catalogue;
+use dataflows::views;
 use schemas::table::{Column, Kind};
 
 const fn of(name: &'static str, kind: Kind, doc: &'static str) -> Column {
@@ -102,7 +102,7 @@ pub const COLUMNS: &[Column] = &[
 
 /// The column of a name: what all tables mean by it, or what the one view says that has it.
 pub fn column(name: &str) -> Option<&'static Column> {
-    let of_views = || catalogue::maintained().flat_map(|(_, maintained)| maintained.columns);
+    let of_views = || views::maintained().flat_map(|(_, maintained)| maintained.columns);
     let said = |column: &&Column| column.name == name && !column.doc.is_empty();
     COLUMNS.iter().chain(of_views()).find(said)
 }

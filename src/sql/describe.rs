@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use arrow::datatypes::{DataType, Schema};
-use dataflows::catalogue;
 use dataflows::params::Params;
 use dataflows::view::{Form, View};
+use dataflows::views;
 use schemas::ids::IdHasher;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -70,7 +70,7 @@ pub async fn describe(params: &Params) -> Result<Vec<Description>, SqlError> {
     // No id is made here, so the key does not matter.
     let session = catalog::empty(params.clone(), &IdHasher::new(b"")).await?;
     let tables = session.tables().await?;
-    let views = catalogue::views().iter();
+    let views = views::views().iter();
     Ok(views.map(|view| description(view, params, &tables[view.name])).collect())
 }
 
@@ -184,7 +184,7 @@ mod tests {
         let mut out = Vec::new();
         run(None, &Params::default(), Format::Json, &mut out).await.unwrap();
         let listed: Vec<Value> = serde_json::from_slice(&out).unwrap();
-        assert_eq!(listed.len(), catalogue::views().len());
+        assert_eq!(listed.len(), views::views().len());
         let unknown = run(Some("instals"), &Params::default(), Format::Table, Vec::new()).await.unwrap_err();
         assert!(unknown.to_string().starts_with("there is no view \"instals\"; there are: events"));
     }

@@ -16,10 +16,10 @@ use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::{Inspect, Probe};
 
 use super::*;
-use crate::catalogue;
 use crate::grid::CUT_MS;
 use crate::inputs::Inputs;
 use crate::params::Params;
+use crate::views;
 
 const END: Tick = 10 * CUT_MS;
 
@@ -202,7 +202,7 @@ fn rows_of_credits_come_in_pieces_of_whole_conversions_and_only_what_changed() {
         let (mut feed, mut backlog) = worker.dataflow::<Tick, _, _>(|scope| {
             let (feed, mut inputs) = Inputs::new(scope, &Params::default(), None);
             let cutover = Cutover { replay_from: 0, snapshot_at: None };
-            let credits = catalogue::view("credits").unwrap().maintained.as_ref().unwrap();
+            let credits = views::view("credits").unwrap().maintained.as_ref().unwrap();
             (feed, (credits.build)(&mut inputs).attach(&mut hub.publisher(0), &probe, cutover))
         });
         let mut facts = feed.facts();

@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use dataflows::credits::CreditRow;
-use dataflows::installs::InstallRow;
 use dataflows::params::{Params, Span};
+use dataflows::views::credits::CreditRow;
+use dataflows::views::installs::InstallRow;
 use schemas::Symbol;
 use schemas::symbols::NO_CHANNEL;
 use schemas::table::Verdict;

@@ -12,4 +12,4 @@ mod persons;
 mod random;
 mod read;
 mod stream;
-mod views;
+mod tables;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use dataflows::catalogue;
-use dataflows::credits::CreditRow;
-use dataflows::installs::InstallRow;
 use dataflows::params::Params;
 use dataflows::view::View;
+use dataflows::views;
+use dataflows::views::credits::CreditRow;
+use dataflows::views::installs::InstallRow;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use schemas::event::Accepted;
@@ -57,7 +57,7 @@ pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
         context.register_table("voids", nothing.into_view()).expect("a new name");
         let mut views = BTreeMap::new();
         let wanted = |view: &&&View| view.name == "events" || view.maintained.is_some();
-        for view in catalogue::views().iter().filter(wanted) {
+        for view in views::views().iter().filter(wanted) {
             let (name, sql) = (view.name, (view.sql)(params));
             let frame = context.sql(&sql).await.unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
             let planned = Arc::new(frame.schema().as_arrow().clone());

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use dataflows::installs::InstallRow;
 use dataflows::params::PersonRule;
+use dataflows::views::installs::InstallRow;
 use schemas::event::Accepted;
 use schemas::table::Verdict;
 use schemas::view::Method;

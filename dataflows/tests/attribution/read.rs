@@ -3,8 +3,8 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use dataflows::credits::CreditRow;
-use dataflows::installs::InstallRow;
+use dataflows::views::credits::CreditRow;
+use dataflows::views::installs::InstallRow;
 use schemas::symbols::NO_CHANNEL;
 use schemas::view::{InstallRef, Method, Model, PathTouch};
 use schemas::{DeviceId, EventId, EventTime, EventType, Id, Micros, Subject, Symbol, UserId};

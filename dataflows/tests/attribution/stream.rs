@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
-use dataflows::catalogue;
+use dataflows::attribution::weights::Weights;
 use dataflows::changes::Cutover;
-use dataflows::credits::CreditRow;
 use dataflows::feed::Feed;
 use dataflows::grid::{CUT_MS, cut_of};
 use dataflows::inputs::Inputs;
-use dataflows::installs::InstallRow;
 use dataflows::params::Params;
-use dataflows::weights::Weights;
+use dataflows::views;
+use dataflows::views::credits::CreditRow;
+use dataflows::views::installs::InstallRow;
 use operators::Hub;
 use schemas::event::Accepted;
 use schemas::{Symbol, Tick};
@@ -164,7 +164,7 @@ fn live(
             let rows = attribution.credited.clone().flat_map_ref(move |_, credited| credited.rows(&weights));
             rows.inspect(move |change| credits.lock().expect("no panic").credits.push(*change)).probe_with(&probe);
             let cutover = Cutover { replay_from: life.load_to, snapshot_at: None };
-            let backlogs: Vec<_> = catalogue::maintained()
+            let backlogs: Vec<_> = views::maintained()
                 .map(|(view, maintained)| {
                     (view.name, (maintained.build)(&mut inputs).attach(&mut publisher, &probe, cutover))
                 })

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use dataflows::changes::{CutChanges, Sum};
-use dataflows::costs::CostRow;
-use dataflows::credits::CreditRow;
-use dataflows::installs::InstallRow;
-use dataflows::metrics_hourly::{MetricsKey, MetricsRow};
+use dataflows::views::costs::CostRow;
+use dataflows::views::credits::CreditRow;
+use dataflows::views::installs::InstallRow;
+use dataflows::views::metrics_hourly::{MetricsKey, MetricsRow};
 use differential_dataflow::consolidation::consolidate_updates;
 use schemas::event::{Capped, Event, EventType};
 use schemas::ids::{EventId, Id, PayloadHash, Subject};

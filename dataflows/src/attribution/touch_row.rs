@@ -6,8 +6,8 @@ use schemas::view::{Method, PathTouch};
 use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::touches::Identity;
 use crate::horizon::{Horizons, Until};
-use crate::touches::Identity;
 
 /// What confirms a join key that half of it found: a word that differs wherever either half does alone, or 0 for an
 /// absent key.
@@ -66,7 +66,7 @@ pub struct TouchRow {
 }
 
 /// What a touch is and has, in four bytes. The type stays an enum: the values that it leaves free tell the variants of
-/// [`crate::paths::Match`] apart, which is then no larger than a row.
+/// [`crate::attribution::paths::Match`] apart, which is then no larger than a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Traits {
     event_type: EventType,

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
-use crate::installs::{InstallRow, Installs, lasting};
+use crate::views::installs::{InstallRow, Installs, lasting};
 use crate::params::{Params, PersonRule, Span};
-use crate::paths::{self, Eligibility, Match, Path};
-use crate::targets::TargetRow;
-use crate::touches::Forgetting;
+use crate::attribution::paths::{self, Eligibility, Match, Path};
+use crate::attribution::targets::TargetRow;
+use crate::attribution::touches::Forgetting;
 use crate::view::{Maintained, Output, View};
-use crate::weights::{Weights, split};
+use crate::attribution::weights::{Weights, split};
 
 const SQL: &str = "\
 WITH

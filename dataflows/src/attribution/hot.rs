@@ -25,10 +25,10 @@ use schemas::view::Method;
 use schemas::{Capped, EventId, EventTime, EventType, PayloadHash, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::paths::Eligibility;
+use crate::attribution::touch_row::{Rest, TouchRow};
+use crate::attribution::touches::{Copied, Copies, Forgetting, Identity, Rival, Standing, halves};
 use crate::horizon::{Horizons, Until};
-use crate::paths::Eligibility;
-use crate::touch_row::{Rest, TouchRow};
-use crate::touches::{Copied, Copies, Forgetting, Identity, Rival, Standing, halves};
 
 /// A copy of a touch that is capped by its fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

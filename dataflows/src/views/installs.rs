@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
 use crate::params::{Params, PersonRule, Span};
-use crate::paths::{self, Eligibility, Match, Path};
-use crate::targets::TargetRow;
-use crate::touches::{Forgetting, SharedByKey};
+use crate::attribution::paths::{self, Eligibility, Match, Path};
+use crate::attribution::targets::TargetRow;
+use crate::attribution::touches::{Forgetting, SharedByKey};
 use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\

@@ -15,9 +15,9 @@
 //!
 //! The rows themselves ([`TouchRow`], and [`Rival`] of all that is no touch) never move
 //! (`docs/decisions/0011-where-the-time-went.md`). Records are never taken back, so neither index need be an arrangement
-//! (`docs/decisions/0014-indexes-of-what-only-comes.md`). Where fingerprints were hot is in [`crate::hot`].
+//! (`docs/decisions/0014-indexes-of-what-only-comes.md`). Where fingerprints were hot is in [`crate::attribution::hot`].
 //!
-//! Keys of 128 bits are found by some of the bits of one half and confirmed by the rest: of a join key ([`Rest`](crate::touch_row::Rest)) as of what tells
+//! Keys of 128 bits are found by some of the bits of one half and confirmed by the rest: of a join key ([`Rest`](crate::attribution::touch_row::Rest)) as of what tells
 //! events apart ([`halves`]). Two that share those bits only meet; they are told apart before they count.
 //!
 //! Each row says until when it can be found (see [`crate::horizon`]); then it is forgotten.
@@ -33,11 +33,11 @@ use schemas::view::Method;
 use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Tick};
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::hot::{CappedCopy, Marks, marks};
+use crate::attribution::touch_row::TouchRow;
 use crate::horizon::{Horizons, Until};
-use crate::hot::{CappedCopy, Marks, marks};
 use crate::params::PersonRule;
 use crate::standing::{EventRow, OtherEvent, TouchRest};
-use crate::touch_row::TouchRow;
 
 /// An arrangement by key that forgets rows as `H` says.
 pub type Forgetting<'scope, K, V, H> = Arranged<'scope, TraceAgent<SharedForgettingSpine<K, V, Tick, isize, H>>>;
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(size_of::<TouchRest>(), 32);
         assert_eq!(size_of::<OtherEvent>(), 176);
         assert_eq!(size_of::<Rival>(), 32);
-        assert_eq!(size_of::<crate::paths::Match>(), 128);
+        assert_eq!(size_of::<crate::attribution::paths::Match>(), 128);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::changes::ToRows;
 use crate::horizon::{Horizons, Until};
 use crate::standing::{EventRow, Events};
-use crate::touches::Forgetting;
+use crate::attribution::touches::Forgetting;
 use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\

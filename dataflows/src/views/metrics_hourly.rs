@@ -12,10 +12,10 @@ use schemas::view::PathTouch;
 use schemas::{EventTime, EventType, Micros, Symbol, Tick, columns};
 
 use crate::changes::{Sum, each_change};
-use crate::costs::{CostRow, hour};
-use crate::credits::{Credited, channel};
+use crate::views::costs::{CostRow, hour};
+use crate::views::credits::{Credited, channel};
 use crate::inputs::Inputs;
-use crate::installs::InstallRow;
+use crate::views::installs::InstallRow;
 use crate::standing::EventRow;
 use crate::view::{Maintained, Output, View};
 

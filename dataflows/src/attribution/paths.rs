@@ -13,12 +13,12 @@ use schemas::view::{InstallRef, Method, PATH_TOUCHES_MAX, PathTouch};
 use schemas::{Capped, EventTime, EventType, JoinKey, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::hot;
+use crate::attribution::targets::TargetRow;
+use crate::attribution::touch_row::{Rest, TouchRow};
+use crate::attribution::touches::{Copied, Identity, Rival, Standing, TouchIndexes};
 use crate::horizon::{Horizons, TargetKey};
-use crate::hot;
 use crate::params::{InstallsParams, PersonRule, Windows};
-use crate::targets::TargetRow;
-use crate::touch_row::{Rest, TouchRow};
-use crate::touches::{Copied, Identity, Rival, Standing, TouchIndexes};
 
 /// The steps of SQL that `installs` and `credits` share: from `targets` to `eligible`, the touches of each target.
 const SQL: &str = "\

@@ -1,33 +1,44 @@
-//! All views. To add one: a file with its [`View`], and a line here.
+//! The catalogue: all views, one file each. To add one: a file with its [`View`], and a line here (`docs/add-a-view.md`).
 
-use timely::dataflow::Scope;
+mod ledger;
 
 use schemas::Tick;
+use timely::dataflow::Scope;
 
 use crate::feed::Feed;
 use crate::inputs::Inputs;
 use crate::params::Params;
 use crate::view::{Maintained, Output, View};
-use crate::{costs, credits, installs, ledger_views, metrics_daily, metrics_hourly};
 
-/// All views, each after those that it reads.
-static VIEWS: [&View; 11] = [
-    &ledger_views::EVENTS,
-    &ledger_views::LATE_EVENTS,
-    &ledger_views::DEAD_LETTERS,
-    &ledger_views::FIELD_FAULTS,
-    &ledger_views::UNKNOWN_FIELDS,
-    &ledger_views::IMPORTS,
-    &costs::COSTS,
-    &installs::INSTALLS,
-    &credits::CREDITS,
-    &metrics_hourly::METRICS_HOURLY,
-    &metrics_daily::METRICS_DAILY,
-];
+/// Declares the modules of views and lists them.
+macro_rules! views {
+    ($($name:ident: $view:ident,)*) => {
+        $(pub mod $name;)*
+
+        static VIEWS: &[&View] = &[
+            &ledger::EVENTS,
+            &ledger::LATE_EVENTS,
+            &ledger::DEAD_LETTERS,
+            &ledger::FIELD_FAULTS,
+            &ledger::UNKNOWN_FIELDS,
+            &ledger::IMPORTS,
+            $(&$name::$view,)*
+        ];
+    };
+}
+
+// Each after those that it reads.
+views! {
+    costs: COSTS,
+    installs: INSTALLS,
+    credits: CREDITS,
+    metrics_hourly: METRICS_HOURLY,
+    metrics_daily: METRICS_DAILY,
+}
 
 /// All views, each after those that it reads.
 pub fn views() -> &'static [&'static View] {
-    &VIEWS
+    VIEWS
 }
 
 /// The views that dataflows maintain, in the same order. Whoever keeps something for each of them keeps it in this order.

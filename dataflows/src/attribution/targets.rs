@@ -9,8 +9,8 @@ use schemas::event::Accepted;
 use schemas::{DeviceId, EventId, EventTime, EventType, JoinKey, Micros, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::touches::{Copied, Identity, TouchIndexes, halves};
 use crate::horizon::TargetKey;
-use crate::touches::{Copied, Identity, TouchIndexes, halves};
 
 /// One install or conversion. Ordered by payload hash first: of its copies the least stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct TargetRow {
     pub payload_hash: PayloadHash,
     /// Whether it is an install; else a conversion.
     pub is_install: bool,
-    /// Whether it is a further install of its person; false until [`crate::installs::reinstalls`] has told.
+    /// Whether it is a further install of its person; false until [`crate::views::installs::reinstalls`] has told.
     pub reinstall: bool,
     /// Account.
     pub tenant: Symbol,

@@ -1,18 +1,25 @@
 //! Attribution as a whole: from touches and targets to the arrangements that `installs` and `credits` are made of.
 
+pub mod hot;
+pub mod paths;
+pub mod targets;
+pub mod touch_row;
+pub mod touches;
+pub mod weights;
+
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use operators::ByKey;
 use schemas::Tick;
 
-use crate::credits::{Credited, credited, governed_matches, governors};
+use crate::attribution::paths::{Eligibility, matches};
+use crate::attribution::targets::{TargetRow, standing};
+use crate::attribution::touches::{Forgetting, TouchIndexes};
 use crate::horizon::{Horizons, TargetKey};
-use crate::installs::{InstallRow, install_rows, reinstalls};
 use crate::params::{InstallsParams, Params};
-use crate::paths::{Eligibility, matches};
-use crate::targets::{TargetRow, standing};
-use crate::touches::{Forgetting, TouchIndexes};
+use crate::views::credits::{Credited, credited, governed_matches, governors};
+use crate::views::installs::{InstallRow, install_rows, reinstalls};
 
 /// What attribution makes. The streams are batches of changes, none of which was forgotten.
 #[derive(Clone)]
