@@ -35,7 +35,7 @@ const COMPRESSED_ROWS_MIN: usize = 64;
 const BLOCK_BYTES: usize = 1 << 20;
 
 /// Columns that queries and recovery select by.
-const STATS_COLUMNS: [&str; 6] = ["_cut", "arrival", "event_time", "offset", "type", "verdict"];
+const STATS_COLUMNS: [&str; 7] = ["_cut", "arrival", "event_time", "hour", "offset", "type", "verdict"];
 /// Columns of hashes that hardly repeat, or not far apart: a dictionary of them is built for nothing. All have one length, so
 /// lengths apart from bytes take no room, and the bytes alone do not look as if they could be compressed.
 const HASH_COLUMNS: [&str; 10] = [
