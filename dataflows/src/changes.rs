@@ -7,9 +7,8 @@
 //! from are never all in memory.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::iter;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -20,7 +19,7 @@ use arrow::array::RecordBatch;
 use differential_dataflow::consolidation::consolidate_updates;
 use differential_dataflow::trace::{BatchReader, Cursor, Navigable};
 use differential_dataflow::{AsCollection, Data, VecCollection};
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use schemas::Tick;
 use schemas::table::Columns;
 use timely::dataflow::Stream;
@@ -247,20 +246,19 @@ impl<K: Copy + Ord + Hash + Debug + Send + Sync + 'static> SumKey for K {}
 /// What was added to a log of sums and waits for its cut.
 pub(crate) struct SumBacklog<K, const N: usize> {
     cutover: Cutover,
-    /// What the step of the dataflow adds that is under way, by cut and key.
-    of_step: HashMap<(Tick, K), [i64; N], RandomState>,
     waiting: Vec<(Tick, Sum<K, N>)>,
-    /// When so many wait, those of one cut and key are added up: a table that is new waits for all of history.
+    /// When so many wait, those of one cut and key are added up: a table that is new waits for all of history. Otherwise that is
+    /// left to whoever writes them, for it costs more than all else.
     merge_at: usize,
 }
 
-/// The fewest that are worth it.
-const MERGE_AT_MIN: usize = 1 << 17;
+/// The fewest that are worth it: more than commonly wait for a commit.
+const MERGE_AT_MIN: usize = 1 << 20;
 
 impl<K: SumKey, const N: usize> SumBacklog<K, N> {
     /// None yet, of a table that lacks these.
     pub(crate) fn new(cutover: Cutover) -> Self {
-        SumBacklog { cutover, of_step: HashMap::default(), waiting: Vec::new(), merge_at: MERGE_AT_MIN }
+        SumBacklog { cutover, waiting: Vec::new(), merge_at: MERGE_AT_MIN }
     }
 
     /// Whether the table lacks what comes at `tick`.
@@ -271,13 +269,12 @@ impl<K: SumKey, const N: usize> SumBacklog<K, N> {
     /// Adds to a key at a tick, so many times.
     pub(crate) fn add(&mut self, Sum { key, sums }: Sum<K, N>, tick: Tick, times: isize) {
         if let Some(cut) = self.cutover.cut(tick) {
-            plus(self.of_step.entry((cut, key)).or_insert([0; N]), &sums.map(|sum| sum * times as i64));
+            self.waiting.push((cut, Sum { key, sums: sums.map(|sum| sum * times as i64) }));
         }
     }
 
     /// Ends a step.
     pub(crate) fn end_step(&mut self) {
-        self.waiting.extend(self.of_step.drain().map(|((cut, key), sums)| (cut, Sum { key, sums })));
         if self.waiting.len() >= self.merge_at {
             merge(&mut self.waiting);
             self.merge_at = MERGE_AT_MIN.max(2 * self.waiting.len());
@@ -285,17 +282,27 @@ impl<K: SumKey, const N: usize> SumBacklog<K, N> {
     }
 }
 
-/// Adds up what there is of each cut and key, in their order; what comes to nothing is left out.
+/// Adds up what there is of each cut and key, in the order of cuts; what comes to nothing is left out.
+///
+/// Keys are large, so it is not them that are sorted but their hashes.
 fn merge<K: SumKey, const N: usize>(additions: &mut Vec<(Tick, Sum<K, N>)>) {
-    additions.sort_unstable_by_key(|(cut, Sum { key, .. })| (*cut, *key));
-    additions.dedup_by(|(cut, more), (of, sum)| {
-        let same = cut == of && more.key == sum.key;
-        if same {
-            plus(&mut sum.sums, &more.sums);
+    let hasher = FixedState::default();
+    let place = |(at, (cut, sum)): (usize, &(Tick, Sum<K, N>))| (*cut, hasher.hash_one(sum.key), at as u32);
+    let mut places: Vec<(Tick, u64, u32)> = additions.iter().enumerate().map(place).collect();
+    places.sort_unstable();
+    let mut merged: Vec<(Tick, Sum<K, N>)> = Vec::new();
+    for same_hash in places.chunk_by(|(cut, hash, _), (of, other, _)| (cut, hash) == (of, other)) {
+        let first = merged.len();
+        for (cut, _, at) in same_hash {
+            let (_, more) = additions[*at as usize];
+            match merged[first..].iter_mut().find(|(_, sum)| sum.key == more.key) {
+                Some((_, sum)) => plus(&mut sum.sums, &more.sums),
+                None => merged.push((*cut, more)),
+            }
         }
-        same
-    });
-    additions.retain(|(_, sum)| sum.sums != [0; N]);
+    }
+    merged.retain(|(_, sum)| sum.sums != [0; N]);
+    *additions = merged;
 }
 
 /// Adds sums.

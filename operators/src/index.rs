@@ -22,7 +22,7 @@
 //! # Panics
 //! When a row is taken back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -43,11 +43,13 @@ use crate::postings::{BLOCK, Postings, hash, hashes};
 pub struct Index<'scope, V, T: Timestamp> {
     rows: Rc<RefCell<Postings<V, T>>>,
     steps: Stream<'scope, T, Vec<Step<V, T>>>,
+    /// Whether anybody wants to know what is contested.
+    contested: Rc<Cell<bool>>,
 }
 
 impl<V: 'static, T: Timestamp> Clone for Index<'_, V, T> {
     fn clone(&self) -> Self {
-        Index { rows: Rc::clone(&self.rows), steps: self.steps.clone() }
+        Index { rows: Rc::clone(&self.rows), steps: self.steps.clone(), contested: Rc::clone(&self.contested) }
     }
 }
 
@@ -66,8 +68,9 @@ impl<'scope, V: Data, T: Timestamp> Index<'scope, V, T> {
     /// Of two rows of a key both are here from the later of their times on.
     ///
     /// Most keys never have a second row, so that whoever must choose among the rows of a key can let all pass as they come and
-    /// correct the choice for these. Rows of keys that share a list may be among them, and rows that have expired may be missing.
+    /// correct the choice for these; where lists are long, each step walks those that it adds to. To be asked for before any row comes. Rows of keys that share a list may be among them, and rows that have expired may be missing.
     pub fn contested(&self) -> VecCollection<'scope, T, V, isize> {
+        self.contested.set(true);
         let rows = self.steps.clone().flat_map(|step| {
             let rows = Rc::clone(&step.contested);
             (0..rows.len()).map(move |at| (rows[at].0.clone(), rows[at].1.clone(), 1))
@@ -116,6 +119,8 @@ where
     T: Timestamp + TotalOrder,
 {
     let postings = Rc::new(RefCell::new(Postings::new()));
+    let wanted = Rc::new(Cell::new(false));
+    let is_wanted = Rc::clone(&wanted);
     let shared = Rc::clone(&postings);
     let reader = shared.borrow_mut().reader();
     let to_worker = Exchange::new(|((key, _), _, _): &((u64, V), T, isize)| hash(*key));
@@ -139,7 +144,11 @@ where
                 for block in rows.chunks(BLOCK) {
                     let hashes = hashes(block.iter().map(|(hash, ..)| *hash));
                     let new = block.iter().map(|(_, row, _)| row.clone());
-                    postings.extend_and_tell(&hashes[..block.len()], new, |hash| joined.push(hash));
+                    if is_wanted.get() {
+                        postings.extend_and_tell(&hashes[..block.len()], new, |hash| joined.push(hash));
+                    } else {
+                        postings.extend(&hashes[..block.len()], new);
+                    }
                 }
                 let contested = Rc::new(contested(&postings, joined, &rows, from));
                 let times = || rows.iter().map(|(.., time)| time);
@@ -155,7 +164,7 @@ where
             }
         }
     });
-    Index { rows: postings, steps }
+    Index { rows: postings, steps, contested: wanted }
 }
 
 /// What [`Index::contested`] says of the rows of a step, which have the numbers from `from` on, of which those of these hashes are not
