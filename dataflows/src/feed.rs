@@ -2,6 +2,7 @@
 //!
 //! What a record says is a function of the record, so the thread that reads it can say it, and a worker is left to its dataflow.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,24 +25,38 @@ pub struct Facts {
     horizons: Horizons,
     person: PersonRule,
     records: usize,
+    /// Whether a view reads events.
+    with_events: bool,
     events: Vec<(EventRow, Tick)>,
-    touches: Vec<(TouchRow, TouchRest, Tick)>,
+    touches: Vec<(TouchRow, Option<TouchRest>, Tick)>,
     by_id: Vec<((u64, Entry), Tick)>,
     by_fingerprint: Vec<((u64, Entry), Tick)>,
     capped: Vec<((u64, CappedCopy), Tick)>,
     targets: Vec<((TargetKey, Arc<TargetRow>), Tick)>,
-    others: Vec<((u64, Rival), OtherEvent, Tick)>,
+    others: Vec<((u64, Rival), Option<OtherEvent>, Tick)>,
 }
 
 impl Facts {
-    fn new(horizons: Horizons, person: PersonRule) -> Facts {
+    fn new(horizons: Horizons, person: PersonRule, with_events: bool) -> Facts {
         let (events, touches, by_id, by_fingerprint, capped, targets, others) = Default::default();
-        Facts { horizons, person, records: 0, events, touches, by_id, by_fingerprint, capped, targets, others }
+        Facts {
+            horizons,
+            person,
+            records: 0,
+            with_events,
+            events,
+            touches,
+            by_id,
+            by_fingerprint,
+            capped,
+            targets,
+            others,
+        }
     }
 
     /// None, for the same feed.
     pub fn like(&self) -> Facts {
-        Facts::new(self.horizons, self.person)
+        Facts::new(self.horizons, self.person, self.with_events)
     }
 
     /// The records that say them.
@@ -53,12 +68,14 @@ impl Facts {
     pub fn push(&mut self, record: &Accepted, tick: Tick) {
         let horizons = &self.horizons;
         self.records += 1;
-        let event = EventRow::of(record);
-        if event.event_type != EventType::Tombstone {
-            self.events.push((event, tick));
+        let event_type = record.event.event_type;
+        let event = self.with_events.then(|| EventRow::of(record));
+        if event_type != EventType::Tombstone {
+            self.events.extend(event.map(|event| (event, tick)));
         }
-        if event.event_type.is_touch() {
-            self.touches.push((TouchRow::of(record, horizons), TouchRest::of(&event, horizons), tick));
+        if event_type.is_touch() {
+            let rest = event.map(|event| TouchRest::of(&event, horizons));
+            self.touches.push((TouchRow::of(record, horizons), rest, tick));
             for (of_fingerprint, entry) in entries(record, horizons, self.person) {
                 let entries = if of_fingerprint { &mut self.by_fingerprint } else { &mut self.by_id };
                 entries.push((entry, tick));
@@ -67,8 +84,9 @@ impl Facts {
             return;
         }
         // What shares its identity with a touch or target is a copy of it, whatever its type.
-        self.others.push((Rival::of(record, horizons), OtherEvent::of(&event, horizons), tick));
-        if matches!(event.event_type, EventType::Install | EventType::Conversion) {
+        let event = event.map(|event| OtherEvent::of(&event, horizons));
+        self.others.push((Rival::of(record, horizons), event, tick));
+        if matches!(event_type, EventType::Install | EventType::Conversion) {
             let target = Arc::new(TargetRow::of(record));
             self.targets.push(((TargetKey::of(record, horizons), target), tick));
         }
@@ -81,6 +99,8 @@ impl Facts {
 pub struct Feed {
     pub(crate) arrivals: InputHandle<Tick, CapacityContainerBuilder<Vec<Rc<Step>>>>,
     pub(crate) pool: Pool,
+    /// Whether a view reads events: known once all views are built.
+    pub(crate) with_events: Rc<Cell<bool>>,
     pub(crate) by_id: InputSession<Tick, (u64, Entry), isize>,
     pub(crate) by_fingerprint: InputSession<Tick, (u64, Entry), isize>,
     pub(crate) copies: InputSession<Tick, (u64, Stored), isize>,
@@ -94,7 +114,7 @@ pub struct Feed {
 impl Feed {
     /// No facts yet, to be filled on any thread.
     pub fn facts(&self) -> Facts {
-        Facts::new(self.horizons, self.person)
+        Facts::new(self.horizons, self.person, self.with_events.get())
     }
 
     /// Takes all facts in and leaves none.

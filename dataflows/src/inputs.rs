@@ -1,5 +1,6 @@
 //! What views may read in a dataflow: each is built once, when the first view asks for it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub struct Inputs<'scope> {
     touches: TouchIndexes<'scope>,
     target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     arrivals: Stream<'scope, Tick, Vec<Rc<Step>>>,
+    /// Tells the feed that somebody reads events.
+    with_events: Rc<Cell<bool>>,
     events: Option<Events<'scope>>,
     attribution: Option<Attribution<'scope>>,
     costs: Option<CostArrangement<'scope>>,
@@ -44,11 +47,13 @@ impl<'scope> Inputs<'scope> {
         let (capped_input, capped) = scope.new_collection();
         let (target_input, target_copies) = scope.new_collection();
         let heaps = Heaps::new(scope.index());
+        let with_events = Rc::default();
         let mut arrival_input = InputHandle::new();
         let arrivals = arrival_input.to_stream(scope);
         let feed = Feed {
             arrivals: arrival_input,
             pool: Default::default(),
+            with_events: Rc::clone(&with_events),
             by_id: by_id_input,
             by_fingerprint: by_fingerprint_input,
             copies: copy_input,
@@ -60,11 +65,12 @@ impl<'scope> Inputs<'scope> {
         };
         let touches = touch_indexes(by_id, by_fingerprint, copies, heaps, capped);
         let (params, events, attribution, costs) = (params.clone(), None, None, None);
-        (feed, Inputs { params, horizons, touches, target_copies, arrivals, events, attribution, costs })
+        (feed, Inputs { params, horizons, touches, target_copies, arrivals, with_events, events, attribution, costs })
     }
 
     /// The standing events.
     pub fn events(&mut self) -> Events<'scope> {
+        self.with_events.set(true);
         let made =
             self.events.get_or_insert_with(|| standing(self.arrivals.clone(), &self.touches.copies, self.horizons));
         made.clone()

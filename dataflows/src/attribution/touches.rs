@@ -107,7 +107,7 @@ pub struct Stored {
     pub until: Until,
     /// Where in [`Heaps`] what attribution needs of it is.
     pub row: RowId,
-    /// Where the rest of its [`EventRow`] is, which leaves sooner.
+    /// Where the rest of its [`EventRow`] is, which leaves sooner; the same as `row` where no view reads events.
     pub event: RowId,
 }
 
@@ -229,15 +229,16 @@ impl Heaps {
         }
     }
 
-    /// Keeps a copy of a touch: its key and entry in [`Copies`].
-    pub fn touch(&self, row: TouchRow, rest: TouchRest) -> (u64, Stored) {
-        let (half, until) = (halves(row.identity()).0, row.until);
-        (half, Stored { until, row: self.touches.push(row), event: self.touch_rests.push(rest) })
+    /// Keeps a copy of a touch, with what events have besides where a view reads them: its key and entry in [`Copies`].
+    pub fn touch(&self, row: TouchRow, rest: Option<TouchRest>) -> (u64, Stored) {
+        let (half, until, row) = (halves(row.identity()).0, row.until, self.touches.push(row));
+        (half, Stored { until, row, event: rest.map_or(row, |rest| self.touch_rests.push(rest)) })
     }
 
     /// Keeps what is no touch, of the first of its [`halves`].
-    pub fn rival(&self, (half, rival): (u64, Rival), event: OtherEvent) -> (u64, Stored) {
-        (half, Stored { until: rival.until, row: self.rivals.push(rival), event: self.other_events.push(event) })
+    pub fn rival(&self, (half, rival): (u64, Rival), event: Option<OtherEvent>) -> (u64, Stored) {
+        let (until, row) = (rival.until, self.rivals.push(rival));
+        (half, Stored { until, row, event: event.map_or(row, |event| self.other_events.push(event)) })
     }
 
     /// How many rows there are for attribution.
@@ -395,7 +396,7 @@ mod tests {
                 let record = Accepted { event, ..Accepted::default() };
                 let tick = event_time.0 as Tick;
                 let rest = TouchRest::of(&EventRow::of(&record), &horizons);
-                copy_input.update_at(heaps.touch(TouchRow::of(&record, &horizons), rest), tick, 1);
+                copy_input.update_at(heaps.touch(TouchRow::of(&record, &horizons), Some(rest)), tick, 1);
                 for (of_fingerprint, entry) in entries(&record, &horizons, PersonRule::DeviceOrUser) {
                     let input = if of_fingerprint { &mut by_print } else { &mut by_id };
                     input.update_at(entry, tick, 1);
