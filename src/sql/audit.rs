@@ -22,7 +22,8 @@ use schemas::Tick;
 use schemas::ids::IdHasher;
 use serde::Serialize;
 
-use super::catalog::{Session, changes, current_rows};
+use super::catalog::Session;
+use super::current::{changes, current_rows};
 use super::differences::{Difference, compare};
 use super::format::{cell, rfc3339};
 use super::interrupt::{self, unless_interrupted};

@@ -16,11 +16,9 @@ use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use chrono::DateTime;
 use dataflows::catalogue;
 use dataflows::params::Params;
-use dataflows::view::Form;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, TableProvider};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::SessionStateBuilder;
-use datafusion::functions_aggregate::sum::sum;
 use datafusion::logical_expr::{ColumnarValue, Volatility};
 use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::{DataFrame, Expr, SQLOptions, SessionConfig, SessionContext, cast, create_udf, ident, lit};
@@ -32,6 +30,8 @@ use url::Url;
 
 use super::SqlError;
 use super::columns::column;
+use super::current::{changes, current_rows};
+use super::first_rows::first_rows;
 use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
 use super::resources::Resources;
 use super::rules::rules;
@@ -47,8 +47,6 @@ use crate::ledger::sink::Sink;
 pub const PUBLIC: &str = "public";
 /// The schema of the tables as they are stored.
 pub const RAW: &str = "raw";
-/// How often a row of a changelog stands, where its current rows are made.
-pub(super) const STANDING: &str = "_standing";
 const CATALOG: &str = "bidstream";
 
 /// A lake opened at a cut.
@@ -162,12 +160,18 @@ impl Session {
     /// Plans one statement over the `public` schema. Only what reads is allowed.
     pub async fn query(&self, statement: &str) -> Result<DataFrame, SqlError> {
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        Ok(self.public.sql_with_options(statement, reads).await?)
+        let asked = self.public.sql_with_options(statement, reads).await?;
+        Ok(first_rows(&self.public, asked.logical_plan()).await?.unwrap_or(asked))
     }
 
     /// The session over the `raw` schema.
     pub fn raw(&self) -> &SessionContext {
         &self.raw
+    }
+
+    /// The session over the `public` schema, with which [`Session::query`] plans.
+    pub fn public(&self) -> &SessionContext {
+        &self.public
     }
 
     /// The tables of the `public` schema by name, with their columns.
@@ -264,11 +268,6 @@ impl Tables {
         }
         Ok(())
     }
-}
-
-/// The name of a view's changelog.
-pub fn changes(view: &str) -> String {
-    format!("{view}_changes")
 }
 
 async fn open_table(path: &Path) -> Result<Option<DeltaTable>, SqlError> {
@@ -411,32 +410,6 @@ async fn names(raw: &SessionContext) -> Result<Names, SqlError> {
         names.extend(symbols.iter().zip(texts).filter_map(|(symbol, text)| Some((symbol?, text?.into()))));
     }
     Ok(names)
-}
-
-/// The rows of a view that stand at the cut: those of a changelog whose differences sum above zero; of a log of sums the sums of
-/// each key whose last, which counts what was summed, is not zero.
-pub(super) async fn current_rows(raw: &SessionContext, view: &str, form: Form) -> Result<DataFrame, SqlError> {
-    let rows = raw.table(changes(view)).await?;
-    let columns: Vec<Expr> = rows
-        .schema()
-        .fields()
-        .iter()
-        .filter(|field| !field.name().starts_with('_'))
-        .map(|field| ident(field.name()))
-        .collect();
-    match form {
-        Form::Rows => {
-            let summed = rows.aggregate(columns.clone(), vec![sum(ident("_diff")).alias(STANDING)])?;
-            Ok(summed.filter(ident(STANDING).gt(lit(0_i64)))?.select(columns)?)
-        }
-        Form::Sums(measures) => {
-            let (key, measures) = columns.split_at(columns.len() - measures);
-            let names = measures.iter().map(|measure| measure.schema_name().to_string());
-            let sums = measures.iter().cloned().zip(names).map(|(measure, name)| sum(measure).alias(name)).collect();
-            let counted = measures.last().expect("a log of sums counts what it sums").clone().not_eq(lit(0));
-            Ok(rows.aggregate(key.to_vec(), sums)?.filter(counted)?)
-        }
-    }
 }
 
 /// The same rows with symbols as text and times as timestamps.

@@ -6,9 +6,11 @@
 pub mod audit;
 pub mod catalog;
 pub mod columns;
+pub mod current;
 pub mod describe;
 pub mod describe_lake;
 pub mod differences;
+pub mod first_rows;
 pub mod format;
 pub mod functions;
 pub mod interrupt;

@@ -126,7 +126,7 @@ impl Resources {
         Ok(Arc::new(Resources { runtime, memory }))
     }
 
-    /// Resources for what reads no lake, or little of one.
+    /// Resources with the memory that is taken by default.
     pub fn of_machine() -> Result<Arc<Resources>, DataFusionError> {
         Resources::new(Memory::of_machine())
     }

@@ -3,9 +3,12 @@
 //!
 //! | filter on `symbol_name(x)` | becomes, with the symbols `S` of the names |
 //! |---|---|
-//! | `= 'n'`, `IN ('n', …)` | `x = s`, `x IN (S)`; without any symbol nothing: false, or null where `x` is null |
-//! | `<> 'n'`, `NOT IN ('n', …)` | `x <> s`, `x NOT IN (S)`; without any symbol everything: true, or null where `x` is null |
+//! | `= 'n'`, `IN ('n', …)` | `x = s`, `x IN (S)`; without any symbol false |
+//! | `<> 'n'`, `NOT IN ('n', …)` | `x <> s`, `x NOT IN (S)`; without any symbol `x IS NOT NULL` |
 //! | `IS NULL`, `IS NOT NULL` | the same of `x` |
+//!
+//! Only parts of filters that are joined by `AND` and `OR`, where null is as good as false: the planner has moved each `NOT` into
+//! its part before.
 //!
 //! `S` is all that `symbol_name` shows as the name: every symbol of that name, and what prints as `#` and hex digits because it
 //! has none.
@@ -14,10 +17,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
+use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, LogicalPlan, Operator};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::prelude::{Expr, lit};
@@ -46,14 +48,10 @@ impl OptimizerRule for NamesToSymbols {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        // What is neither true nor false passes no filter.
-        let null_is_false = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::TableScan(_));
-        let kept = NamePreserver::new(&plan);
-        plan.map_expressions(|expr| {
-            let name = kept.save(&expr);
-            let rewritten = if null_is_false { self.filter(expr)? } else { self.value(expr)? };
-            Ok(rewritten.update_data(|expr| name.restore(expr)))
-        })
+        match plan {
+            LogicalPlan::Filter(_) | LogicalPlan::TableScan(_) => plan.map_expressions(|expr| Ok(self.filter(expr))),
+            other => Ok(Transformed::no(other)),
+        }
     }
 }
 
@@ -70,46 +68,43 @@ impl NamesToSymbols {
         NamesToSymbols { names }
     }
 
-    /// Rewrites what is there to be true or not.
-    fn filter(&self, expr: Expr) -> Result<Transformed<Expr>> {
+    /// Rewrites what passes a row when it is true, and not when it is false or null.
+    fn filter(&self, expr: Expr) -> Transformed<Expr> {
         if let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) = expr {
-            let (left, right) = (self.filter(*left)?, self.filter(*right)?);
+            let (left, right) = (self.filter(*left), self.filter(*right));
             let changed = left.transformed || right.transformed;
             let both = BinaryExpr::new(Box::new(left.data), op, Box::new(right.data));
-            return Ok(Transformed::new_transformed(Expr::BinaryExpr(both), changed));
+            return Transformed::new_transformed(Expr::BinaryExpr(both), changed);
         }
-        match comparison(&expr) {
-            Some(comparison) => Ok(Transformed::yes(self.compared(comparison, true))),
-            None => self.value(expr),
-        }
+        let rewritten = match &expr {
+            Expr::IsNull(of) => symbol(of).map(|symbol| symbol.clone().is_null()),
+            Expr::IsNotNull(of) => symbol(of).map(|symbol| symbol.clone().is_not_null()),
+            other => comparison(other).and_then(|comparison| self.compared(comparison)),
+        };
+        rewritten.map_or_else(|| Transformed::no(expr), Transformed::yes)
     }
 
-    /// Rewrites what has a value: true, false or null.
-    fn value(&self, expr: Expr) -> Result<Transformed<Expr>> {
-        expr.transform_up(|expr| {
-            if let Some(comparison) = comparison(&expr) {
-                return Ok(Transformed::yes(self.compared(comparison, false)));
-            }
-            Ok(match expr {
-                Expr::IsNull(of) if symbol(&of).is_some() => Transformed::yes(without_name(*of).is_null()),
-                Expr::IsNotNull(of) if symbol(&of).is_some() => Transformed::yes(without_name(*of).is_not_null()),
-                other => Transformed::no(other),
-            })
+    fn compared(&self, Comparison { symbol, names, negated }: Comparison) -> Option<Expr> {
+        let symbols = self.symbols(&names);
+        Some(match (symbols.as_slice(), negated) {
+            ([], false) => lit(false),
+            ([], true) => symbol.is_not_null(),
+            ([one], false) => symbol.eq(lit(*one)),
+            ([one], true) => symbol.not_eq(lit(*one)),
+            // The planner takes two lists without a common value that a column is not in for true, of null too. It shall not
+            // find so of symbols what it does not find of names.
+            (many, true) if many.len() != names.len() || !self.are_told_apart(many) => return None,
+            (many, negated) => symbol.in_list(many.iter().map(|one| lit(*one)).collect(), negated),
         })
     }
 
-    fn compared(&self, Comparison { symbol, names, negated }: Comparison, null_is_false: bool) -> Expr {
-        let symbols = self.symbols(&names);
-        let null = || lit(ScalarValue::Boolean(None));
-        match (symbols.as_slice(), negated, null_is_false) {
-            ([], false, true) => lit(false),
-            ([], true, true) => symbol.is_not_null(),
-            ([], false, false) => symbol.is_null().and(null()),
-            ([], true, false) => symbol.is_not_null().or(null()),
-            ([one], false, _) => symbol.eq(lit(*one)),
-            ([one], true, _) => symbol.not_eq(lit(*one)),
-            (many, negated, _) => symbol.in_list(many.iter().map(|one| lit(*one)).collect(), negated),
-        }
+    /// Whether no two of the symbols are shown as the same name.
+    fn are_told_apart(&self, symbols: &[i64]) -> bool {
+        let shown = symbols.iter().map(|symbol| match self.names.get(symbol) {
+            Some(name) => name.to_string(),
+            None => format!("#{symbol:016x}"),
+        });
+        shown.collect::<HashSet<String>>().len() == symbols.len()
     }
 
     /// The symbols that are shown as one of the names.
@@ -149,10 +144,6 @@ fn symbol(expr: &Expr) -> Option<&Expr> {
         Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == SYMBOL_NAME => args.first(),
         _ => None,
     }
-}
-
-fn without_name(expr: Expr) -> Expr {
-    symbol(&expr).cloned().unwrap_or(expr)
 }
 
 /// The text of a literal that is not null.

@@ -30,7 +30,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::prelude::{Expr, cast, coalesce, ident, lit};
 
-use crate::sql::catalog::STANDING;
+use crate::sql::current::STANDING;
 use crate::sql::functions::{READABLE, SYMBOL_NAME};
 
 /// The difference of a change.

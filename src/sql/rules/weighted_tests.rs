@@ -9,7 +9,8 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionContext, ident, lit};
 use proptest::prelude::*;
 
-use crate::sql::catalog::{STANDING, current_rows, readable};
+use crate::sql::catalog::readable;
+use crate::sql::current::{STANDING, current_rows};
 use crate::sql::functions::{Names, symbol_name_function};
 use crate::sql::rules::rules;
 
