@@ -104,9 +104,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            match error.is::<ConfigError>() {
-                true => ExitCode::from(run::EXIT_USAGE),
-                false => ExitCode::FAILURE,
+            match (tables::interrupted(&error), error.is::<ConfigError>()) {
+                (Some(code), _) => ExitCode::from(code),
+                (None, true) => ExitCode::from(run::EXIT_USAGE),
+                (None, false) => ExitCode::FAILURE,
             }
         }
     }

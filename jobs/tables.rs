@@ -37,6 +37,10 @@ pub struct Sql {
     /// How to print.
     #[arg(long, value_enum, default_value_t = sql::Format::Table)]
     format: sql::Format,
+    /// The memory that queries may take, as 512MiB or 4GiB; what does not fit goes to a temporary directory. Half of what is
+    /// available by default, and at least 512MiB.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<sql::Memory>,
     #[command(flatten)]
     id_key: IdKey,
 }
@@ -55,6 +59,9 @@ pub struct Audit {
     /// How to print.
     #[arg(long, value_enum, default_value_t = sql::Format::Table)]
     format: sql::Format,
+    /// The memory that its queries may take, as 512MiB or 4GiB. Half of what is available by default, and at least 512MiB.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<sql::Memory>,
 }
 
 /// Describe views, or a lake.
@@ -80,8 +87,9 @@ impl Sql {
     /// Runs the query, the file, standard input, or a prompt.
     pub fn run(self) -> anyhow::Result<()> {
         let hasher = config::id_hasher(self.id_key.id_key_file.as_deref())?;
-        let Sql { lake, query, file, as_of, format, .. } = self;
-        runtime()?.block_on(sql::run(sql::SqlOptions { lake, query, file, as_of, format }, &hasher))?;
+        let Sql { lake, query, file, as_of, format, memory, .. } = self;
+        let memory = memory.unwrap_or_else(sql::Memory::of_machine);
+        finish(sql::run(sql::SqlOptions { lake, query, file, as_of, format, memory }, &hasher))??;
         Ok(())
     }
 }
@@ -89,16 +97,15 @@ impl Sql {
 impl Audit {
     /// Audits; the answer is the process's exit code.
     pub fn run(self) -> ExitCode {
-        let Audit { lake, views, format, .. } = self;
-        let options = sql::audit::AuditOptions { lake, views, format };
-        let clean =
-            runtime().and_then(|runtime| Ok(runtime.block_on(sql::audit::run(&options, std::io::stdout().lock()))?));
-        match clean {
+        let Audit { lake, views, format, memory, .. } = self;
+        let memory = memory.unwrap_or_else(sql::Memory::of_machine);
+        let options = sql::audit::AuditOptions { lake, views, format, memory };
+        match finish(sql::audit::run(&options, std::io::stdout().lock())).and_then(|clean| Ok(clean?)) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(1),
             Err(error) => {
                 eprintln!("error: {error:#}");
-                ExitCode::from(2)
+                ExitCode::from(interrupted(&error).unwrap_or(2))
             }
         }
     }
@@ -128,9 +135,23 @@ pub fn query(lake: &Path, query: &str, hasher: &IdHasher) -> anyhow::Result<()> 
         file: None,
         as_of: None,
         format: sql::Format::Table,
+        memory: sql::Memory::of_machine(),
     };
-    runtime()?.block_on(sql::run(options, hasher))?;
+    finish(sql::run(options, hasher))??;
     Ok(())
+}
+
+/// The exit code of what a signal ended: 130 for Ctrl-C.
+pub fn interrupted(error: &anyhow::Error) -> Option<u8> {
+    error.downcast_ref().and_then(sql::exit_code)
+}
+
+/// Does the work without waiting for what a cancelled query may still be at.
+fn finish<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

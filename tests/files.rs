@@ -16,7 +16,7 @@ emit:
 ";
 const HOURS: i64 = 40 * 24;
 
-fn import(dir: &Path, name: &str, rows: &str) {
+pub fn import(dir: &Path, name: &str, rows: &str) {
     let (file, mapping) = (dir.join(name), dir.join("mapping.yaml"));
     std::fs::write(&file, rows).unwrap();
     std::fs::write(&mapping, MAPPING).unwrap();

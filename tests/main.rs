@@ -10,5 +10,6 @@ mod imports;
 mod kafka;
 mod old_lakes;
 mod oracles;
+mod sql;
 mod tidy;
 mod voids;

@@ -220,10 +220,13 @@ mod tests {
 
         // What is summed can no longer be told apart, and says so.
         let hasher = schemas::ids::IdHasher::new(b"");
-        let early = crate::sql::open(dir.path(), Some(T0 + 14_000), &hasher).await.map(|session| session.cut());
-        let early = early.unwrap_err().to_string();
+        let resources = || crate::sql::Resources::of_machine().unwrap();
+        let at = async |cut| {
+            crate::sql::open(dir.path(), Some(cut), &hasher, resources()).await.map(|session| session.cut())
+        };
+        let early = at(T0 + 14_000).await.unwrap_err().to_string();
         assert!(early.starts_with("history before cut 1795219215000"), "{early}");
-        assert_eq!(crate::sql::open(dir.path(), Some(T0 + 15_000), &hasher).await.unwrap().cut(), T0 + 15_000);
+        assert_eq!(at(T0 + 15_000).await.unwrap(), T0 + 15_000);
 
         // The writer did not hear of it; nor does it change what is loaded.
         let (cut, part) = busy(21);

@@ -22,10 +22,12 @@ use schemas::Tick;
 use schemas::ids::IdHasher;
 use serde::Serialize;
 
-use super::catalog::{Session, changes, current_rows};
+use super::catalog::Session;
+use super::current::{changes, current_rows};
 use super::differences::{Difference, compare};
 use super::format::{cell, rfc3339};
-use super::{Format, SqlError, open};
+use super::interrupt::{self, unless_interrupted};
+use super::{Format, Memory, Resources, SqlError, open};
 
 /// The view that all definitions start from.
 const EVENTS: &str = "events";
@@ -39,6 +41,8 @@ pub struct AuditOptions {
     pub views: Vec<String>,
     /// The form of the output: JSON is one object, any other form is text.
     pub format: Format,
+    /// The memory that its queries may take.
+    pub memory: Memory,
 }
 
 /// What an audit found.
@@ -94,8 +98,8 @@ impl Report {
 /// Audits the views, prints the report and tells whether it is clean.
 pub async fn run(options: &AuditOptions, mut out: impl Write) -> Result<bool, SqlError> {
     // No id is made here, so the key does not matter.
-    let session = open(&options.lake, None, &IdHasher::new(b"")).await?;
-    let report = audit(&session, &options.views).await?;
+    let session = open(&options.lake, None, &IdHasher::new(b""), Resources::new(options.memory)?).await?;
+    let report = unless_interrupted(&interrupt::ANY, audit(&session, &options.views)).await?;
     match options.format {
         Format::Json => writeln!(out, "{}", serde_json::to_string(&report).expect("a report is plain data"))?,
         Format::Table | Format::Csv => write!(out, "{}", report.text())?,
@@ -162,7 +166,7 @@ async fn differences(
         // Each key that the sums show is there once.
         Form::Sums(_) => {
             selected.push(lit(1_i64).alias("_diff"));
-            current_rows(session.raw(), view, form).await?.select(selected)?
+            current_rows(session.raw(), view.name, form).await?.select(selected)?
         }
     };
     let stream = async || Ok(rows.clone().execute_stream().await?);

@@ -15,13 +15,12 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, Str
 use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use chrono::DateTime;
 use dataflows::params::Params;
-use dataflows::view::{Form, View};
 use dataflows::views;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, TableProvider};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::SessionStateBuilder;
-use datafusion::functions_aggregate::sum::sum;
 use datafusion::logical_expr::{ColumnarValue, Volatility};
+use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::{DataFrame, Expr, SQLOptions, SessionConfig, SessionContext, cast, create_udf, ident, lit};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use schemas::Tick;
@@ -31,7 +30,11 @@ use url::Url;
 
 use super::SqlError;
 use super::columns::column;
+use super::current::{changes, current_rows};
+use super::first_rows::first_rows;
 use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
+use super::resources::Resources;
+use super::rules::rules;
 use crate::ledger::Lake;
 use crate::ledger::about::columns_that_came;
 use crate::ledger::compact::SINCE;
@@ -56,6 +59,7 @@ pub struct Session {
     same_key: bool,
     /// The views that the lake has tables of.
     stored: BTreeSet<String>,
+    resources: Arc<Resources>,
 }
 
 /// The cut of a text: milliseconds since the Unix epoch, or RFC 3339.
@@ -69,7 +73,12 @@ pub fn parse_cut(text: &str) -> Result<Tick, SqlError> {
 }
 
 /// Opens a lake at the last cut that all its tables hold, or at `as_of` rounded down to the grid of cuts.
-pub async fn open(lake: &Path, as_of: Option<Tick>, hasher: &IdHasher) -> Result<Session, SqlError> {
+pub async fn open(
+    lake: &Path,
+    as_of: Option<Tick>,
+    hasher: &IdHasher,
+    resources: Arc<Resources>,
+) -> Result<Session, SqlError> {
     if !Lake::exists(lake) {
         return Err(SqlError::NoLake(lake.to_owned()));
     }
@@ -87,13 +96,13 @@ pub async fn open(lake: &Path, as_of: Option<Tick>, hasher: &IdHasher) -> Result
     }
     let imports = Imports::read(&lake).await?;
     let came = columns_that_came(&lake).await?;
-    let session = session(tables, imports, lake.settings.views, cut, hasher, &came).await?;
+    let session = session(tables, imports, lake.settings.views, cut, hasher, &came, resources).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
 }
 
 /// The catalogue without a lake: every table is empty.
 pub async fn empty(params: Params, hasher: &IdHasher) -> Result<Session, SqlError> {
-    session(Tables::default(), Imports::default(), params, 0, hasher, &BTreeSet::new()).await
+    session(Tables::default(), Imports::default(), params, 0, hasher, &BTreeSet::new(), Resources::of_machine()?).await
 }
 
 async fn session(
@@ -103,22 +112,24 @@ async fn session(
     cut: Tick,
     hasher: &IdHasher,
     came: &BTreeSet<String>,
+    resources: Arc<Resources>,
 ) -> Result<Session, SqlError> {
     let catalog = Arc::new(MemoryCatalogProvider::new());
     for schema in [PUBLIC, RAW] {
         catalog.register_schema(schema, Arc::new(MemorySchemaProvider::new()))?;
     }
-    let (public, raw) = (context(PUBLIC, &catalog), context(RAW, &catalog));
+    let raw = context(RAW, &catalog, &resources, None);
     tables.register(&raw, cut, came).await?;
     register_imports(&raw, &imports)?;
     let names = Arc::new(names(&raw).await?);
+    let public = context(PUBLIC, &catalog, &resources, Some(rules(&names)));
     for function in functions(hasher, &names) {
         raw.register_udf(function.clone());
         public.register_udf(function);
     }
     for view in views::views() {
         let rows = match &view.maintained {
-            Some(maintained) if tables.has(view.name) => current_rows(&raw, view, maintained.form).await?,
+            Some(maintained) if tables.has(view.name) => current_rows(&raw, view.name, maintained.form).await?,
             // A lake that no run has written since the view came.
             _ => raw.sql(&(view.sql)(&params)).await?,
         };
@@ -130,7 +141,7 @@ async fn session(
         public.register_table(TableReference::partial(PUBLIC, name), shown.into_view())?;
     }
     let stored = tables.views.into_keys().collect();
-    Ok(Session { params, public, raw, cut, names, same_key: true, stored })
+    Ok(Session { params, public, raw, cut, names, same_key: true, stored, resources })
 }
 
 impl Session {
@@ -157,12 +168,18 @@ impl Session {
     /// Plans one statement over the `public` schema. Only what reads is allowed.
     pub async fn query(&self, statement: &str) -> Result<DataFrame, SqlError> {
         let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        Ok(self.public.sql_with_options(statement, reads).await?)
+        let asked = self.public.sql_with_options(statement, reads).await?;
+        Ok(first_rows(&self.public, asked.logical_plan()).await?.unwrap_or(asked))
     }
 
     /// The session over the `raw` schema.
     pub fn raw(&self) -> &SessionContext {
         &self.raw
+    }
+
+    /// The session over the `public` schema, with which [`Session::query`] plans.
+    pub fn public(&self) -> &SessionContext {
+        &self.public
     }
 
     /// The tables of the `public` schema by name, with their columns.
@@ -177,6 +194,11 @@ impl Session {
         Ok(tables)
     }
 
+    /// What its queries may take of the machine.
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.resources
+    }
+
     /// The names of the lake's symbols.
     pub fn names(&self) -> &Names {
         &self.names
@@ -186,7 +208,7 @@ impl Session {
     pub async fn scratch(&self) -> Result<SessionContext, SqlError> {
         let catalog = Arc::new(MemoryCatalogProvider::new());
         catalog.register_schema(RAW, Arc::new(MemorySchemaProvider::new()))?;
-        let scratch = context(RAW, &catalog);
+        let scratch = context(RAW, &catalog, &self.resources, None);
         for table in ["records", "symbols", "voids", "import_notes"] {
             scratch.register_table(table, self.raw.table_provider(table).await?)?;
         }
@@ -256,11 +278,6 @@ impl Tables {
     }
 }
 
-/// The name of a view's changelog.
-pub fn changes(view: &str) -> String {
-    format!("{view}_changes")
-}
-
 async fn open_table(path: &Path) -> Result<Option<DeltaTable>, SqlError> {
     let Ok(path) = path.canonicalize() else { return Ok(None) };
     let url = Url::from_directory_path(&path).expect("a canonical path is absolute");
@@ -277,9 +294,17 @@ async fn transaction(table: &DeltaTable, app_id: &str) -> Result<Tick, SqlError>
     Ok(version.map_or(0, |version| version as Tick))
 }
 
-fn context(schema: &str, catalog: &Arc<MemoryCatalogProvider>) -> SessionContext {
-    let mut config =
-        SessionConfig::new().with_default_catalog_and_schema(CATALOG, schema).with_information_schema(true);
+/// A context with a schema to start from, and with these rules of its planner instead of DataFusion's own.
+fn context(
+    schema: &str,
+    catalog: &Arc<MemoryCatalogProvider>,
+    resources: &Resources,
+    rules: Option<Vec<Arc<dyn OptimizerRule + Send + Sync>>>,
+) -> SessionContext {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, schema)
+        .with_information_schema(true)
+        .with_target_partitions(resources.partitions());
     let options = config.options_mut();
     options.catalog.create_default_catalog_and_schema = false;
     // The row groups of `records` are sorted by type and time: skip them, and rows, while reading.
@@ -287,8 +312,12 @@ fn context(schema: &str, catalog: &Arc<MemoryCatalogProvider>) -> SessionContext
     // Plain strings and bytes: the lake's functions and comparisons take those.
     options.execution.parquet.schema_force_view_types = false;
     options.sql_parser.map_string_types_to_utf8view = false;
-    let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
-    let context = SessionContext::new_with_state(state);
+    let state = SessionStateBuilder::new().with_default_features().with_config(config);
+    let mut state = state.with_runtime_env(resources.runtime().clone());
+    if let Some(rules) = rules {
+        state = state.with_optimizer_rules(rules);
+    }
+    let context = SessionContext::new_with_state(state.build());
     context.register_catalog(CATALOG, catalog.clone());
     context
 }
@@ -391,34 +420,8 @@ async fn names(raw: &SessionContext) -> Result<Names, SqlError> {
     Ok(names)
 }
 
-/// The rows of a view that stand at the cut: those of a changelog whose differences sum above zero; of a log of sums the sums of
-/// each key whose last, which counts what was summed, is not zero.
-pub(super) async fn current_rows(raw: &SessionContext, view: &View, form: Form) -> Result<DataFrame, SqlError> {
-    let rows = raw.table(changes(view.name)).await?;
-    let columns: Vec<Expr> = rows
-        .schema()
-        .fields()
-        .iter()
-        .filter(|field| !field.name().starts_with('_'))
-        .map(|field| ident(field.name()))
-        .collect();
-    match form {
-        Form::Rows => {
-            let summed = rows.aggregate(columns.clone(), vec![sum(ident("_diff")).alias("_diff")])?;
-            Ok(summed.filter(ident("_diff").gt(lit(0)))?.select(columns)?)
-        }
-        Form::Sums(measures) => {
-            let (key, measures) = columns.split_at(columns.len() - measures);
-            let names = measures.iter().map(|measure| measure.schema_name().to_string());
-            let sums = measures.iter().cloned().zip(names).map(|(measure, name)| sum(measure).alias(name)).collect();
-            let counted = measures.last().expect("a log of sums counts what it sums").clone().not_eq(lit(0));
-            Ok(rows.aggregate(key.to_vec(), sums)?.filter(counted)?)
-        }
-    }
-}
-
 /// The same rows with symbols as text and times as timestamps.
-fn readable(rows: DataFrame, names: &Arc<Names>) -> Result<DataFrame, SqlError> {
+pub(super) fn readable(rows: DataFrame, names: &Arc<Names>) -> Result<DataFrame, SqlError> {
     let symbol_name = symbol_name_function(names);
     let fields = rows.schema().fields().clone();
     let shown = fields.iter().map(|field| {

@@ -21,6 +21,12 @@ pub fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
 }
 
+/// The function that names symbols.
+pub const SYMBOL_NAME: &str = "symbol_name";
+
+/// The function that makes lists and structs readable.
+pub const READABLE: &str = "readable";
+
 /// The names of a lake's symbols.
 pub type Names = HashMap<i64, Box<str>>;
 
@@ -80,7 +86,7 @@ fn symbol_function() -> ScalarUDF {
 pub fn symbol_name_function(names: &Arc<Names>) -> ScalarUDF {
     let names = names.clone();
     create_udf(
-        "symbol_name",
+        SYMBOL_NAME,
         vec![DataType::Int64],
         DataType::Utf8,
         Volatility::Immutable,
@@ -92,7 +98,7 @@ pub fn symbol_name_function(names: &Arc<Names>) -> ScalarUDF {
 pub fn readable_function(name: &str, of: &DataType, names: &Arc<Names>) -> ScalarUDF {
     let (column, names, of) = (name.to_owned(), names.clone(), of.clone());
     create_udf(
-        "readable",
+        READABLE,
         vec![of.clone()],
         readable_type(name, &of),
         Volatility::Immutable,

@@ -6,12 +6,17 @@
 pub mod audit;
 pub mod catalog;
 pub mod columns;
+pub mod current;
 pub mod describe;
 pub mod describe_lake;
 pub mod differences;
+pub mod first_rows;
 pub mod format;
 pub mod functions;
+pub mod interrupt;
 pub mod repl;
+pub mod resources;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +24,14 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use datafusion::error::DataFusionError;
+use datafusion::physical_plan::common::spawn_buffered;
 use futures::StreamExt;
 use schemas::Tick;
 use schemas::ids::IdHasher;
 
 pub use catalog::{Session, open};
 pub use format::Format;
+pub use resources::{Memory, Resources};
 
 /// What went wrong while reading a lake.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +39,14 @@ pub enum SqlError {
     /// The query is wrong or could not be carried out.
     #[error("{}", plain(.0))]
     Query(DataFusionError),
+    /// The query needs more memory, or more room for what it spills, than it may take.
+    #[error(
+        "the query needs more than it may take: {0}\ngive it more (--memory 8GiB), or ask for less: fewer columns, a narrower filter"
+    )]
+    TooLarge(String),
+    /// A signal ended the statement.
+    #[error("interrupted")]
+    Interrupted(i32),
     /// A table cannot be read.
     #[error(transparent)]
     Table(#[from] deltalake_core::DeltaTableError),
@@ -86,7 +101,10 @@ pub enum SqlError {
 // By hand, so that it is not named as its own cause: what it says is in the message.
 impl From<DataFusionError> for SqlError {
     fn from(error: DataFusionError) -> SqlError {
-        SqlError::Query(error)
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => SqlError::TooLarge(plain(&error)),
+            _ => SqlError::Query(error),
+        }
     }
 }
 
@@ -112,13 +130,23 @@ pub struct SqlOptions {
     pub as_of: Option<String>,
     /// The form of the output.
     pub format: Format,
+    /// The memory that queries may take.
+    pub memory: Memory,
+}
+
+/// What the shell tells of a signal that ended the process: 128 and its number.
+pub fn exit_code(error: &SqlError) -> Option<u8> {
+    match error {
+        SqlError::Interrupted(signal) => u8::try_from(128 + signal).ok(),
+        _ => None,
+    }
 }
 
 /// Runs statements over a lake, or the shell where there are none and a person is at the terminal. Each statement
 /// prints a result of its own (as JSON: an array of its own).
 pub async fn run(options: SqlOptions, hasher: &IdHasher) -> Result<(), SqlError> {
     let as_of = options.as_of.as_deref().map(catalog::parse_cut).transpose()?;
-    let session = open(&options.lake, as_of, hasher).await?;
+    let session = open(&options.lake, as_of, hasher, Resources::new(options.memory)?).await?;
     if !session.same_key() {
         tracing::warn!("the ids in this lake were made with another key: user_id() and the like find nobody in it");
     }
@@ -143,14 +171,17 @@ pub async fn run(options: SqlOptions, hasher: &IdHasher) -> Result<(), SqlError>
     };
     let (mut all, rest) = statements(&text);
     all.extend((!blank(&rest)).then_some(rest));
-    for statement in all {
-        match execute(&session, &statement, options.format, std::io::stdout().lock()).await {
-            // Who reads the output has seen enough, as `head` does.
-            Err(SqlError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            done => done?,
-        };
-    }
-    Ok(())
+    interrupt::unless_interrupted(&interrupt::ANY, async {
+        for statement in all {
+            match execute(&session, &statement, options.format, std::io::stdout().lock()).await {
+                // Who reads the output has seen enough, as `head` does.
+                Err(SqlError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                done => done?,
+            };
+        }
+        Ok(())
+    })
+    .await
 }
 
 fn read(file: &Path) -> Result<String, SqlError> {
@@ -158,9 +189,14 @@ fn read(file: &Path) -> Result<String, SqlError> {
     Ok(std::fs::read_to_string(file).map_err(named)?)
 }
 
+/// Batches of rows that are made before the first of them is printed.
+const BATCHES_AHEAD_MAX: usize = 2;
+
 /// Runs one statement and prints its rows as they come; the number of rows.
 pub async fn execute(session: &Session, statement: &str, format: Format, out: impl Write) -> Result<usize, SqlError> {
-    let mut rows = session.query(statement).await?.execute_stream().await?;
+    // In a task of its own: what waits for the next rows, or for Ctrl-C, is never kept waiting by the work on them.
+    let rows = session.query(statement).await?.execute_stream().await?;
+    let mut rows = spawn_buffered(rows, BATCHES_AHEAD_MAX);
     let mut writer = format::Writer::new(out, rows.schema(), format, format::to_terminal())?;
     while let Some(batch) = rows.next().await {
         writer.batch(&batch?)?;

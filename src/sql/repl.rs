@@ -15,6 +15,7 @@ use schemas::ids::IdHasher;
 
 use super::describe::{columns, columns_text};
 use super::format::rfc3339;
+use super::interrupt::{CTRL_C, unless_interrupted};
 use super::{Format, Session, SqlError, catalog, execute, open, statements};
 
 const HELP: &str = "\
@@ -25,6 +26,7 @@ statements end with ;
 \\format FORMAT  table, csv or json
 \\timing         tell how long statements take, or no longer
 \\q              leave
+Ctrl-C ends the statement that runs
 ";
 
 const KEYWORDS: &[&str] = &[
@@ -113,7 +115,7 @@ pub async fn run(session: Session, lake: PathBuf, hasher: &IdHasher, format: For
                 if !line.trim().is_empty() {
                     editor.add_history_entry(&line)?;
                 }
-                match shell.line(&line, std::io::stdout()).await {
+                match unless_interrupted(&CTRL_C, shell.line(&line, std::io::stdout())).await {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => eprintln!("error: {error}"),
@@ -210,7 +212,7 @@ impl<'a> Shell<'a> {
             },
             ("\\as-of", cut) => {
                 let as_of = if cut.is_empty() { None } else { Some(catalog::parse_cut(cut)?) };
-                self.session = open(&self.lake, as_of, self.hasher).await?;
+                self.session = open(&self.lake, as_of, self.hasher, self.session.resources().clone()).await?;
                 writeln!(out, "reading at cut {} ({})", self.session.cut(), rfc3339(self.session.cut() as i64))?;
             }
             (unknown, _) => writeln!(out, "there is no {unknown}; \\? lists the commands")?,

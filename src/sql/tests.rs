@@ -1,6 +1,8 @@
 //! A small lake, written through the ledger with what the dataflow says, and read in every way that people have.
 
+mod of_plans;
 mod of_records;
+mod of_resources;
 
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use tempfile::TempDir;
 use timely::dataflow::ProbeHandle;
 
 use super::audit::{Report, audit};
-use super::{Format, Session, catalog, execute, open, repl, statements};
+use super::{Format, Memory, Resources, Session, SqlError, catalog, execute, open, repl, statements};
 use crate::ledger::lake::id_key_check;
 use crate::ledger::{Lake, LakeSettings, Ledger, Part};
 
@@ -173,8 +175,12 @@ async fn printed(session: &Session, statement: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
+fn resources() -> Arc<Resources> {
+    Resources::of_machine().unwrap()
+}
+
 async fn at(lake: &TempDir, as_of: Option<Tick>) -> Session {
-    open(lake.path(), as_of, &hasher()).await.unwrap()
+    open(lake.path(), as_of, &hasher(), resources()).await.unwrap()
 }
 
 #[tokio::test]
@@ -261,7 +267,7 @@ async fn lists_are_filtered_and_taken_apart() {
 #[tokio::test]
 async fn lists_of_a_lake_of_0_1_0_are_filtered_too() {
     let old = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/lake-0.1.0/lake");
-    let session = open(&old, None, &hasher()).await.unwrap();
+    let session = open(&old, None, &hasher(), resources()).await.unwrap();
     for (query, expected) in [
         ("count(*) n FROM records WHERE faults IS NOT NULL OR unknown_fields IS NOT NULL", "0"),
         ("count(*) n FROM records WHERE array_length(faults) > 0", "0"),
@@ -330,7 +336,7 @@ async fn time_travel_shows_what_was_current() {
     }
     let before = at(&lake, Some(CUTS[0] - 1)).await;
     assert_eq!(printed(&before, "SELECT count(*) n FROM records").await, "n\n0\n");
-    let beyond = open(lake.path(), Some(CUTS[2] + 1), &hasher()).await.err().unwrap();
+    let beyond = open(lake.path(), Some(CUTS[2] + 1), &hasher(), resources()).await.err().unwrap();
     assert!(beyond.to_string().contains("the last cut is 1767225703000 (2026-01-01T00:01:43.000Z)"), "{beyond}");
 }
 
@@ -441,7 +447,7 @@ async fn an_empty_lake_has_empty_tables() {
         // All definitions run.
         assert!(audit(&session, &[]).await.unwrap().is_clean());
     }
-    let none = open(tempfile::tempdir().unwrap().path(), None, &hasher()).await.err().unwrap();
+    let none = open(tempfile::tempdir().unwrap().path(), None, &hasher(), resources()).await.err().unwrap();
     assert!(none.to_string().ends_with("is no lake: it has no lake.json"), "{none}");
 }
 

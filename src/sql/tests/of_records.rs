@@ -289,7 +289,7 @@ async fn a_void_topic_counts_in_no_view_and_is_told_as_void() {
     assert_eq!(printed(&session, stands).await, "placement\nkept\n");
     assert_eq!(printed(&session, told).await, format!("{header}file:0a,,5,3,1,1,true,true\n"));
     // What was before it is gone with the tables that held it.
-    let before = open(lake.path(), Some(CUTS[0] - 1_000), &hasher()).await.err().unwrap().to_string();
+    let before = open(lake.path(), Some(CUTS[0] - 1_000), &hasher(), resources()).await.err().unwrap().to_string();
     assert!(before.contains("is summed, or was made anew: ask for that one or a later one"), "{before}");
 }
 
