@@ -25,8 +25,8 @@ use crate::ledger::maintain;
 /// The variable that arms failpoints.
 pub const VARIABLE: &str = "BIDSTREAM_FAILPOINT";
 
-/// The steps of a run that are not a table's, in their order: claim, recovery, commit, and what goes on beside.
-const STEPS: [&str; 17] = [
+/// The steps of a start and of a commit before its tables'.
+const START: [&str; 9] = [
     "open.locked",
     "open.claimed",
     "open.followed",
@@ -36,24 +36,24 @@ const STEPS: [&str; 17] = [
     "recovery.end",
     "recovery.worker",
     "commit.begin",
-    "commit.end",
-    "checkpoint.before",
-    "checkpoint.after",
-    "compact.end",
-    "clean.before",
-    "clean.after",
-    "vacuum.before",
-    "vacuum.after",
 ];
-/// The steps of each table: those of a commit, and those of a compaction.
-const TABLE_STEPS: [&str; 6] =
-    ["upload.before", "upload.after", "put.before", "put.after", "compact.read", "compact.put"];
+/// The steps of a commit to each table.
+const COMMIT: [&str; 4] = ["upload.before", "upload.after", "put.before", "put.after"];
+/// The steps after those.
+const AFTER: [&str; 3] = ["commit.end", "checkpoint.before", "checkpoint.after"];
+/// The steps of a compaction of each table.
+const COMPACT: [&str; 2] = ["compact.read", "compact.put"];
+/// The steps of housekeeping after those.
+const HOUSEKEEPING: [&str; 5] = ["compact.end", "clean.before", "clean.after", "vacuum.before", "vacuum.after"];
 
-/// The names of all failpoints.
+/// The names of all failpoints, in the order of a run: claim, recovery, commit, and what goes on beside.
 pub fn all() -> Vec<String> {
-    let steps = STEPS.into_iter().map(str::to_owned);
-    let of_tables = maintain::tables().flat_map(|table| TABLE_STEPS.map(|step| format!("{table}.{step}")));
-    steps.chain(of_tables).collect()
+    let of_tables = |steps: &'static [&str]| {
+        maintain::tables().flat_map(move |table| steps.iter().map(move |step| format!("{table}.{step}")))
+    };
+    let plain = |steps: &'static [&str]| steps.iter().map(|step| (*step).to_owned());
+    let commit = plain(&START).chain(of_tables(&COMMIT)).chain(plain(&AFTER));
+    commit.chain(of_tables(&COMPACT)).chain(plain(&HOUSEKEEPING)).collect()
 }
 
 static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
