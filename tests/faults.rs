@@ -20,7 +20,7 @@ use crate::exactly_once::{
 use crate::kafka::fixture::{self, Kafka};
 
 /// How long a run may go on before its failpoint is reached. A checkpoint comes every hundred commits.
-const REACHED_MAX: Duration = Duration::from_secs(90);
+const REACHED_MAX: Duration = Duration::from_secs(150);
 
 /// A run with a failpoint armed.
 pub(crate) fn armed(job: &Path, failpoint: &str) -> Running {
