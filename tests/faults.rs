@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bidstream::clock::{self, Clock};
 use bidstream::failpoint;
+use bidstream::ledger::maintain;
 use schemas::PayloadHash;
 use schemas::units::HOUR_MS;
 use schemas::wire;
@@ -244,12 +245,27 @@ fn a_changed_parameter_on_kafka_builds_a_table_beside_the_old_and_moves_the_name
     assert!(!earlier.status.success(), "the new table knows no cut before the one that it was made at");
 }
 
+/// The number of data files under a directory.
+fn data_files(dir: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let count = |path: PathBuf| match path.is_dir() {
+        true => data_files(&path),
+        false => usize::from(path.extension().is_some_and(|kind| kind == "parquet")),
+    };
+    entries.flatten().map(|entry| count(entry.path())).sum()
+}
+
 #[test]
 fn housekeeping_on_kafka_may_be_killed_at_each_step_beside_a_run() {
     let faulty = Faulty::start(fixture::shared(), "housekeeping", 800);
     let lake = faulty.lake();
     let mut run = Running::start(bidstream().arg("run").arg(faulty.job(2)));
-    std::thread::sleep(Duration::from_secs(6));
+    // Each table has something to merge.
+    let started = Instant::now();
+    while maintain::tables().any(|table| data_files(&lake.join(table)) < 2) {
+        assert!(started.elapsed() < REACHED_MAX, "too few files after {REACHED_MAX:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let housekeeping = |name: &String| ["compact", "clean", "vacuum"].iter().any(|part| name.contains(part));
     let (mut reached, mut missed) = (Vec::new(), Vec::new());
     for name in failpoint::all().into_iter().filter(housekeeping) {
