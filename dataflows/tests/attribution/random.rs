@@ -188,7 +188,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => prop::sample::select(vec![1, -HOUR, 2 * HOUR, 7 * DAY, 40 * DAY]).prop_map(Change::Time),
         1 => capped().prop_map(Change::Capped),
         1 => (0..3u32).prop_map(Change::Device),
-        2 => (prop::sample::select(vec![-HOUR, HOUR, 40 * DAY]), 1..3u32)
+        6 => (prop::sample::select(vec![-HOUR, HOUR, 40 * DAY]), 1..3u32)
             .prop_map(|(later, device)| Change::Elsewhere(later, device)),
         1 => (0..3u32).prop_map(Change::Print),
         1 => Just(Change::App),
@@ -201,7 +201,7 @@ fn change() -> impl Strategy<Value = Change> {
 fn arrival() -> impl Strategy<Value = Arrival> {
     let what = prop_oneof![
         12 => new_event().prop_map(What::New),
-        3 => (any::<Index>(), change()).prop_map(|(of, change)| What::Copy(of, change)),
+        4 => (any::<Index>(), change()).prop_map(|(of, change)| What::Copy(of, change)),
         2 => any::<Index>().prop_map(What::Withdrawal),
     ];
     (what, 0..TICKS, prop::bool::weighted(0.04)).prop_map(|(what, tick, late)| Arrival { what, tick, late })
