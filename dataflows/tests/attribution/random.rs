@@ -63,6 +63,8 @@ enum Change {
     Device(u32),
     /// Another event of the same user.
     Elsewhere(i64, u32),
+    /// A conversion of the same user and device, so much later.
+    Buys(i64),
     Print(u32),
     App,
     Channel(&'static str),
@@ -190,6 +192,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (0..3u32).prop_map(Change::Device),
         6 => (prop::sample::select(vec![-HOUR, HOUR, 40 * DAY]), 1..3u32)
             .prop_map(|(later, device)| Change::Elsewhere(later, device)),
+        4 => prop::sample::select(vec![2 * HOUR, 50 * DAY]).prop_map(Change::Buys),
         1 => (0..3u32).prop_map(Change::Print),
         1 => Just(Change::App),
         1 => channel().prop_map(Change::Channel),
@@ -258,6 +261,14 @@ impl Change {
             Change::Time(later) => Ev { at: event.at + later, ..event },
             Change::Capped(capped) => Ev { capped: *capped, ..event },
             Change::Device(device) => Ev { device: *device, ..event },
+            Change::Buys(later) => Ev {
+                kind: EventType::Conversion,
+                at: event.at + later,
+                capped: 0,
+                cost: None,
+                revenue: Some(*later),
+                ..event
+            },
             Change::Elsewhere(later, device) => Ev { at: event.at + later, device: *device, ..event },
             Change::Print(print) => Ev { print: *print, ..event },
             Change::App => Ev { app: "web", ..event },
