@@ -261,14 +261,11 @@ impl<K: SumKey, const N: usize> SumBacklog<K, N> {
         SumBacklog { cutover, waiting: Vec::new(), merge_at: MERGE_AT_MIN }
     }
 
-    /// Whether the table lacks what comes at `tick`.
-    pub(crate) fn lacks(&self, tick: Tick) -> bool {
-        self.cutover.cut(tick).is_some()
-    }
-
-    /// Adds to a key at a tick, so many times.
-    pub(crate) fn add(&mut self, Sum { key, sums }: Sum<K, N>, tick: Tick, times: isize) {
-        if let Some(cut) = self.cutover.cut(tick) {
+    /// Adds what is made at a tick, if anything, so many times. Nothing is made where the table holds it already.
+    pub(crate) fn add(&mut self, tick: Tick, times: isize, make: impl FnOnce() -> Option<Sum<K, N>>) {
+        if let Some(cut) = self.cutover.cut(tick)
+            && let Some(Sum { key, sums }) = make()
+        {
             self.waiting.push((cut, Sum { key, sums: sums.map(|sum| sum * times as i64) }));
         }
     }

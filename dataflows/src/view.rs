@@ -152,26 +152,20 @@ impl<'scope> Output<'scope> {
             let arrivals = events.arrivals.inspect_batch(move |_, steps| {
                 let mut backlog = arrived.borrow_mut();
                 for (event, tick) in steps.iter().flat_map(|step| step.events()) {
-                    if backlog.lacks(*tick)
-                        && let Some(sum) = of_arrival(event)
-                    {
-                        backlog.add(sum, *tick, 1);
-                    }
+                    backlog.add(*tick, 1, || of_arrival(event));
                 }
                 backlog.end_step();
             });
             let corrections = events.corrections.inner.inspect_batch(move |_, corrections| {
                 let mut backlog = corrected.borrow_mut();
                 for (event, tick, diff) in corrections {
-                    if let Some(sum) = of_event(event) {
-                        backlog.add(sum, *tick, *diff);
-                    }
+                    backlog.add(*tick, *diff, || of_event(event));
                 }
                 backlog.end_step();
             });
             let others = others.inner.inspect_batch(move |_, sums| {
                 let mut backlog = added.borrow_mut();
-                sums.iter().for_each(|(sum, tick, diff)| backlog.add(*sum, *tick, *diff));
+                sums.iter().for_each(|(sum, tick, diff)| backlog.add(*tick, *diff, || Some(*sum)));
                 backlog.end_step();
             });
             arrivals.probe_with(probe);

@@ -63,13 +63,18 @@ impl<V: Expires<T>, T: Timestamp + Ord> Size<V, T> {
     }
 }
 
-impl<'scope, V: Data, T: Timestamp> Index<'scope, V, T> {
-    /// The rows of keys that have several, each once: the first row of a key at the time of its second, all others at their own.
-    /// Of two rows of a key both are here from the later of their times on.
+impl<'scope, V: Data + Expires<T>, T: Timestamp + Ord> Index<'scope, V, T> {
+    /// The rows of keys that have several, each once: the first row of a key no later than its second, all others at their own
+    /// times. Of two rows of a key both are here from the later of their times on.
     ///
     /// Most keys never have a second row, so that whoever must choose among the rows of a key can let all pass as they come and
-    /// correct the choice for these; where lists are long, each step walks those that it adds to. To be asked for before any row comes. Rows of keys that share a list may be among them, and rows that have expired may be missing.
+    /// correct the choice for these. A step looks up the keys that it adds a row to, so lists should be short. Rows of keys that
+    /// share a list may be among them, and rows that have expired may be missing.
+    ///
+    /// # Panics
+    /// When rows have come already.
     pub fn contested(&self) -> VecCollection<'scope, T, V, isize> {
+        assert_eq!(self.rows.borrow().next(), 0, "what is contested is asked for before any row comes");
         self.contested.set(true);
         let rows = self.steps.clone().flat_map(|step| {
             let rows = Rc::clone(&step.contested);

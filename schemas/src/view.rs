@@ -25,11 +25,6 @@ impl Method {
     /// All methods.
     pub const ALL: [Method; 4] = [Method::Person, Method::ClickId, Method::Fingerprint, Method::Organic];
 
-    /// The method of a name.
-    pub fn from_name(name: &str) -> Option<Method> {
-        Method::ALL.into_iter().find(|method| method.name() == name)
-    }
-
     /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -106,11 +101,6 @@ impl Model {
     /// All models.
     pub const ALL: [Model; 6] =
         [Model::First, Model::Last, Model::LastNonDirect, Model::Linear, Model::TimeDecay, Model::Position];
-
-    /// The model of a name.
-    pub fn from_name(name: &str) -> Option<Model> {
-        Model::ALL.into_iter().find(|model| model.name() == name)
-    }
 
     /// The name in tables.
     pub fn name(self) -> &'static str {

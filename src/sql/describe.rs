@@ -22,8 +22,10 @@ pub struct Description {
     pub name: &'static str,
     /// The question that it answers.
     pub question: &'static str,
-    /// What a cut writes where the dataflow maintains it as a table; the others are computed when they are read.
-    pub maintained: Option<Form>,
+    /// Whether the dataflow maintains it as a table; the others are computed when they are read.
+    pub maintained: bool,
+    /// What a cut writes where it does: `rows`, or so many `sums`.
+    pub form: Option<Form>,
     /// The columns that a row is unique by.
     pub key: &'static [&'static str],
     /// What it reads.
@@ -80,7 +82,8 @@ fn description(view: &View, params: &Params, schema: &Schema) -> Description {
     Description {
         name: view.name,
         question: view.question,
-        maintained: view.maintained.as_ref().map(|maintained| maintained.form),
+        maintained: view.maintained.is_some(),
+        form: view.maintained.as_ref().map(|maintained| maintained.form),
         key: view.key,
         reads: view.reads,
         parameters: parameters.get(view.name).cloned().unwrap_or_else(|| Value::Object(Map::new())),
@@ -116,7 +119,7 @@ fn list(views: &[Description]) -> String {
 impl Description {
     fn text(&self) -> String {
         let mut text = format!("{}: {}\n\n", self.name, self.question);
-        let kind = match self.maintained {
+        let kind = match self.form {
             Some(Form::Rows) => format!("maintained by the dataflow; its changes are in {}_changes", self.name),
             Some(Form::Sums(_)) => {
                 format!("maintained by the dataflow; what each cut adds is in {}_changes", self.name)

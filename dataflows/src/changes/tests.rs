@@ -81,7 +81,7 @@ fn taken(cutover: Cutover, updates: Vec<(Tick, u8, i64)>, batch_ms: Tick, cuts: 
             values.inner.clone().inspect_batch(move |_, updates: &Vec<((u8, u8), Tick, isize)>| {
                 let mut sums = added.borrow_mut();
                 for ((_, value), tick, diff) in updates {
-                    sums.add(Sum { key: (), sums: [i64::from(*value), 1] }, *tick, *diff);
+                    sums.add(*tick, *diff, || Some(Sum { key: (), sums: [i64::from(*value), 1] }));
                 }
                 sums.end_step();
             });

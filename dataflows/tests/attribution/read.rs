@@ -37,7 +37,8 @@ impl Row<'_> {
     }
 
     fn method(&self) -> Option<Method> {
-        self.text("method").map(|name| Method::from_name(&name).expect("a method"))
+        let method = |name: String| Method::ALL.into_iter().find(|method| method.name() == name).expect("a method");
+        self.text("method").map(method)
     }
 
     /// A touch whose columns have this prefix, but for its origin.
@@ -93,6 +94,10 @@ fn touches(path: &StructArray) -> Vec<PathTouch> {
     rows.map(|row| row.touch("", row.symbol("channel")).expect("a touch")).collect()
 }
 
+fn model(name: &str) -> Model {
+    Model::ALL.into_iter().find(|model| model.name() == name).expect("a model")
+}
+
 /// Rows of `credits`.
 pub(crate) fn credits(batch: &RecordBatch) -> Vec<CreditRow> {
     let columns = |name: &str| batch[name].clone();
@@ -113,7 +118,7 @@ pub(crate) fn credits(batch: &RecordBatch) -> Vec<CreditRow> {
             subject: Subject(row.id("subject").expect("an id")),
             event_time: EventTime(row.long("event_time").expect("a time")),
             name: row.symbol("name"),
-            model: Model::from_name(&row.text("model").expect("a model")).expect("a model"),
+            model: model(&row.text("model").expect("a model")),
             touch,
             install: row.id("install_event_id").map(install),
             credit_ppm: row.long("credit_ppm").expect("a share"),
