@@ -1,23 +1,47 @@
 //! Attribution beside a recomputation in plain Python that shares nothing with it (`tests/oracles/`): over a real shop's
 //! clicks, a mobile click log written the untidy way that networks write them, journeys of people known by device, by user
-//! or by both, and a generated stream with copies, late and withdrawn events.
+//! or by both, and a generated stream with copies, late and withdrawn events. SQL and the metrics beside DuckDB, over the
+//! same files.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::exactly_once::bidstream;
 
 /// Runs `tests/oracles/check.py` with these arguments after the name of the check and the program.
 fn check(what: &str, arguments: &[&str]) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/check.py");
-    let mut command = Command::new("python3");
+    let with_program: Vec<&str> = [what, env!("CARGO_BIN_EXE_bidstream")].iter().chain(arguments).copied().collect();
+    run(Path::new("python3"), "check.py", &with_program);
+}
+
+/// Runs a script of `tests/oracles/`, which exits 0 where it finds no difference.
+fn run(python: &Path, script: &str, arguments: &[&str]) {
+    let mut command = Command::new(python);
     // Nothing is left beside the sources.
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("BIDSTREAM_LOG", "error");
-    command.arg(script).arg(what).arg(env!("CARGO_BIN_EXE_bidstream")).args(arguments);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles").join(script)).args(arguments);
     let output = command.output().expect("python3 is installed");
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{what}:\n{}{}", said(&output.stdout), said(&output.stderr));
+    assert!(output.status.success(), "{script} {arguments:?}:\n{}{}", said(&output.stdout), said(&output.stderr));
+}
+
+/// A Python that has DuckDB: that of `target/oracles`, or the one on the path.
+fn python_with_duckdb() -> Option<PathBuf> {
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/oracles/bin/python");
+    let has_duckdb = |python: &PathBuf| {
+        Command::new(python).args(["-c", "import duckdb"]).output().is_ok_and(|output| output.status.success())
+    };
+    [made, PathBuf::from("python3")].into_iter().find(has_duckdb)
+}
+
+/// A lake of 20,000 generated events, in a directory of its own.
+fn demo_lake() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake").to_str().expect("a path that is text").to_owned();
+    let output = bidstream().args(["demo", "--events", "20000", "--exit", "--lake", &lake]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (dir, lake)
 }
 
 #[test]
@@ -49,10 +73,24 @@ fn people_known_by_device_or_user_are_credited_as_the_oracle_says() {
 
 #[test]
 fn a_generated_stream_is_credited_as_the_oracle_says() {
-    let dir = tempfile::tempdir().unwrap();
-    let lake = dir.path().join("lake");
-    let mut demo = bidstream();
-    let output = demo.args(["demo", "--events", "20000", "--exit", "--lake"]).arg(&lake).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    check("lake", &[lake.to_str().unwrap()]);
+    let (_dir, lake) = demo_lake();
+    check("lake", &[&lake]);
+}
+
+#[test]
+fn questions_and_metrics_are_answered_as_duckdb_answers_them() {
+    let Some(python) = python_with_duckdb() else {
+        // To the real stderr, as above.
+        let get = "python3 -m venv target/oracles && target/oracles/bin/pip install -r tests/oracles/requirements.txt";
+        writeln!(
+            std::io::stderr(),
+            "SKIPPED questions_and_metrics_are_answered_as_duckdb_answers_them: no Python here has DuckDB; {get}"
+        )
+        .expect("stderr takes a line");
+        return;
+    };
+    let (_dir, lake) = demo_lake();
+    for script in ["questions.py", "metrics.py"] {
+        run(&python, script, &[env!("CARGO_BIN_EXE_bidstream"), &lake]);
+    }
 }
