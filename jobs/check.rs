@@ -58,7 +58,7 @@ impl Check {
             "Reads {} at {}, with {} allowed lateness; {lake} the lake {} and commits every {} with {} worker(s).",
             topics.join(", "),
             kafka.brokers,
-            job.allowed_lateness,
+            plan.settings.lateness(),
             job.lake.display(),
             job.commit_every,
             job.workers,

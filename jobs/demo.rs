@@ -13,7 +13,6 @@ use bidstream::pipeline::{self, Plan, Run};
 use bidstream::source::Source;
 use bidstream::source::kafka::KafkaConfig;
 use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, produce};
-use dataflows::params::Params;
 use schemas::Tick;
 use schemas::decode::IdRules;
 use schemas::table::Verdict;
@@ -61,13 +60,14 @@ impl Demo {
     pub fn run(self) -> anyhow::Result<()> {
         let clock = Clock::system();
         let hasher = config::id_hasher(None)?;
-        let allowed_lateness_ms = config::Lateness::default().ms();
-        // The views of a lake that is there stay as they are defined.
-        let views = if Lake::exists(&self.lake) { Lake::read(&self.lake)?.settings.views } else { Params::default() };
+        // A lake that is there stays as it was made.
+        let lake = Lake::exists(&self.lake).then(|| Lake::read(&self.lake)).transpose()?;
+        let lateness = Plan::lateness(None, lake.as_ref());
+        let views = lake.map(|lake| lake.settings.views).unwrap_or_default();
         let plan = |workers| Plan {
             lake: self.lake.clone(),
-            settings: Plan::settings(allowed_lateness_ms, views.clone(), &hasher),
-            gate: Gate { allowed_lateness_ms },
+            settings: Plan::settings(&lateness, views.clone(), &hasher),
+            gate: Gate::of(&lateness),
             replays: None,
             workers,
             commit_every: COMMIT_EVERY,

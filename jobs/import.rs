@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
-use bidstream::config::{self, COMMIT_EVERY_DEFAULT, ConfigError, Job, Lateness};
+use bidstream::config::{self, COMMIT_EVERY_DEFAULT, ConfigError, Job};
 use bidstream::cuts::RunError;
 use bidstream::ledger::imports::Imports;
 use bidstream::ledger::{Lake, LakeSettings, LedgerError};
@@ -22,7 +22,6 @@ use bidstream::source::file::imported::NotFound;
 use bidstream::source::file::report::{Outcome, Report, printable};
 use bidstream::source::file::survey::{Allowed, Survey};
 use bidstream::source::file::{Input, survey};
-use dataflows::params::Params;
 use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 
@@ -181,13 +180,10 @@ impl Import {
             (file, _) => config::id_hasher(file.as_deref())?,
         };
         let lake = path.as_deref().filter(|path| Lake::exists(path)).map(Lake::read).transpose()?;
-        let settings = match (&job, &lake) {
-            (Some(job), _) => Plan::settings(job.allowed_lateness.ms(), job.views.clone(), &hasher),
-            (None, Some(lake)) => {
-                Plan::settings(lake.settings.allowed_lateness_ms, lake.settings.views.clone(), &hasher)
-            }
-            (None, None) => Plan::settings(Lateness::default().ms(), Params::default(), &hasher),
-        };
+        let lateness = Plan::lateness(job.as_ref().and_then(|job| job.allowed_lateness.as_ref()), lake.as_ref());
+        let of_lake = || lake.as_ref().map(|lake| lake.settings.views.clone());
+        let views = job.as_ref().map(|job| job.views.clone()).or_else(of_lake).unwrap_or_default();
+        let settings = Plan::settings(&lateness, views, &hasher);
         let commit_every = job.as_ref().map_or(COMMIT_EVERY_DEFAULT, |job| job.commit_every);
         let id_rules = job.map(|job| job.ids).unwrap_or_default();
         let imports = match &lake {

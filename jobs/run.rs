@@ -11,7 +11,7 @@ use bidstream::config::{ConfigError, Job};
 use bidstream::cuts::RunError;
 use bidstream::gate::Gate;
 use bidstream::housekeeping::Housekeeping;
-use bidstream::ledger::{LedgerError, State};
+use bidstream::ledger::{Lake, LedgerError, State};
 use bidstream::pipeline::{self, Plan};
 use bidstream::source::kafka::{Accepted, KafkaConfig, KafkaSource, SharedTicks, Start};
 use bidstream::source::{Source, SourceError};
@@ -122,11 +122,12 @@ impl Run {
 /// What a job runs; `check` makes it, too.
 pub fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
     let hasher = job.id_hasher()?;
-    let allowed_lateness_ms = job.allowed_lateness.ms();
+    let lake = Lake::exists(&job.lake).then(|| Lake::read(&job.lake)).transpose()?;
+    let lateness = Plan::lateness(job.allowed_lateness.as_ref(), lake.as_ref());
     Ok(Plan {
         lake: job.lake.clone(),
-        settings: Plan::settings(allowed_lateness_ms, job.views.clone(), &hasher),
-        gate: Gate { allowed_lateness_ms },
+        gate: Gate::of(&lateness),
+        settings: Plan::settings(&lateness, job.views.clone(), &hasher),
         replays: None,
         workers: job.workers,
         commit_every: Duration::from_millis(job.commit_every.0 as u64),

@@ -15,9 +15,9 @@
 
 pub mod environment;
 mod kafka;
+mod lateness;
 pub mod located;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -25,17 +25,14 @@ use dataflows::params::{Params, Span};
 use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 use schemas::units::{DAY_MS, SECOND_MS};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
 pub use kafka::{Framing, KAFKA_PROPERTIES_RESERVED, Kafka, Source, Topic, Wrong, check_properties};
+pub use lateness::{ALLOWED_LATENESS_RANGE, Lateness};
 pub use located::ConfigError;
 use located::Outline;
 
-/// Allowed lateness where a job names none: 3 d.
-pub const ALLOWED_LATENESS_DEFAULT: Span = Span(3 * DAY_MS);
-/// The smallest and largest bounded allowed lateness.
-pub const ALLOWED_LATENESS_RANGE: (Span, Span) = (Span(SECOND_MS), Span(365 * DAY_MS));
 /// Time between commits where a job names none: 5 s.
 pub const COMMIT_EVERY_DEFAULT: Span = Span(5 * SECOND_MS);
 /// The shortest and longest time between commits. Shorter ones would be slower than a commit is, longer ones would make
@@ -64,10 +61,11 @@ pub struct Job {
     /// Where records come from; only an import needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// How long after its event time a record may arrive and still count: 1s to 365d, default 3d; or `unbounded`, then
-    /// no record is late and nothing is ever forgotten. Fixed when the lake is made.
-    #[serde(default)]
-    pub allowed_lateness: Lateness,
+    /// How long after its event time a record may arrive and still count: 1s to 365d, for all types of events or by type, as
+    /// `{ default: 3d, cost: 35d }`; or `unbounded`, then no record is late and nothing is ever forgotten. Fixed when the lake
+    /// is made; default: the lake's own, of a new one 3d and 35d for costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_lateness: Option<Lateness>,
     /// Time between commits to the lake: 100ms to 10m, default 5s.
     #[serde(default = "commit_every_default")]
     pub commit_every: Span,
@@ -91,57 +89,6 @@ pub struct Job {
     /// the demo key. Another secret gives other ids: keep it as long as the lake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_key_file: Option<PathBuf>,
-}
-
-/// How late a record may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lateness {
-    /// At most this long.
-    Within(Span),
-    /// However late.
-    Unbounded,
-}
-
-impl Lateness {
-    /// The bound in milliseconds, where there is one.
-    pub fn ms(self) -> Option<i64> {
-        match self {
-            Lateness::Within(span) => Some(span.0),
-            Lateness::Unbounded => None,
-        }
-    }
-}
-
-impl Default for Lateness {
-    fn default() -> Lateness {
-        Lateness::Within(ALLOWED_LATENESS_DEFAULT)
-    }
-}
-
-impl fmt::Display for Lateness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Lateness::Within(span) => span.fmt(f),
-            Lateness::Unbounded => f.write_str("unbounded"),
-        }
-    }
-}
-
-impl Serialize for Lateness {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Lateness {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Lateness, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "unbounded" {
-            return Ok(Lateness::Unbounded);
-        }
-        let span = text.parse().map_err(|error| serde::de::Error::custom(format!("{error}; or `unbounded`")))?;
-        Ok(Lateness::Within(span))
-    }
 }
 
 /// The directory of a lake, as it is written in a job file or after `--lake`: a path, or a `file:` URL of one.
@@ -225,9 +172,13 @@ impl Job {
         if let Some(source) = &self.source {
             source.kafka.validate(outline)?;
         }
-        if let Lateness::Within(span) = self.allowed_lateness {
+        if let Some(Lateness::Within { default, by_type }) = &self.allowed_lateness {
             let error = |allowed| outline.error("allowed_lateness", format!("{allowed}, or `unbounded`"));
-            within(span, ALLOWED_LATENESS_RANGE).map_err(error)?;
+            within(*default, ALLOWED_LATENESS_RANGE).map_err(error)?;
+            for (of, span) in by_type {
+                let error = |allowed| outline.error("allowed_lateness", format!("of {}: {allowed}", of.name()));
+                within(*span, ALLOWED_LATENESS_RANGE).map_err(error)?;
+            }
         }
         within(self.commit_every, COMMIT_EVERY_RANGE).map_err(|allowed| outline.error("commit_every", allowed))?;
         within(self.retention, RETENTION_RANGE).map_err(|allowed| outline.error("retention", allowed))?;

@@ -1,8 +1,11 @@
 //! The gate: one verdict per record at the entrance, from the record and its arrival alone, so that the gate, too, is
 //! SQL. And the rule that bounds hot keys, which is a function of the partition alone, so that replay agrees with it.
 
+use dataflows::horizon::Retention;
 use schemas::units::{DAY_MS, HOUR_MS};
-use schemas::{Capped, Event, EventTime, JoinKey};
+use schemas::{Capped, Event, EventTime, EventType, JoinKey};
+
+use crate::config::Lateness;
 
 /// An event dated this far ahead of its arrival is dead.
 pub const FUTURE_MS_MAX: i64 = DAY_MS;
@@ -24,13 +27,31 @@ pub enum Passage {
 /// The rule of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// How late an event may be; `None` lets everything in.
-    pub allowed_lateness_ms: Option<i64>,
+    /// How late an event of each type may be; `None` lets everything in.
+    allowed_ms: Option<[i64; EventType::ALL.len()]>,
 }
 
 impl Gate {
+    /// Nothing is too late.
+    pub const OPEN: Gate = Gate { allowed_ms: None };
+
+    /// The gate of a lake.
+    pub fn of(lateness: &Lateness) -> Gate {
+        let bounded = *lateness != Lateness::Unbounded;
+        Gate { allowed_ms: bounded.then(|| EventType::ALL.map(|of| lateness.of(of).expect("it is bounded"))) }
+    }
+
+    /// How long after it happened a record may pass, with so much more.
+    pub fn retention(&self, more_ms: i64) -> Option<Retention> {
+        let longest = |of_costs: bool| {
+            let of = EventType::ALL.iter().zip(self.allowed_ms?);
+            of.filter(|(of, _)| (**of == EventType::Cost) == of_costs).map(|(_, ms)| ms + more_ms).max()
+        };
+        Some(Retention { ms: longest(false)?, cost_ms: longest(true)? })
+    }
+
     /// The verdict on an event that arrived at `arrival_ms`.
-    pub fn passage(&self, event_time: EventTime, arrival_ms: i64) -> Passage {
+    pub fn passage(&self, event_type: EventType, event_time: EventTime, arrival_ms: i64) -> Passage {
         let lateness_ms = arrival_ms.saturating_sub(event_time.0);
         if lateness_ms < -FUTURE_MS_MAX {
             let ahead_ms = lateness_ms.saturating_neg();
@@ -39,8 +60,8 @@ impl Gate {
                 event_time.0
             ));
         }
-        match self.allowed_lateness_ms {
-            Some(allowed_ms) if lateness_ms > allowed_ms => Passage::Late,
+        match self.allowed_ms {
+            Some(allowed_ms) if lateness_ms > allowed_ms[event_type as usize - 1] => Passage::Late,
             _ => Passage::Ok,
         }
     }
@@ -177,22 +198,30 @@ fn slot(key: JoinKey, bit: Capped, event_hour: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use dataflows::params::Span;
     use schemas::ids::{IdHasher, IdKind};
-    use schemas::{ClickId, DeviceId, EventType, UserId};
+    use schemas::{ClickId, DeviceId, UserId};
 
     use super::*;
 
     #[test]
     fn verdicts_at_their_edges() {
-        let gate = Gate { allowed_lateness_ms: Some(3 * DAY_MS) };
+        let by_type = [(EventType::Cost, Span(35 * DAY_MS)), (EventType::Open, Span(DAY_MS))].into();
+        let gate = Gate::of(&Lateness::Within { default: Span(3 * DAY_MS), by_type });
+        assert_eq!(gate.retention(1), Some(Retention { ms: 3 * DAY_MS + 1, cost_ms: 35 * DAY_MS + 1 }));
         let arrival_ms = 100 * DAY_MS;
-        assert_eq!(gate.passage(EventTime(arrival_ms - 3 * DAY_MS), arrival_ms), Passage::Ok);
-        assert_eq!(gate.passage(EventTime(arrival_ms - 3 * DAY_MS - 1), arrival_ms), Passage::Late);
-        assert_eq!(gate.passage(EventTime(arrival_ms + DAY_MS), arrival_ms), Passage::Ok);
-        assert!(matches!(gate.passage(EventTime(arrival_ms + DAY_MS + 1), arrival_ms), Passage::Dead(_)));
-        assert!(matches!(gate.passage(EventTime(i64::MAX), 0), Passage::Dead(_)));
-        let open = Gate { allowed_lateness_ms: None };
-        assert_eq!(open.passage(EventTime(i64::MIN), arrival_ms), Passage::Ok);
+        for (of, days) in [(EventType::Cost, 35), (EventType::Open, 1), (EventType::Tombstone, 3)] {
+            let passage = |late_ms| gate.passage(of, EventTime(arrival_ms - days * DAY_MS - late_ms), arrival_ms);
+            assert_eq!([passage(0), passage(1)], [Passage::Ok, Passage::Late], "{of:?}");
+        }
+        let passage = |gate: Gate, event_time, arrival_ms| gate.passage(EventType::Click, event_time, arrival_ms);
+        assert_eq!(passage(gate, EventTime(arrival_ms - 3 * DAY_MS), arrival_ms), Passage::Ok);
+        assert_eq!(passage(gate, EventTime(arrival_ms - 3 * DAY_MS - 1), arrival_ms), Passage::Late);
+        assert_eq!(passage(gate, EventTime(arrival_ms + DAY_MS), arrival_ms), Passage::Ok);
+        assert!(matches!(passage(gate, EventTime(arrival_ms + DAY_MS + 1), arrival_ms), Passage::Dead(_)));
+        assert!(matches!(passage(gate, EventTime(i64::MAX), 0), Passage::Dead(_)));
+        assert_eq!(Gate::OPEN.retention(1), None);
+        assert_eq!(passage(Gate::OPEN, EventTime(i64::MIN), arrival_ms), Passage::Ok);
     }
 
     fn click(device: u8, event_time: i64) -> Event {

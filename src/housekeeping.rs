@@ -78,13 +78,14 @@ mod tests {
     use schemas::symbols::Symbols;
 
     use super::*;
+    use crate::config::Lateness;
     use crate::ledger::{Ledger, Part};
     use crate::pipeline::Plan;
 
     #[test]
     fn a_job_keeps_house_once_it_has_committed() {
         let dir = tempfile::TempDir::new().unwrap();
-        let settings = Plan::settings(None, Params::default(), &IdHasher::new(b"k"));
+        let settings = Plan::settings(&Lateness::Unbounded, Params::default(), &IdHasher::new(b"k"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (mut ledger, _) = Ledger::open(dir.path(), &settings, false, &[], &Symbols::new()).await.unwrap();

@@ -148,11 +148,13 @@ impl<'a> Intake<'a> {
         let (verdict, reason, decoded) = match decoded {
             Err(reason) => (Verdict::Dead, Some(reason), None),
             Ok(None) => (Verdict::Skipped, None, None),
-            Ok(Some(decoded)) => match self.gate.passage(decoded.event.event_time, arrival_ms) {
-                Passage::Ok => (Verdict::Ok, None, Some(decoded)),
-                Passage::Late => (Verdict::Late, None, Some(decoded)),
-                Passage::Dead(reason) => (Verdict::Dead, Some(reason), None),
-            },
+            Ok(Some(decoded)) => {
+                match self.gate.passage(decoded.event.event_type, decoded.event.event_time, arrival_ms) {
+                    Passage::Ok => (Verdict::Ok, None, Some(decoded)),
+                    Passage::Late => (Verdict::Late, None, Some(decoded)),
+                    Passage::Dead(reason) => (Verdict::Dead, Some(reason), None),
+                }
+            }
         };
         // A stamp ahead of the clock enters as if it came now; the row keeps the stamp.
         let entry = u64::try_from(arrival_ms.min(now_ms)).unwrap_or(0) / GRID_MS * GRID_MS;

@@ -1,11 +1,13 @@
 //! A run of the main job: claims the lake, recovers, starts the workers and the committer, and waits for their end.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dataflows::grid::CUT_MS;
+use dataflows::horizon::Retention;
 use dataflows::params::Params;
 use schemas::Tick;
 use schemas::decode::{Decoder, IdRules};
@@ -14,10 +16,11 @@ use schemas::symbols::{NO_CHANNEL, Symbols};
 use schemas::units::{DAY_MS, HOUR_MS};
 
 use crate::clock::Clock;
+use crate::config::Lateness;
 use crate::cuts::{self, Cuts, RunError};
 use crate::gate::{Gate, HOT_KEY_TOUCHES};
 use crate::ledger::lake::id_key_check;
-use crate::ledger::{LakeSettings, Ledger, Pace, Patience, State};
+use crate::ledger::{Lake, LakeSettings, Ledger, Pace, Patience, State};
 use crate::live::Live;
 use crate::recovery;
 use crate::status::Status;
@@ -52,15 +55,23 @@ pub struct Plan {
 
 impl Plan {
     /// The settings of a lake for a job with these.
-    pub fn settings(allowed_lateness_ms: Option<i64>, views: Params, hasher: &IdHasher) -> LakeSettings {
-        LakeSettings {
-            allowed_lateness_ms,
+    pub fn settings(lateness: &Lateness, views: Params, hasher: &IdHasher) -> LakeSettings {
+        let settings = LakeSettings {
+            allowed_lateness_ms: None,
+            lateness_by_type_ms: BTreeMap::new(),
             lateness_bound_ms: HOUR_MS,
             cut_ms: CUT_MS,
             hot_key_touches: u32::from(HOT_KEY_TOUCHES),
             id_key_check: id_key_check(hasher),
             views,
-        }
+        };
+        settings.with_lateness(lateness)
+    }
+
+    /// How late a record may be: what a job says; else what the lake was made with; else the default.
+    pub fn lateness(job: Option<&Lateness>, lake: Option<&Lake>) -> Lateness {
+        let of_lake = || lake.map(|lake| lake.settings.lateness());
+        job.cloned().or_else(of_lake).unwrap_or_default()
     }
 }
 
@@ -83,13 +94,13 @@ pub struct Run {
 /// How long after it happened a record may enter the dataflow: by then state is forgotten. Recovery loads a day of arrivals
 /// as one step, at its end, so a day is added to what the gate and the sources allow. None where a record may be of any
 /// age, now or in what is loaded: without a gate, or of a file whose arrivals lie before what the lake holds of others.
-fn retention_ms(plan: &Plan, state: &State) -> Option<i64> {
+fn retention(plan: &Plan, state: &State) -> Option<Retention> {
     // Void topics are among them: their records are not loaded, but the lake's ticks have passed their arrivals.
     let among_others = |topic: &String| state.resumes.iter().any(|resume| *resume.partition.topic != **topic);
     if state.any_age || plan.replays.as_ref().is_some_and(among_others) {
         return None;
     }
-    Some(plan.gate.allowed_lateness_ms? + plan.settings.lateness_bound_ms + DAY_MS)
+    plan.gate.retention(plan.settings.lateness_bound_ms + DAY_MS)
 }
 
 /// Starts a run. `source` is told what the ledger knows and makes the sources of the workers.
@@ -105,8 +116,8 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (mut ledger, state) = runtime.block_on(opened)?;
     let patience = Patience::endless();
     ledger.bear(&patience);
-    let retention_ms = retention_ms(&plan, &state);
-    if retention_ms.is_none() {
+    let retention = retention(&plan, &state);
+    if retention.is_none() {
         ledger.set_any_age();
     }
     // Views name it, whether or not a producer does.
@@ -125,7 +136,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (parts, closed) = cuts::parts();
     let shared = Arc::new(Shared {
         params: plan.settings.views.clone(),
-        retention_ms,
+        retention,
         gate: plan.gate,
         clock: plan.clock,
         cuts: Arc::clone(&cuts),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dataflows::changes::Backlog;
 use dataflows::feed::Feed;
+use dataflows::horizon::Retention;
 use dataflows::params::Params;
 use dataflows::views;
 use operators::publish::Publisher;
@@ -40,7 +41,7 @@ pub struct Shared {
     /// Parameters of the views.
     pub params: Params,
     /// How long after it happened a record may enter; none: it may be of any age, and nothing is forgotten.
-    pub retention_ms: Option<i64>,
+    pub retention: Option<Retention>,
     /// The gate's rule.
     pub gate: Gate,
     /// The process's clock.
@@ -69,7 +70,7 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let guard = PanicGuard::new(&shared.cuts);
     let probe = ProbeHandle::new();
     let (feed, publisher, backlogs) = worker.dataflow(|scope| {
-        let (feed, outputs) = views::build(scope, &shared.params, shared.retention_ms);
+        let (feed, outputs) = views::build(scope, &shared.params, shared.retention);
         let mut publisher = shared.live.publisher(scope.index());
         let attached = outputs.into_iter().zip(&shared.recovered.cutovers);
         let backlogs = attached.map(|(output, cutover)| output.attach(&mut publisher, &probe, *cutover)).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
-use bidstream::config::{ALLOWED_LATENESS_DEFAULT, ID_KEY_DEMO};
+use bidstream::config::{ID_KEY_DEMO, Lateness};
 use bidstream::cuts::WAITING_BYTES_MAX;
 use bidstream::gate::Gate;
 use bidstream::housekeeping::Housekeeping;
@@ -31,11 +31,11 @@ const WORKERS: usize = 2;
 /// The job that `bidstream run` runs, in this process: there its retention may be too short for any user.
 fn start(faulty: &Faulty) -> Run {
     let hasher = IdHasher::new(ID_KEY_DEMO.as_bytes());
-    let (lateness_ms, clock) = (Some(ALLOWED_LATENESS_DEFAULT.0), Clock::system());
+    let (lateness, clock) = (Lateness::default(), Clock::system());
     let plan = Plan {
         lake: faulty.lake(),
-        settings: Plan::settings(lateness_ms, Params::default(), &hasher),
-        gate: Gate { allowed_lateness_ms: lateness_ms },
+        settings: Plan::settings(&lateness, Params::default(), &hasher),
+        gate: Gate::of(&lateness),
         replays: None,
         workers: WORKERS,
         commit_every: Duration::from_millis(200),

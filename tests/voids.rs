@@ -90,7 +90,7 @@ fn undo(lake: &Path, topic: &str) {
     let plan = Plan {
         lake: lake.to_owned(),
         settings: Lake::read(lake).unwrap().settings,
-        gate: Gate { allowed_lateness_ms: None },
+        gate: Gate::OPEN,
         replays: None,
         workers: 1,
         commit_every: std::time::Duration::from_millis(200),

@@ -83,6 +83,22 @@ pub trait ToRows<V>: Send + Sync + 'static {
     fn rows(&self, value: &V) -> Vec<Self::Row>;
 }
 
+/// Where what is arranged are the rows.
+pub(crate) struct AsArranged;
+
+impl<R: Columns + Ord + Clone> ToRows<R> for AsArranged {
+    type Row = R;
+    type Group = R;
+
+    fn group(&self, row: &R) -> R {
+        row.clone()
+    }
+
+    fn rows(&self, row: &R) -> Vec<R> {
+        vec![row.clone()]
+    }
+}
+
 /// The changes of a view of rows that wait for their cut.
 pub(crate) struct RowBacklog<V, B, R> {
     cutover: Cutover,
@@ -317,8 +333,9 @@ where
     Sum<K, N>: Columns,
 {
     fn take_through(&mut self, cut: Tick) -> Arc<dyn CutChanges> {
-        let taken: Vec<_> = self.waiting.extract_if(.., |(of, _)| *of <= cut).collect();
-        Arc::new(CutSums(taken))
+        // Few have come since the cut: it is they that are moved.
+        let later = self.waiting.extract_if(.., |(of, _)| *of > cut).collect();
+        Arc::new(CutSums(std::mem::replace(&mut self.waiting, later)))
     }
 }
 

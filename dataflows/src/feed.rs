@@ -83,9 +83,15 @@ impl Facts {
             self.capped.extend(CappedCopy::of(record, horizons).map(|copy| (copy, tick)));
             return;
         }
-        // What shares its identity with a touch or target is a copy of it, whatever its type.
-        let event = event.map(|event| OtherEvent::of(&event, horizons));
-        self.others.push((Rival::of(record, horizons), event, tick));
+        // What shares its identity with a touch or target is a copy of it, whatever its type; but a cost is one of costs alone, and a
+        // tombstone withdraws either.
+        let is_tombstone = event_type == EventType::Tombstone;
+        for of_costs in [false, true] {
+            if is_tombstone || of_costs == (event_type == EventType::Cost) {
+                let event = event.map(|event| OtherEvent::of(&event, of_costs, horizons));
+                self.others.push((Rival::of(record, of_costs, horizons), event, tick));
+            }
+        }
         if matches!(event_type, EventType::Install | EventType::Conversion) {
             let target = Arc::new(TargetRow::of(record));
             self.targets.push(((TargetKey::of(record, horizons), target), tick));

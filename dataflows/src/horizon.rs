@@ -2,7 +2,8 @@
 //!
 //! A record of event time *e* is accepted at a tick of at most *e* + *R*, the *retention*: the allowed lateness and how far
 //! a tick may run ahead of arrivals. So with a window *w*, a touch of time *e* is of no use from tick *e* + *w* + *R* on:
-//! a target that comes then happened more than *w* later. And nothing about an event changes from *e* + *R* on.
+//! a target that comes then happened more than *w* later. And nothing about an event changes from *e* + *R* on. Costs have an *R* of
+//! their own ([`Retention`]), and so identities of their own: a cost is no copy of an event that is none.
 //!
 //! Rows carry that time, in minutes and rounded up ([`Until`]), and traces drop them after it. Results do not
 //! depend on when that happens: of two rows that decide something together neither changes once the other has expired,
@@ -39,10 +40,26 @@ fn minute(time: EventTime) -> u32 {
     time.0.div_euclid(MINUTE_MS).clamp(0, i64::from(u32::MAX)) as u32
 }
 
+/// How long after it happened a record may be accepted, in ticks of milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// A record of any type but a cost.
+    pub ms: i64,
+    /// A cost: networks restate them for weeks.
+    pub cost_ms: i64,
+}
+
+impl From<i64> for Retention {
+    fn from(ms: i64) -> Retention {
+        Retention { ms, cost_ms: ms }
+    }
+}
+
 /// How long rows of each kind can be found.
 #[derive(Clone, Copy, Debug)]
 pub struct Horizons {
     retention_min: u32,
+    cost_retention_min: u32,
     /// The longest window of a method: of person and click id, and of fingerprint.
     window_ms: i64,
     fingerprint_ms: i64,
@@ -50,11 +67,13 @@ pub struct Horizons {
 }
 
 impl Horizons {
-    /// The horizons of these parameters. A record is accepted until `retention_ms` after its event time.
-    pub fn of(params: &InstallsParams, retention_ms: Option<i64>) -> Horizons {
+    /// The horizons of these parameters, where records are accepted as long as this says.
+    pub fn of(params: &InstallsParams, retention: Option<Retention>) -> Horizons {
         let eligibility = Eligibility::of(params);
+        let within = |ms: Option<i64>| ms.map_or(FOREVER_MIN, |ms| minutes(ms).min(FOREVER_MIN));
         Horizons {
-            retention_min: retention_ms.map_or(FOREVER_MIN, |ms| minutes(ms).min(FOREVER_MIN)),
+            retention_min: within(retention.map(|retention| retention.ms)),
+            cost_retention_min: within(retention.map(|retention| retention.cost_ms)),
             window_ms: eligibility.longest_ms(Method::Person),
             fingerprint_ms: eligibility.longest_ms(Method::Fingerprint),
             lifetime_ms: params.attribution_lifetime.0,
@@ -64,6 +83,16 @@ impl Horizons {
     /// What finds a target, or tells of it, until it is final.
     pub fn target(&self, event_time: EventTime) -> Until {
         self.after(event_time, 0)
+    }
+
+    /// What a cost shares its identity or hour with, until no cost can come for it.
+    pub fn cost(&self, event_time: EventTime) -> Until {
+        Until(minute(event_time).saturating_add(self.cost_retention_min + 1 + minutes(0)))
+    }
+
+    /// Any record of a time.
+    pub fn latest(&self, event_time: EventTime) -> Until {
+        self.target(event_time).max(self.cost(event_time))
     }
 
     /// An install, as long as it speaks for its person.
@@ -155,7 +184,7 @@ mod tests {
         let params = InstallsParams::default();
         let time = EventTime(20_000 * DAY_MS + 59_999);
         for retention_ms in [0, 1, 59_999, HOUR_MS, 3 * DAY_MS] {
-            let horizons = Horizons::of(&params, Some(retention_ms));
+            let horizons = Horizons::of(&params, Some(retention_ms.into()));
             for (method, window_ms) in [(Method::Person, 7 * DAY_MS), (Method::Fingerprint, DAY_MS)] {
                 let until = horizons.touch_by(time, method);
                 let last = (time.0 + window_ms + retention_ms) as Tick;

@@ -13,7 +13,7 @@ use crate::attribution::targets::TargetRow;
 use crate::attribution::touches::{Heaps, TouchIndexes, touch_indexes};
 use crate::attribution::{Attribution, attribution};
 use crate::feed::Feed;
-use crate::horizon::{Horizons, TargetKey};
+use crate::horizon::{Horizons, Retention, TargetKey};
 use crate::params::Params;
 use crate::standing::{Events, Step, standing};
 use crate::views::costs::{CostArrangement, costs};
@@ -37,10 +37,10 @@ pub struct Inputs<'scope> {
 impl<'scope> Inputs<'scope> {
     /// Builds what every dataflow has in a scope of a worker, and where records enter it.
     ///
-    /// A record is accepted at a tick of at most its event time and `retention_ms`; by that state is forgotten. Without it
+    /// A record is accepted at a tick of at most its event time and its retention; by that state is forgotten. Without one
     /// records may come at any time, and all is kept.
-    pub fn new(scope: Scope<'scope, Tick>, params: &Params, retention_ms: Option<i64>) -> (Feed, Inputs<'scope>) {
-        let horizons = Horizons::of(&params.installs, retention_ms);
+    pub fn new(scope: Scope<'scope, Tick>, params: &Params, retention: Option<Retention>) -> (Feed, Inputs<'scope>) {
+        let horizons = Horizons::of(&params.installs, retention);
         let (by_id_input, by_id) = scope.new_collection();
         let (by_fingerprint_input, by_fingerprint) = scope.new_collection();
         let (copy_input, copies) = scope.new_collection();

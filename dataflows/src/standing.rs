@@ -25,7 +25,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use crate::attribution::touch_row::TouchRow;
-use crate::attribution::touches::{Copies, Identity, halves};
+use crate::attribution::touches::{Copies, Identity, halves, halves_of_cost};
 use crate::horizon::{Horizons, Until};
 
 /// What views read of an event.
@@ -146,13 +146,15 @@ impl Expires<Tick> for TouchRest {
 pub struct OtherEvent {
     /// Its row.
     pub row: EventRow,
+    /// Whether it is a copy of costs, or withdraws one.
+    pub of_costs: bool,
     until: Until,
 }
 
 impl OtherEvent {
     /// Of any event but a touch.
-    pub fn of(row: &EventRow, horizons: &Horizons) -> OtherEvent {
-        OtherEvent { row: *row, until: horizons.target(row.event_time) }
+    pub fn of(row: &EventRow, of_costs: bool, horizons: &Horizons) -> OtherEvent {
+        OtherEvent { row: *row, of_costs, until: until(row.event_time, of_costs, horizons) }
     }
 }
 
@@ -210,11 +212,18 @@ pub struct Events<'scope> {
     pub arrivals: Stream<'scope, Tick, Vec<Rc<Step>>>,
     /// What has to be added so that of each event the copy that stands is there once, and of a withdrawn one none.
     pub corrections: VecCollection<'scope, Tick, EventRow, isize>,
+    /// The records of events that have several, tombstones among them, and of some that are alone after all.
+    pub contested: VecCollection<'scope, Tick, (Contested, EventRow), isize>,
+}
+
+/// Until when a copy of an event can come.
+fn until(event_time: EventTime, of_costs: bool, horizons: &Horizons) -> Until {
+    if of_costs { horizons.cost(event_time) } else { horizons.target(event_time) }
 }
 
 /// What tells an event of which there are several copies from all others, until none can come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Contested {
+pub struct Contested {
     halves: (u64, u64),
     until: Until,
 }
@@ -231,17 +240,18 @@ pub fn standing<'scope>(
     copies: &Copies<'scope>,
     horizons: Horizons,
 ) -> Events<'scope> {
-    let contested = copies
-        .contested()
-        .map(move |row| (Contested { halves: halves(row.identity()), until: horizons.target(row.event_time) }, row));
+    let contested = copies.contested().map(move |(row, of_costs)| {
+        let halves = if of_costs { halves_of_cost(row.identity()) } else { halves(row.identity()) };
+        (Contested { halves, until: until(row.event_time, of_costs, &horizons) }, row)
+    });
     let withdraws = |row: &EventRow| row.event_type == EventType::Tombstone;
     let passed = contested.clone().filter(move |(_, row)| !withdraws(row)).map(|(_, row)| row);
-    let decided = reduce(contested, "contested events", move |_, copies, output| {
+    let decided = reduce(contested.clone(), "contested events", move |_, copies, output| {
         if !copies.iter().any(|(row, _)| withdraws(row)) {
             output.extend(copies.first().map(|(row, _)| (**row, 1)));
         }
     });
-    Events { arrivals, corrections: passed.negate().concat(decided.map(|(_, row)| row)) }
+    Events { arrivals, corrections: passed.negate().concat(decided.map(|(_, row)| row)), contested }
 }
 
 impl<'scope> Events<'scope> {

@@ -116,7 +116,7 @@ impl Import {
         let settings = target.settings.clone();
         let plan = Plan {
             lake: target.path()?,
-            gate: Gate { allowed_lateness_ms: settings.allowed_lateness_ms.filter(|_| gated) },
+            gate: if gated { Gate::of(&settings.lateness()) } else { Gate::OPEN },
             settings,
             replays: report.topic.clone(),
             workers: 1,

@@ -68,7 +68,7 @@ impl Import {
         let plan = Plan {
             lake: target.path()?,
             // Nothing of any age enters.
-            gate: Gate { allowed_lateness_ms: target.settings.allowed_lateness_ms },
+            gate: Gate::of(&target.settings.lateness()),
             settings: target.settings.clone(),
             replays: None,
             workers: 1,

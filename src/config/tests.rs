@@ -1,5 +1,6 @@
 //! Every mistake is one line that names file, line, field and what may be written.
 
+use schemas::EventType;
 use schemas::wire::Encoding;
 
 use super::*;
@@ -37,17 +38,25 @@ fn the_job_of_the_documentation_is_read() {
     let job = parse(GOOD).unwrap();
     assert_eq!(topic(&job, "ad-events"), Topic::of(Encoding::Protobuf));
     assert_eq!(topic(&job, "site-events"), Topic::of(Encoding::Json));
-    assert_eq!(job.allowed_lateness, Lateness::Within(Span(3 * DAY_MS)));
+    let within = |by_type| Some(Lateness::Within { default: Span(3 * DAY_MS), by_type });
+    assert_eq!(job.allowed_lateness, within(Default::default()));
     assert_eq!(job.views.installs.click_window.by_channel["search"], Span(30 * DAY_MS));
     assert_eq!(job.workers, 1);
     let job = parse(&GOOD.replace("allowed_lateness: 3d", "allowed_lateness: unbounded")).unwrap();
-    assert_eq!(job.allowed_lateness.ms(), None);
+    assert_eq!(job.allowed_lateness, Some(Lateness::Unbounded));
+    for (text, open) in [("{ default: 3d, cost: 35d, open: 1d }", Some(DAY_MS)), ("{ cost: 35d }", None)] {
+        let job = parse(&GOOD.replace("allowed_lateness: 3d", &format!("allowed_lateness: {text}"))).unwrap();
+        let by_type = [(EventType::Cost, Some(35 * DAY_MS)), (EventType::Open, open)];
+        let by_type = by_type.into_iter().filter_map(|(of, ms)| Some((of, Span(ms?)))).collect();
+        assert_eq!(job.allowed_lateness, within(by_type));
+    }
 }
 
 #[test]
 fn defaults_stand_where_nothing_is_said() {
     let job = parse("{ lake: l, source: { kafka: { brokers: b:1, topics: { t: json } } } }").unwrap();
-    assert_eq!(job.allowed_lateness.ms(), Some(3 * DAY_MS));
+    assert_eq!(job.allowed_lateness, None);
+    assert_eq!(Lateness::default().to_string(), "3d, cost 35d");
     assert_eq!((job.commit_every, job.retention), (Span(5_000), Span(7 * DAY_MS)));
     assert_eq!(job.views, Params::default());
     assert_eq!((job.http, job.workers, job.id_key_file), (None, 1, None));
@@ -105,6 +114,16 @@ fn mistakes_name_file_line_field_and_what_to_write() {
             "allowed_lateness: 3d",
             "allowed_lateness: 0s",
             r#"6: allowed_lateness: is 0d: it may be 1s to 365d, or `unbounded`"#,
+        ),
+        (
+            "allowed_lateness: 3d",
+            "allowed_lateness: { costs: 35d }",
+            r#"6: allowed_lateness: "costs" is no type of events: impression, click, install, open, event, conversion, identify, cost, tombstone"#,
+        ),
+        (
+            "allowed_lateness: 3d",
+            "allowed_lateness: { cost: 0s }",
+            r#"6: allowed_lateness: of cost: is 0d: it may be 1s to 365d"#,
         ),
         ("half_life: 7d", "half_life: 37m", r#"10: views.credits.half_life: is 37m: it may be 36h to 365d"#),
         (

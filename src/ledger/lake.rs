@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataflows::params::{Params, PersonRule};
+use dataflows::params::{Params, PersonRule, Span};
 use dataflows::views;
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::{DeltaTableBuilder, ObjectStore};
+use schemas::EventType;
 use schemas::ids::{IdHasher, IdKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ use url::Url;
 
 use super::error::LedgerError;
 use super::log::Writer;
-use crate::config::{ID_KEY_DEMO, ID_KEY_ENV};
+use crate::config::{ID_KEY_DEMO, ID_KEY_ENV, Lateness};
 
 /// The first version of the lake's format; this code reads and writes both.
 pub const FORMAT: u32 = 1;
@@ -41,6 +42,9 @@ pub const FORMAT_VOIDS: u32 = 2;
 pub struct LakeSettings {
     /// *L*: what arrives later than this after its event time is `late`; none means no gate.
     pub allowed_lateness_ms: Option<i64>,
+    /// The same of some types of events.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lateness_by_type_ms: BTreeMap<EventType, i64>,
     /// *B*: how far the tick may run ahead of a partition that does not answer.
     pub lateness_bound_ms: i64,
     /// Grid of the cuts.
@@ -51,6 +55,28 @@ pub struct LakeSettings {
     pub id_key_check: String,
     /// Parameters of the views.
     pub views: Params,
+}
+
+impl LakeSettings {
+    /// How late a record may be.
+    pub fn lateness(&self) -> Lateness {
+        let by_type = self.lateness_by_type_ms.iter().map(|(of, ms)| (*of, Span(*ms)));
+        match self.allowed_lateness_ms {
+            Some(ms) => Lateness::Within { default: Span(ms), by_type: by_type.collect() },
+            None => Lateness::Unbounded,
+        }
+    }
+
+    /// The same with another lateness.
+    pub fn with_lateness(self, lateness: &Lateness) -> LakeSettings {
+        let (allowed_lateness_ms, lateness_by_type_ms) = match lateness {
+            Lateness::Within { default, by_type } => {
+                (Some(default.0), by_type.iter().map(|(of, span)| (*of, span.0)).collect())
+            }
+            Lateness::Unbounded => (None, BTreeMap::new()),
+        };
+        LakeSettings { allowed_lateness_ms, lateness_by_type_ms, ..self }
+    }
 }
 
 /// Tells whether two keys of ids are the same without telling the key: a hash by the key, of nothing anybody sends.
@@ -118,6 +144,15 @@ impl Lake {
             None => unreadable(why),
         });
         let LakeFile { settings, views, voids, .. } = read?;
+        let unknown: Vec<&String> = views.keys().filter(|name| views::view(name).is_none()).collect();
+        if !unknown.is_empty() {
+            tracing::warn!(
+                lake = %path.display(),
+                views = ?unknown,
+                "a newer build made the lake's tables of these views, which this build does not know: it neither shows nor \
+                 maintains them, and if it writes, the newer build makes them anew"
+            );
+        }
         Ok(Lake { path: path.to_owned(), settings, views, voids, unnamed: false, storage: Storage::default() })
     }
 

@@ -32,6 +32,7 @@ pub(super) const T0: Tick = 1_795_219_200_000;
 pub(super) fn settings() -> LakeSettings {
     LakeSettings {
         allowed_lateness_ms: Some(3 * DAY_MS),
+        lateness_by_type_ms: BTreeMap::new(),
         lateness_bound_ms: 3_600_000,
         cut_ms: 1_000,
         hot_key_touches: 64,

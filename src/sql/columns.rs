@@ -55,7 +55,7 @@ pub const COLUMNS: &[Column] = &[
         Kind::Plain,
         "ok, late (past the allowed lateness), dead (not readable) or skipped (not wanted by its topic's mapping)",
     ),
-    of("reason", Kind::Plain, "why the record is dead, or what was wrong with the field"),
+    of("reason", Kind::Plain, "why the record is dead or does not stand, or what was wrong with the field"),
     of("referrer", Kind::Plain, "the referrer, without what could be an id of a person"),
     of(
         "faults",

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::columns::column;
 use super::format::aligned;
+use super::ratios::{RATIOS, Ratio};
 use super::{Format, SqlError, catalog};
 
 /// What is known of a view.
@@ -34,6 +35,8 @@ pub struct Description {
     pub parameters: Value,
     /// Its columns.
     pub columns: Vec<ColumnDescription>,
+    /// The ratios that can be made of its columns.
+    pub ratios: Vec<&'static Ratio>,
     /// The SQL that defines it, over the `raw` schema.
     pub sql: String,
 }
@@ -79,6 +82,8 @@ pub async fn describe(params: &Params) -> Result<Vec<Description>, SqlError> {
 fn description(view: &View, params: &Params, schema: &Schema) -> Description {
     let parameters = serde_json::to_value(params).expect("parameters are plain data");
     let columns = columns(schema);
+    let has = |name: &&str| columns.iter().any(|column| column.name == **name);
+    let ratios = RATIOS.iter().filter(|ratio| ratio.arguments.iter().all(|name| has(name))).collect();
     Description {
         name: view.name,
         question: view.question,
@@ -88,6 +93,7 @@ fn description(view: &View, params: &Params, schema: &Schema) -> Description {
         reads: view.reads,
         parameters: parameters.get(view.name).cloned().unwrap_or_else(|| Value::Object(Map::new())),
         columns,
+        ratios,
         sql: (view.sql)(params),
     }
 }
@@ -132,6 +138,15 @@ impl Description {
         for (index, (name, value)) in parameters.enumerate() {
             let head = if index == 0 { "\nparameters:\n" } else { "" };
             let _ = writeln!(text, "{head}  {name}: {value}");
+        }
+        if !self.ratios.is_empty() {
+            let header = ["ratio", "meaning", "in other engines"].map(str::to_owned);
+            let call = |ratio: &Ratio| format!("{}({})", ratio.name, ratio.arguments.join(", "));
+            let rows =
+                self.ratios.iter().map(|ratio| vec![call(ratio), ratio.meaning.to_owned(), ratio.sql.to_owned()]);
+            let _ =
+                writeln!(text, "\naggregate functions; null where undefined, or over amounts of several currencies:");
+            text.push_str(&aligned(&header, &rows.collect::<Vec<_>>(), &[false; 3]));
         }
         let _ = writeln!(text, "\ndefinition, over the raw schema:\n\n{}", self.sql.trim());
         text

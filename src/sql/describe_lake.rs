@@ -61,7 +61,7 @@ fn has_demo_key(about: &About) -> bool {
 }
 
 fn lateness(about: &About) -> String {
-    about.lake.settings.allowed_lateness_ms.map_or_else(|| "unbounded".to_owned(), |ms| Span(ms).to_string())
+    about.lake.settings.lateness().to_string()
 }
 
 fn text(about: &About) -> String {

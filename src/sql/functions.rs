@@ -164,7 +164,7 @@ fn named(symbols: &Int64Array, names: &Names) -> StringArray {
 }
 
 /// A function over whole arrays as DataFusion wants it: scalars go in as arrays of one row and come out as scalars.
-fn pure(
+pub(super) fn pure(
     of: impl Fn(&[ArrayRef]) -> Result<ArrayRef, DataFusionError> + Send + Sync + 'static,
 ) -> datafusion::logical_expr::ScalarFunctionImplementation {
     Arc::new(move |values: &[ColumnarValue]| {

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod catalog;
 pub mod columns;
+mod contested;
 pub mod current;
 pub mod describe;
 pub mod describe_lake;
@@ -14,6 +15,7 @@ pub mod first_rows;
 pub mod format;
 pub mod functions;
 pub mod interrupt;
+pub mod ratios;
 pub mod repl;
 pub mod resources;
 pub mod rules;
@@ -88,6 +90,11 @@ pub enum SqlError {
         /// The first cut at which every table can be read.
         since: Tick,
     },
+    /// A join whose key would be null where only its right side has a row.
+    #[error(
+        "{0} JOIN … USING is not offered: the key of rows that only the right side has would be null; join ON a.key = b.key and select coalesce(a.key, b.key)"
+    )]
+    OuterUsing(&'static str),
     /// A view that does not exist.
     #[error("there is no view {name:?}; there are: {}", .known.join(", "))]
     NoView {

@@ -36,6 +36,7 @@ fn hasher() -> IdHasher {
 fn settings() -> LakeSettings {
     LakeSettings {
         allowed_lateness_ms: Some(3 * 24 * 3_600_000),
+        lateness_by_type_ms: Default::default(),
         lateness_bound_ms: 3_600_000,
         cut_ms: 1_000,
         hot_key_touches: 64,
@@ -158,7 +159,8 @@ async fn lake_of(records: Records) -> TempDir {
     let changes = changes(&records.rows);
     let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
     let mut names = records.symbols.take_unsaved();
-    for (cut, changes) in CUTS.into_iter().zip(changes) {
+    let last = records.rows.iter().map(|row| row.cut).max().unwrap();
+    for (cut, changes) in CUTS.into_iter().zip(changes).filter(|(cut, _)| *cut <= last) {
         let part = Part {
             rows: vec![records.rows.iter().filter(|row| row.cut == cut).cloned().collect::<Vec<_>>().into()],
             changes,
@@ -169,7 +171,12 @@ async fn lake_of(records: Records) -> TempDir {
     dir
 }
 
-async fn printed(session: &Session, statement: &str) -> String {
+/// A session without a lake.
+pub(super) async fn empty_session() -> Session {
+    catalog::empty(Params::default(), &hasher()).await.unwrap()
+}
+
+pub(super) async fn printed(session: &Session, statement: &str) -> String {
     let mut out = Vec::new();
     execute(session, statement, Format::Csv, &mut out).await.unwrap();
     String::from_utf8(out).unwrap()
@@ -181,6 +188,22 @@ fn resources() -> Arc<Resources> {
 
 async fn at(lake: &TempDir, as_of: Option<Tick>) -> Session {
     open(lake.path(), as_of, &hasher(), resources()).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_outer_join_by_names_is_refused_where_it_would_lose_the_key() {
+    let session = empty_session().await;
+    let sides = ("(VALUES (1, 2)) AS a(k, v)", "(VALUES (3, 4)) AS b(k, w)");
+    for (join, refused) in [("FULL", true), ("RIGHT", true), ("NATURAL FULL", true), ("LEFT", false), ("INNER", false)]
+    {
+        let using = if join.starts_with("NATURAL") { "" } else { "USING (k)" };
+        let asked = format!("SELECT * FROM (SELECT k, v, w FROM {} {join} JOIN {} {using}) AS t", sides.0, sides.1);
+        let answer = session.query(&asked).await;
+        assert_eq!(matches!(answer, Err(SqlError::OuterUsing(_))), refused, "{join}");
+    }
+    let by_hand =
+        "SELECT coalesce(a.k, b.k) AS k FROM (VALUES (1)) AS a(k) FULL JOIN (VALUES (3)) AS b(k) ON a.k = b.k";
+    assert_eq!(printed(&session, &format!("{by_hand} ORDER BY k")).await, "k\n1\n3\n");
 }
 
 #[tokio::test]
@@ -413,7 +436,7 @@ async fn audit_finds_exactly_what_was_planted() {
     assert_eq!(json["views"][1]["differences"][0]["difference"], "changed");
     assert_eq!(json["views"][1]["differences"][0]["columns"][0]["present"], 12345);
     let unknown = audit(&at(&lake, None).await, &["events".to_owned()]).await.unwrap_err();
-    let expected = "there is no view \"events\"; there are: costs, installs, credits, metrics_hourly";
+    let expected = "there is no view \"events\"; there are: contested_events, costs, installs, credits, metrics_hourly";
     assert!(unknown.to_string().starts_with(expected), "{unknown}");
 }
 

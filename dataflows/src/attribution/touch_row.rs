@@ -200,7 +200,7 @@ mod tests {
         let subject = Event::subject_of(user, device, schemas::ClickId::NONE);
         let event = Event { event_type, app: Symbol::of(app), device, user, subject, ..Event::default() };
         let record = Accepted { event, capped: Capped(capped), ..Accepted::default() };
-        TouchRow::of(&record, &Horizons::of(&InstallsParams::default(), Some(DAY_MS)))
+        TouchRow::of(&record, &Horizons::of(&InstallsParams::default(), Some(DAY_MS.into())))
     }
 
     #[test]

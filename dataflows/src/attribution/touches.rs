@@ -66,6 +66,12 @@ pub fn halves((event_time, event_id, subject): Identity) -> (u64, u64) {
     (first, mix(event_id.0.rest(), subject.0.rest()) ^ mixed.wrapping_mul(0xd6e8_feb8_6659_fd93))
 }
 
+/// The [`halves`] of costs of this identity. A cost is a copy of costs alone.
+pub fn halves_of_cost(identity: Identity) -> (u64, u64) {
+    let (first, second) = halves(identity);
+    (first ^ 0x8bb8_4b93_962e_acc9 & !MS_OF_MINUTE, second ^ 0x2d35_8dcc_aa6c_78a5)
+}
+
 /// Where the first of [`halves`] tells the millisecond of the minute.
 const MS_OF_MINUTE: u64 = 0xffff;
 const _: () = assert!(MINUTE_MS as u64 <= MS_OF_MINUTE);
@@ -117,7 +123,8 @@ impl Expires<Tick> for Stored {
     }
 }
 
-/// What shares the identity of a touch or target and is no touch: a copy of another type, or a tombstone.
+/// What shares the identity of a touch or target and is no touch: a copy of another type, or a tombstone; and what shares that of
+/// a cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Rival {
     /// The second half of [`halves`].
@@ -129,12 +136,16 @@ pub struct Rival {
 }
 
 impl Rival {
-    /// The key of its copies in [`Copies`], and the rival.
-    pub fn of(record: &Accepted, horizons: &Horizons) -> (u64, Rival) {
+    /// The key of its copies in [`Copies`], and the rival: of costs, or of all others.
+    pub fn of(record: &Accepted, of_costs: bool, horizons: &Horizons) -> (u64, Rival) {
         let event = &record.event;
-        let (half, rest) = halves((event.event_time, event.event_id, event.subject));
+        let identity = (event.event_time, event.event_id, event.subject);
+        let ((half, rest), until) = match of_costs {
+            true => (halves_of_cost(identity), horizons.cost(event.event_time)),
+            false => (halves(identity), horizons.touch(event.event_time)),
+        };
         let hash = if event.event_type == EventType::Tombstone { WITHDRAWN } else { record.payload_hash };
-        (half, Rival { rest, hash, until: horizons.touch(event.event_time) })
+        (half, Rival { rest, hash, until })
     }
 
     /// Its payload hash, where it is a rival of this event.
@@ -286,16 +297,18 @@ impl<'scope> Copies<'scope> {
     }
 
     /// Records that share their key with another, each once, from when the other came too; tombstones are among them, and
-    /// some that are alone after all ([`Index::contested`]).
-    pub fn contested(&self) -> VecCollection<'scope, Tick, EventRow, isize> {
+    /// some that are alone after all ([`Index::contested`]). With each whether it is contested among costs.
+    pub fn contested(&self) -> VecCollection<'scope, Tick, (EventRow, bool), isize> {
         let of = |heap| self.index.contested().filter(move |copy| copy.row.heap() == heap);
         let touches = of(TOUCHES).map(|copy| (copy.row, copy.event));
         let touches = look_up(touches, &self.heaps.touches, "contested touches", |event, touch| Some((event, *touch)));
         let touches = look_up(touches, &self.heaps.touch_rests, "rests of contested touches", |touch, rest| {
-            Some(EventRow::of_touch(&touch, rest))
+            Some((EventRow::of_touch(&touch, rest), false))
         });
         let others = of(RIVALS).map(|copy| (copy.event, ()));
-        let others = look_up(others, &self.heaps.other_events, "other contested events", |(), other| Some(other.row));
+        let others = look_up(others, &self.heaps.other_events, "other contested events", |(), other| {
+            Some((other.row, other.of_costs))
+        });
         touches.concat(others)
     }
 }
@@ -368,7 +381,7 @@ mod tests {
     fn touches_leave_when_nothing_can_find_them() {
         const DAYS: i64 = 60;
         const AN_HOUR: i64 = 20;
-        let horizons = Horizons::of(&InstallsParams::default(), Some(DAY_MS));
+        let horizons = Horizons::of(&InstallsParams::default(), Some(DAY_MS.into()));
         let (by_id, by_print, copies, rows) = timely::execute_directly(move |worker| {
             let (mut by_id, mut by_print, mut copy_input, heaps, indexes) = worker.dataflow::<Tick, _, _>(|scope| {
                 let (by_id_input, by_id) = scope.new_collection();

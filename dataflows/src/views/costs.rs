@@ -6,7 +6,7 @@ use schemas::units::HOUR_MS;
 use schemas::{EventTime, EventType, Micros, PayloadHash, Symbol, Tick, columns};
 use serde::{Deserialize, Serialize};
 
-use crate::changes::ToRows;
+use crate::changes::AsArranged;
 use crate::horizon::{Horizons, Until};
 use crate::standing::{EventRow, Events};
 use crate::attribution::touches::Forgetting;
@@ -36,7 +36,7 @@ pub static COSTS: View = View {
     code: 1,
     reads: &["events"],
     sql: |_| SQL.to_owned(),
-    maintained: Some(Maintained::rows::<CostRow>(|inputs| Output::rows("costs", inputs.costs(), Costs))),
+    maintained: Some(Maintained::rows::<CostRow>(|inputs| Output::rows("costs", inputs.costs(), AsArranged))),
 };
 
 /// One row of `costs`: unique by tenant, source, campaign, ad group and hour.
@@ -106,7 +106,7 @@ pub fn hour(time: EventTime) -> EventTime {
 fn version(event: &EventRow, horizons: &Horizons) -> (CostKey, Version) {
     let EventRow { tenant, source, campaign, ad_group, event_time, currency, cost, version, payload_hash, .. } = *event;
     let hour = hour(event_time);
-    let until = horizons.target(EventTime(hour.0.saturating_add(HOUR_MS)));
+    let until = horizons.cost(EventTime(hour.0.saturating_add(HOUR_MS)));
     let row = CostRow { tenant, source, campaign, ad_group, hour, currency, cost, version };
     (
         CostKey { tenant, source, campaign, ad_group, hour, until },
@@ -125,20 +125,4 @@ pub fn costs<'scope>(events: &Events<'scope>, horizons: Horizons) -> CostArrange
         output.extend(versions.last().map(|(version, _)| (version.row, 1)));
     });
     arrange_forgetting(greatest, "costs", ByKey)
-}
-
-/// Rows of `costs` from what is arranged: the same.
-struct Costs;
-
-impl ToRows<CostRow> for Costs {
-    type Row = CostRow;
-    type Group = CostRow;
-
-    fn group(&self, row: &CostRow) -> CostRow {
-        *row
-    }
-
-    fn rows(&self, row: &CostRow) -> Vec<CostRow> {
-        vec![*row]
-    }
 }

@@ -8,10 +8,21 @@ use crate::view::View;
 pub static EVENTS: View = View {
     name: "events",
     question: "What happened: which accepted records stand, each event once and none that was withdrawn?",
-    key: &["tenant", "subject", "event_id", "event_time"],
+    key: &["tenant", "subject", "event_id", "event_time", "type"],
     code: 1,
     reads: &["records", "voids"],
     sql: |_| EVENTS_SQL.to_owned(),
+    maintained: None,
+};
+
+/// `superseded`.
+pub static SUPERSEDED: View = View {
+    name: "superseded",
+    question: "Which accepted records do not stand: copies of others, and what a tombstone withdrew?",
+    key: &["topic", "partition", "offset"],
+    code: 1,
+    reads: &["records", "voids"],
+    sql: |_| SUPERSEDED_SQL.to_owned(),
     maintained: None,
 };
 
@@ -70,18 +81,41 @@ pub static IMPORTS: View = View {
     maintained: None,
 };
 
+/// The SQL of a view where it is known which events are contested, if it is simpler then: it compares the copies of these alone. It
+/// wants a function `is_contested` of an event id that is true of them, and may be of others.
+pub fn where_contested_are_known(view: &View) -> Option<String> {
+    let contested = "FROM (SELECT * FROM records WHERE is_contested(event_id)) AS records";
+    let among = |sql: &str| sql.replace("FROM records", contested);
+    match view.name {
+        "events" => {
+            let (_, columns) = EVENTS_SQL.rsplit_once("SELECT ").expect("it selects rows at last");
+            let (columns, _) = columns.split_once("FROM copies").expect("of copies");
+            let columns = columns.replace("capped_in_all AS capped", "capped");
+            Some(format!(
+                "SELECT {columns} FROM records LEFT ANTI JOIN voids USING (topic)
+                WHERE verdict = 'ok' AND type <> 'tombstone' AND NOT is_contested(event_id)
+                UNION ALL SELECT * FROM ({})",
+                among(EVENTS_SQL)
+            ))
+        }
+        "superseded" => Some(among(SUPERSEDED_SQL)),
+        _ => None,
+    }
+}
+
 /// `events`: of the accepted copies of each identity the one that stands, unless it was withdrawn.
 const EVENTS_SQL: &str = "\
 -- Copies share (tenant, subject, event_id, event_time); the one with the smallest payload hash stands. Copies with one
--- hash are one content; a join key is capped if it is in all of them. A tombstone carries the identity it withdraws. What
+-- hash are one content; a join key is capped if it is in all of them. A cost is a copy of costs alone, as it may come weeks
+-- after all others. A tombstone carries the identity it withdraws. What
 -- a void topic holds was undone: it neither stands nor withdraws.
 WITH copies AS (
   SELECT *,
     row_number() OVER (
-      PARTITION BY tenant, subject, event_id, event_time ORDER BY payload_hash, topic, \"partition\", \"offset\"
+      PARTITION BY tenant, subject, event_id, event_time, type = 'cost' ORDER BY payload_hash, topic, \"partition\", \"offset\"
       ROWS UNBOUNDED PRECEDING
     ) AS place,
-    bit_and(capped) OVER (PARTITION BY tenant, subject, event_id, event_time, payload_hash) AS capped_in_all
+    bit_and(capped) OVER (PARTITION BY tenant, subject, event_id, event_time, type = 'cost', payload_hash) AS capped_in_all
   FROM records LEFT ANTI JOIN voids USING (topic)
   WHERE verdict = 'ok' AND type <> 'tombstone'
 ),
@@ -96,6 +130,28 @@ SELECT type, tenant, app, event_id, event_time, subject, user_id, device_id, cli
   referrer, capped_in_all AS capped, payload_hash, arrival, topic, \"partition\", \"offset\", _cut
 FROM copies LEFT ANTI JOIN withdrawn USING (tenant, subject, event_id, event_time)
 WHERE place = 1
+";
+
+/// `superseded`: the accepted records that are no event.
+const SUPERSEDED_SQL: &str = "\
+WITH copies AS (
+  SELECT *,
+    row_number() OVER (
+      PARTITION BY tenant, subject, event_id, event_time, type = 'cost' ORDER BY payload_hash, topic, \"partition\", \"offset\"
+      ROWS UNBOUNDED PRECEDING
+    ) AS place
+  FROM records LEFT ANTI JOIN voids USING (topic)
+  WHERE verdict = 'ok' AND type <> 'tombstone'
+),
+withdrawn AS (
+  SELECT DISTINCT tenant, subject, event_id, event_time, TRUE AS is_withdrawn
+  FROM records LEFT ANTI JOIN voids USING (topic)
+  WHERE verdict = 'ok' AND type = 'tombstone'
+)
+SELECT topic, \"partition\", \"offset\", CASE WHEN is_withdrawn THEN 'withdrawn' ELSE 'copy' END AS reason,
+  type, tenant, app, event_id, event_time, subject, payload_hash, arrival, _cut
+FROM copies LEFT JOIN withdrawn USING (tenant, subject, event_id, event_time)
+WHERE place > 1 OR is_withdrawn
 ";
 
 /// `late_events`: what came after the allowed lateness.

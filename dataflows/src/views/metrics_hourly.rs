@@ -32,13 +32,13 @@ WITH additions AS (
     CASE WHEN method = 'organic' THEN {no_channel} ELSE installs.channel END, events.country, NULL,
     installs.event_time - installs.event_time % 3600000, 0, 0, 1, 0, 0, 0
   FROM installs JOIN events USING (tenant, subject, event_id, event_time)
-  WHERE NOT reinstall
+  WHERE NOT reinstall AND events.type = 'install'
   UNION ALL
   SELECT credits.tenant, credits.currency, credits.app, credits.campaign, credits.ad_group, credits.creative,
     credits.source, credits.channel, events.country, credits.name,
     credits.event_time - credits.event_time % 3600000, 0, 0, 0, 1, coalesce(credits.revenue_micros, 0), 0
   FROM credits JOIN events USING (tenant, subject, event_id, event_time)
-  WHERE model = 'last'
+  WHERE model = 'last' AND events.type = 'conversion'
   UNION ALL
   SELECT tenant, currency, NULL, campaign, ad_group, NULL, source, NULL, NULL, NULL, hour,
     0, 0, 0, 0, 0, coalesce(cost_micros, 0)

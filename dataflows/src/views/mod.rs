@@ -1,11 +1,12 @@
 //! The catalogue: all views, one file each. To add one: a file with its [`View`], and a line here (`docs/add-a-view.md`).
 
-mod ledger;
+pub mod ledger;
 
 use schemas::Tick;
 use timely::dataflow::Scope;
 
 use crate::feed::Feed;
+use crate::horizon::Retention;
 use crate::inputs::Inputs;
 use crate::params::Params;
 use crate::view::{Maintained, Output, View};
@@ -17,6 +18,7 @@ macro_rules! views {
 
         static VIEWS: &[&View] = &[
             &ledger::EVENTS,
+            &ledger::SUPERSEDED,
             &ledger::LATE_EVENTS,
             &ledger::DEAD_LETTERS,
             &ledger::FIELD_FAULTS,
@@ -29,6 +31,7 @@ macro_rules! views {
 
 // Each after those that it reads.
 views! {
+    contested_events: CONTESTED_EVENTS,
     costs: COSTS,
     installs: INSTALLS,
     credits: CREDITS,
@@ -56,9 +59,9 @@ pub fn view(name: &str) -> Option<&'static View> {
 pub fn build<'scope>(
     scope: Scope<'scope, Tick>,
     params: &Params,
-    retention_ms: Option<i64>,
+    retention: Option<Retention>,
 ) -> (Feed, Vec<Output<'scope>>) {
-    let (feed, mut inputs) = Inputs::new(scope, params, retention_ms);
+    let (feed, mut inputs) = Inputs::new(scope, params, retention);
     let outputs = maintained().map(|(_, maintained)| (maintained.build)(&mut inputs)).collect();
     (feed, outputs)
 }

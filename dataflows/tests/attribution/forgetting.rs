@@ -1,16 +1,21 @@
 //! Forgetting changes no result: over many windows, with copies, withdrawals and capped keys that come as late as they
 //! may, every change of every view is the same as where all is kept.
 
+use dataflows::horizon::Retention;
 use dataflows::params::{Params, Span, Windows};
-use schemas::{EventType, Tick};
+use dataflows::views;
+use schemas::{EventType, Symbol, Tick};
 
 use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
 use crate::golden_installs::params;
 use crate::stream::{Changes, stream_within};
+use crate::tables::{ByTenant, written};
 
 const DAYS: i64 = 40;
 const EVENTS: u64 = 2_500;
 const RETENTION: i64 = 2 * DAY;
+/// Costs may come much later.
+const COST_RETENTION: i64 = 12 * DAY;
 
 /// A word that looks random (the finisher of SplitMix64).
 fn mix(word: u64) -> u64 {
@@ -64,6 +69,27 @@ fn arrivals(number: u64) -> Vec<(Ev, Tick)> {
         3 => arrivals.push((Ev { copy: 1, print: 1, capped: 4, ..first }, tick(22))),
         _ => {}
     }
+    // A cost of the same identity, which is no copy of the event, and a copy, a further version or a withdrawal of it.
+    let late = |what| {
+        let delay = draw(what, (COST_RETENTION - HOUR) as u64) as i64;
+        ((EPOCH_MS + at + delay) / HOUR * HOUR + HOUR) as Tick
+    };
+    let cost = |copy, version| Ev {
+        kind: EventType::Cost,
+        capped: 0,
+        copy,
+        cost: Some((draw(25, 1_000) as i64, Some(version))),
+        ..first.clone()
+    };
+    if draw(24, 4) == 0 {
+        arrivals.push((cost(2, 1), late(26)));
+        match draw(27, 4) {
+            0 => arrivals.push((cost(3, 1), late(28))),
+            1 => arrivals.push((Ev { id: first.id + 1_000_000, ..cost(2, 2) }, late(28))),
+            2 => arrivals.push((first.withdrawn(), tick(29))),
+            _ => {}
+        }
+    }
     arrivals
 }
 
@@ -83,10 +109,21 @@ fn forgetting_changes_no_result() {
     let kept = sorted(stream_within(&records, &params, None, 1, &[true]));
     assert!(kept.credits.iter().any(|(row, _, _)| row.install.is_some()), "some conversions are governed");
     assert!(kept.installs.iter().any(|(_, _, diff)| *diff < 0), "some results are corrected");
+    assert!(kept.views["costs"].iter().any(|batch| batch.num_rows() > 0), "there are costs");
+    let retention = Retention { ms: RETENTION, cost_ms: COST_RETENTION };
+    let days: Vec<Tick> = (0..DAYS + 14).map(|day| (EPOCH_MS + day * DAY) as Tick).collect();
     for workers in [1, 2] {
-        let forgotten = sorted(stream_within(&records, &params, Some(RETENTION), workers, &[true]));
+        let forgotten = sorted(stream_within(&records, &params, Some(retention), workers, &[true]));
         assert_eq!(forgotten.installs.len(), kept.installs.len());
         assert!(forgotten.installs == kept.installs, "installs differ with {workers} workers");
         assert!(forgotten.credits == kept.credits, "credits differ with {workers} workers");
+        for (view, maintained) in views::maintained() {
+            let [forgotten, kept] = [&forgotten, &kept].map(|changes| ByTenant::of(&changes.views[view.name]));
+            for day in &days {
+                let [forgotten, kept] =
+                    [&forgotten, &kept].map(|changes| written(maintained, changes, Symbol(2), *day));
+                assert!(forgotten == kept, "{} differs at {day} with {workers} workers", view.name);
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ use dataflows::attribution::weights::Weights;
 use dataflows::changes::Cutover;
 use dataflows::feed::Feed;
 use dataflows::grid::{CUT_MS, cut_of};
+use dataflows::horizon::Retention;
 use dataflows::inputs::Inputs;
 use dataflows::params::Params;
 use dataflows::views;
@@ -81,15 +82,15 @@ pub(crate) fn stream(records: &[(Accepted, Tick)], params: &Params, workers: usi
     stream_within(records, params, None, workers, pauses)
 }
 
-/// As [`stream`], where no record comes later than `retention_ms` after it happened.
+/// As [`stream`], where no record comes later than `retention` after it happened.
 pub(crate) fn stream_within(
     records: &[(Accepted, Tick)],
     params: &Params,
-    retention_ms: Option<i64>,
+    retention: Option<Retention>,
     workers: usize,
     pauses: &[bool],
 ) -> Changes {
-    live(records, params, retention_ms, &Life::first(workers), pauses)
+    live(records, params, retention, &Life::first(workers), pauses)
 }
 
 /// What several dataflows wrote of the same records, one after the other.
@@ -125,7 +126,7 @@ pub(crate) fn history(records: &[(Accepted, Tick)], params: &Params, lives: &[Li
 fn live(
     records: &[(Accepted, Tick)],
     params: &Params,
-    retention_ms: Option<i64>,
+    retention: Option<Retention>,
     life: &Life,
     pauses: &[bool],
 ) -> Changes {
@@ -152,7 +153,7 @@ fn live(
         let (installs, credits) = (collected.clone(), collected.clone());
         let (probe, mut publisher) = (ProbeHandle::new(), hub.publisher(worker.index()));
         let (mut feed, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, mut inputs) = Inputs::new(scope, &params, retention_ms);
+            let (feed, mut inputs) = Inputs::new(scope, &params, retention);
             let attribution = inputs.attribution();
             let rows = attribution
                 .installs

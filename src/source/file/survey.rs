@@ -140,7 +140,7 @@ pub fn survey(
     let mut decoder = Decoder::new(hasher.clone(), Arc::new(Symbols::new()), rules);
     let mut found = Survey { notes: scan.notes().to_vec(), sample: others.then(Sample::default), ..Survey::default() };
     // Whatever is late is for the import to say; what is ahead of its arrival is dead in both.
-    let (gate, now_ms) = (Gate { allowed_lateness_ms: None }, clock.now_ms());
+    let (gate, now_ms) = (Gate::OPEN, clock.now_ms());
     loop {
         let (mut made_any, mut dead) = (false, false);
         let passed = scan.next(input, mapping, |mut made| {
@@ -153,7 +153,7 @@ pub fn survey(
             let decoded = decoded.and_then(|decoded| {
                 let event_time = decoded.event.event_time;
                 let arrival_ms = if mapping.arrival == Arrival::Import { now_ms } else { event_time.0.max(now_ms) };
-                match gate.passage(event_time, arrival_ms) {
+                match gate.passage(decoded.event.event_type, event_time, arrival_ms) {
                     Passage::Dead(reason) => Err(reason),
                     Passage::Ok | Passage::Late => Ok(decoded),
                 }

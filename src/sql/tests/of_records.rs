@@ -1,18 +1,33 @@
 //! The views over `records`: which records are events, which came too late, which could not be read, and what did media
 //! cost? Each test writes its records to a lake of its own.
 
+use arrow::util::pretty::pretty_format_batches;
+use dataflows::views;
+use datafusion::prelude::DataFrame;
+use proptest::prelude::*;
 use schemas::units::HOUR_MS;
 
 use super::*;
 
-/// A lake of these records, all in one commit; no dataflow runs.
+/// A lake of these records. Wherever it is read, the views that look for contested events alone are what they are defined as.
 async fn written(records: Records) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
-    let last = records.rows.iter().map(|row| row.cut).max().unwrap();
-    let part = Part { rows: vec![records.rows.into()], ..Part::default() };
-    ledger.commit(last, vec![part], records.symbols.take_unsaved()).await.unwrap();
-    dir
+    let lake = lake_of(records).await;
+    for cut in CUTS {
+        let Ok(session) = open(lake.path(), Some(cut), &hasher(), resources()).await else { continue };
+        for view in [&views::ledger::EVENTS, &views::ledger::SUPERSEDED] {
+            let defined = session.raw().sql(&(view.sql)(session.params())).await.unwrap();
+            let read = session.raw().table(view.name).await.unwrap();
+            assert_eq!(sorted(read).await, sorted(defined).await, "{} at {cut}", view.name);
+        }
+    }
+    lake
+}
+
+async fn sorted(rows: DataFrame) -> Vec<String> {
+    let batches = rows.collect().await.unwrap();
+    let mut lines: Vec<_> = pretty_format_batches(&batches).unwrap().to_string().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 fn none() -> Records {
@@ -87,6 +102,44 @@ async fn an_event_stands_once() {
          other subject,shop,click,5\n\
          other tenant,other,click,6\n\
          a view,shop,impression,7\n"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Of few identities many copies and withdrawals, in any order: [`written`] compares.
+    #[test]
+    fn few_events_many_copies(records in prop::collection::vec((0..8u8, 0..3u8, 0..4u8, 0..8u8, 0..3usize), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut all = none();
+            for (identity, kind, payload, capped, cut) in records {
+                let kind = [EventType::Click, EventType::Conversion, EventType::Tombstone][usize::from(kind)];
+                let (user, id) = (format!("u{}", identity % 2), format!("k{}", identity % 4));
+                all.push(all.event(kind, &user, &id, i64::from(identity / 4)), CUTS[cut]);
+                let last = all.last();
+                (last.payload_hash, last.capped) = (hash(payload + 1), Capped(capped));
+            }
+            written(all).await;
+        });
+    }
+}
+
+#[tokio::test]
+async fn superseded_records_say_why() {
+    let mut all = none();
+    let click = all.event(EventType::Click, "u1", "k1", 0);
+    all.named("copy", click, 9);
+    all.named("stands", click, 3);
+    let gone = all.event(EventType::Conversion, "u1", "c1", 0);
+    all.named("withdrawn", gone, 1);
+    all.withdraw(gone, CUTS[1]);
+    all.named("alone", all.event(EventType::Click, "u1", "k2", 0), 1);
+    let lake = written(all).await;
+    assert_eq!(
+        printed(&at(&lake, None).await, "SELECT \"offset\", reason FROM superseded ORDER BY 1").await,
+        "offset,reason\n0,copy\n2,withdrawn\n"
     );
 }
 
