@@ -75,7 +75,7 @@ fn log(report: &Report) {
 mod tests {
     use dataflows::params::Params;
     use schemas::ids::IdHasher;
-    use schemas::symbols::Symbols;
+    use schemas::symbols::{Name, Symbols};
 
     use super::*;
     use crate::config::Lateness;
@@ -90,8 +90,7 @@ mod tests {
         runtime.block_on(async {
             let (mut ledger, _) = Ledger::open(dir.path(), &settings, false, &[], &Symbols::new()).await.unwrap();
             for cut in [1_000, 2_000] {
-                let name = format!("name {cut}");
-                let named = vec![(schemas::Symbol::of(&name), name)];
+                let named = vec![Name::of(&format!("name {cut}"))];
                 ledger.commit(cut, vec![Part::default()], named).await.unwrap();
             }
         });

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{
     ClickId, DeviceId, EventId, EventKey, Fingerprint, IpHash, JoinKey, LoginId, PayloadHash, Subject, UserId,
 };
+use crate::network::Network;
 use crate::symbols::Symbol;
 use crate::units::{EventTime, Micros};
 
@@ -148,7 +149,7 @@ pub struct Event {
     /// The address, hashed.
     pub ip: IpHash,
     /// The /24 (IPv4) or /48 (IPv6) of the address.
-    pub ip_net: Symbol,
+    pub ip_net: Network,
     /// Operating system, lower case.
     pub os: Symbol,
     /// Operating system version as sent.

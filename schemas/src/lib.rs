@@ -9,6 +9,7 @@ pub mod decode;
 pub mod event;
 pub mod fault;
 pub mod ids;
+pub mod network;
 pub mod placeholders;
 pub mod raw_ids;
 pub mod reference;
@@ -25,5 +26,6 @@ pub use event::{Accepted, Capped, Event, EventType};
 pub use ids::{
     ClickId, DeviceId, EventId, EventKey, Fingerprint, Id, IpHash, JoinKey, LoginId, PayloadHash, Subject, UserId,
 };
+pub use network::Network;
 pub use symbols::Symbol;
 pub use units::{EventTime, Micros, Tick};

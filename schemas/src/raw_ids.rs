@@ -1,7 +1,6 @@
 //! What producers send as ids, made comparable and then hashed. SQL functions find a person by the same rules.
 
-use std::fmt::Write;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::ids::{ClickId, DeviceId, EventId, Fingerprint, Id, IdHasher, IdKind, IpHash, LoginId, UserId};
 use crate::placeholders::placeholder;
@@ -93,28 +92,6 @@ impl IdHasher {
 pub fn os_major(os_version: &str) -> &str {
     let major = os_version.split('.').next().unwrap_or_default();
     if major.bytes().all(|byte| byte.is_ascii_digit()) { major } else { "" }
-}
-
-/// The network that tables keep of an address: the /24 of an IPv4, the /48 of an IPv6 address.
-pub fn ip_net(address: IpAddr) -> String {
-    let mut text = String::new();
-    write_ip_net(&mut text, address);
-    text
-}
-
-/// Appends [`ip_net`] to a text.
-pub(crate) fn write_ip_net(text: &mut String, address: IpAddr) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let [a, b, c, _] = address.octets();
-            write!(text, "{a}.{b}.{c}.0/24")
-        }
-        IpAddr::V6(address) => {
-            let [a, b, c, ..] = address.segments();
-            write!(text, "{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
-        }
-    }
-    .expect("a text takes in what is written to it");
 }
 
 /// The canonical text of a UUID, lower case with hyphens: lakes of 0.1.0 hold hashes of it. It may come in any case, without
@@ -212,14 +189,10 @@ mod tests {
     #[test]
     fn an_address_is_known_by_its_network() {
         let ip = |raw: &str| hasher().ip("shop", raw.parse().unwrap());
-        let net = |raw: &str| ip_net(raw.parse().unwrap());
         assert_eq!(ip("203.0.113.9"), ip("::ffff:203.0.113.9"));
         assert_ne!(ip("203.0.113.9"), ip("203.0.113.8"));
         assert_eq!(ip("2001:db8:1:2::3"), ip("2001:db8:1:2:ffff::"));
         assert_ne!(ip("2001:db8:1:2::3"), ip("2001:db8:1:3::3"));
-        assert_eq!(net("203.0.113.9"), "203.0.113.0/24");
-        assert_eq!(net("::ffff:203.0.113.9"), "203.0.113.0/24");
-        assert_eq!(net("2001:db8:1:2::3"), "2001:db8:1::/48");
     }
 
     #[test]

@@ -57,16 +57,68 @@ pub struct Clash {
     pub second: String,
 }
 
+/// Names that one tenant may bring in one field, as `creative`: every process keeps all of them in memory.
+pub const NAMES_MAX: usize = 1_000_000;
+
+/// Why a name was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Another name has its symbol.
+    #[error(transparent)]
+    Clash(#[from] Clash),
+    /// Its tenant has brought too many.
+    #[error(
+        "{field} would be one name more than the {max} that a tenant may bring there: send names that repeat, and what is new with \
+         each record as an id"
+    )]
+    TooMany {
+        /// The field.
+        field: &'static str,
+        /// How many it may bring.
+        max: usize,
+    },
+}
+
+/// Who was the first to use a name: a tenant, in a field of its events.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct First {
+    /// The tenant.
+    pub tenant: Symbol,
+    /// The field.
+    pub field: Box<str>,
+}
+
+/// A name and its symbol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// The symbol.
+    pub symbol: Symbol,
+    /// The name.
+    pub name: String,
+    /// Who was the first to use it; not known of names that release 0.1.0 saved.
+    pub first: Option<First>,
+}
+
+impl Name {
+    /// A name that no record brings.
+    pub fn of(name: &str) -> Name {
+        Name { symbol: Symbol::of(name), name: name.to_owned(), first: None }
+    }
+}
+
 /// All names seen so far, shared by the workers of a process.
 pub struct Symbols {
     hash: fn(&str) -> Symbol,
+    names_max: usize,
     names: RwLock<Names>,
 }
 
 #[derive(Default)]
 struct Names {
     by_symbol: HashMap<Symbol, Box<str>>,
-    unsaved: Vec<Symbol>,
+    /// How many each brought.
+    brought: HashMap<First, usize>,
+    unsaved: Vec<(Symbol, Option<First>)>,
 }
 
 impl Symbols {
@@ -77,42 +129,63 @@ impl Symbols {
 
     /// An empty table with another hash: tests inject a narrow one to see clashes.
     pub fn with_hash(hash: fn(&str) -> Symbol) -> Symbols {
-        Symbols { hash, names: RwLock::default() }
+        Symbols { hash, names_max: NAMES_MAX, names: RwLock::default() }
     }
 
-    /// The symbol of a name, which is remembered as unsaved when it is new.
+    /// An empty table that takes fewer names of each: for tests.
+    pub fn with_names_max(names_max: usize) -> Symbols {
+        Symbols { names_max, ..Symbols::new() }
+    }
+
+    /// The symbol of a name that no record brings.
     pub fn intern(&self, name: &str) -> Result<Symbol, Clash> {
-        self.intern_all([name].into_iter()).map(|symbols| symbols[0])
+        let symbol = (self.hash)(name);
+        let mut held = self.names.write().expect("no panic while the lock is held");
+        held.agree(&[(symbol, name)])?;
+        held.insert(symbol, name, None);
+        Ok(symbol)
     }
 
-    /// The symbols of names, which are remembered as unsaved when they are new. When one clashes, none is remembered.
-    pub fn intern_all<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<Vec<Symbol>, Clash> {
-        let named: Vec<(Symbol, &str)> = names.map(|name| ((self.hash)(name), name)).collect();
+    /// The symbols of names that a record of a tenant has in these fields; new ones are remembered as unsaved. When one is refused,
+    /// none is remembered.
+    pub fn intern_all<'a>(
+        &self,
+        tenant: &str,
+        names: impl Iterator<Item = (&'static str, &'a str)>,
+    ) -> Result<Vec<Symbol>, Refused> {
+        let (fields, named): (Vec<_>, Vec<_>) = names.map(|(field, name)| (field, ((self.hash)(name), name))).unzip();
         let symbols = named.iter().map(|(symbol, _)| *symbol).collect();
-        let known =
-            |held: &Names, &(symbol, _): &(Symbol, &str)| symbol.is_none() || held.by_symbol.contains_key(&symbol);
         {
             let held = self.read();
-            if named.iter().all(|name| known(&held, name)) {
-                return held.agree(&named).map(|()| symbols);
+            if named.iter().all(|(symbol, _)| held.knows(*symbol)) {
+                return Ok(held.agree(&named).map(|()| symbols)?);
             }
         }
         let mut held = self.names.write().expect("no panic while the lock is held");
         held.agree(&named)?;
-        for (symbol, name) in named {
-            if !known(&held, &(symbol, name)) {
-                held.by_symbol.insert(symbol, name.into());
-                held.unsaved.push(symbol);
-            }
+        let tenant = (self.hash)(tenant);
+        let first = |field: &str| First { tenant, field: field.into() };
+        let is_full = |(field, (symbol, _)): (&&'static str, &(Symbol, &str))| {
+            !held.knows(*symbol) && held.brought.get(&first(field)).is_some_and(|brought| *brought >= self.names_max)
+        };
+        if let Some((field, _)) = fields.iter().zip(&named).find(|each| is_full(*each)) {
+            return Err(Refused::TooMany { field, max: self.names_max });
+        }
+        for (field, (symbol, name)) in fields.into_iter().zip(named) {
+            held.insert(symbol, name, Some(first(field)));
         }
         Ok(symbols)
     }
 
     /// Takes in a name that a table already holds.
-    pub fn load(&self, symbol: Symbol, name: &str) {
+    pub fn load(&self, name: Name) {
         let mut names = self.names.write().expect("no panic while the lock is held");
-        names.by_symbol.insert(symbol, name.into());
-        names.unsaved.retain(|unsaved| *unsaved != symbol);
+        names.unsaved.retain(|(unsaved, _)| *unsaved != name.symbol);
+        if names.by_symbol.insert(name.symbol, name.name.into()).is_none()
+            && let Some(first) = name.first
+        {
+            *names.brought.entry(first).or_default() += 1;
+        }
     }
 
     /// The name of a symbol.
@@ -121,10 +194,11 @@ impl Symbols {
     }
 
     /// The names interned since the last call, for the `symbols` table.
-    pub fn take_unsaved(&self) -> Vec<(Symbol, String)> {
+    pub fn take_unsaved(&self) -> Vec<Name> {
         let mut names = self.names.write().expect("no panic while the lock is held");
         let unsaved = std::mem::take(&mut names.unsaved);
-        unsaved.into_iter().map(|symbol| (symbol, names.by_symbol[&symbol].to_string())).collect()
+        let named = |(symbol, first)| Name { symbol, name: names.by_symbol[&symbol].to_string(), first };
+        unsaved.into_iter().map(named).collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Names> {
@@ -139,6 +213,19 @@ impl Default for Symbols {
 }
 
 impl Names {
+    fn knows(&self, symbol: Symbol) -> bool {
+        symbol.is_none() || self.by_symbol.contains_key(&symbol)
+    }
+
+    /// Remembers a name, unless it is known.
+    fn insert(&mut self, symbol: Symbol, name: &str, first: Option<First>) {
+        if !self.knows(symbol) {
+            self.by_symbol.insert(symbol, name.into());
+            self.unsaved.push((symbol, first.clone()));
+            first.into_iter().for_each(|first| *self.brought.entry(first).or_default() += 1);
+        }
+    }
+
     /// Whether no name clashes with one that is held, nor with one before it.
     fn agree(&self, named: &[(Symbol, &str)]) -> Result<(), Clash> {
         for (at, &(symbol, name)) in named.iter().enumerate().filter(|(_, (symbol, _))| !symbol.is_none()) {
@@ -165,18 +252,45 @@ mod tests {
         assert_eq!(symbols.intern("ab"), Ok(Symbol(2)));
         assert_eq!(symbols.intern("cd").unwrap_err().first, "ab");
         assert_eq!(symbols.intern(""), Ok(Symbol::NONE));
-        assert_eq!(symbols.take_unsaved(), vec![(Symbol(2), "ab".to_owned())]);
+        let ab = Name { symbol: Symbol(2), name: "ab".to_owned(), first: None };
+        assert_eq!(symbols.take_unsaved(), vec![ab]);
         assert_eq!(symbols.take_unsaved(), vec![]);
     }
 
     #[test]
     fn names_are_taken_in_together_or_not_at_all() {
         let symbols = Symbols::with_hash(|name| Symbol(name.len() as i64));
-        assert_eq!(symbols.intern_all(["a", "bc", "a", ""].into_iter()).unwrap(), [1, 2, 1, 0].map(Symbol));
+        let all = |names: [&'static str; 4]| symbols.intern_all("t", ["a", "b", "c", "d"].into_iter().zip(names));
+        assert_eq!(all(["a", "bc", "a", ""]).unwrap(), [1, 2, 1, 0].map(Symbol));
         symbols.take_unsaved();
-        assert_eq!(symbols.intern_all(["def", "x"].into_iter()).unwrap_err().first, "a");
-        assert_eq!(symbols.intern_all(["def", "ghi"].into_iter()).unwrap_err().second, "ghi");
+        let clash = |names| match all(names).unwrap_err() {
+            Refused::Clash(clash) => clash,
+            other => panic!("{other}"),
+        };
+        assert_eq!(clash(["def", "x", "", ""]).first, "a");
+        assert_eq!(clash(["def", "ghi", "", ""]).second, "ghi");
         assert_eq!(symbols.take_unsaved(), vec![]);
         assert_eq!(symbols.name(Symbol(3)), None);
+    }
+
+    #[test]
+    fn a_tenant_brings_so_many_names_in_a_field_and_no_more() {
+        let symbols = Symbols::with_names_max(2);
+        let bring = |symbols: &Symbols, tenant: &str, creative: &str, item: &str| {
+            symbols.intern_all(tenant, [("creative", creative), ("item", item)].into_iter()).map(drop)
+        };
+        bring(&symbols, "shop", "one", "").unwrap();
+        bring(&symbols, "shop", "two", "x").unwrap();
+        let saved = symbols.take_unsaved();
+        let full = bring(&symbols, "shop", "three", "y").unwrap_err();
+        assert_eq!(full, Refused::TooMany { field: "creative", max: 2 });
+        assert_eq!(symbols.take_unsaved(), vec![], "neither the other name of the record");
+        bring(&symbols, "other", "three", "").unwrap();
+        bring(&symbols, "shop", "three", "y").unwrap();
+        // The next process counts on.
+        let next = Symbols::with_names_max(2);
+        saved.into_iter().for_each(|name| next.load(name));
+        assert!(bring(&next, "shop", "three", "").is_err());
+        assert!(bring(&next, "shop", "two", "three").is_ok(), "known, and another field");
     }
 }

@@ -14,8 +14,9 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path as StorePath;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use schemas::Tick;
+use schemas::symbols::Name;
 use schemas::table::{RecordRow, Verdict, records_rows, symbols_rows};
-use schemas::{Symbol, Tick};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -82,11 +83,11 @@ pub(super) async fn records(
 }
 
 /// Reads all names.
-pub(super) async fn symbols(log: &TableLog, mut each: impl FnMut(Symbol, &str)) -> Result<(), LedgerError> {
+pub(super) async fn symbols(log: &TableLog, mut each: impl FnMut(Name)) -> Result<(), LedgerError> {
     let decode = |batch: &RecordBatch| symbols_rows(batch).map_err(|error| DeltaTableError::Generic(error.to_string()));
     let files =
         log.files().map(DataFile::location).collect::<Result<_, _>>().map_err(LedgerError::delta(log.name()))?;
-    read(log, files, &[], decode, &mut |names| names.iter().for_each(|(symbol, name)| each(*symbol, name))).await
+    read(log, files, &[], decode, &mut |names| names.into_iter().for_each(&mut each)).await
 }
 
 fn required<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a arrow::array::ArrayRef, DeltaTableError> {

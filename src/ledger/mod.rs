@@ -61,7 +61,7 @@ use dataflows::changes::{BATCH_ROWS, CutChanges};
 use dataflows::views;
 use deltalake_core::DeltaTableError;
 use futures::future::try_join_all;
-use schemas::symbols::Symbols;
+use schemas::symbols::{Name, Symbols};
 use schemas::table::{self, RecordRow};
 use schemas::units::DAY_MS;
 use schemas::{Symbol, Tick};
@@ -219,9 +219,9 @@ impl Ledger {
         follow(&mut names, &writer, epoch).await?;
         reached("recovery", "symbols")?;
         let mut saved = HashSet::new();
-        load::symbols(&names, |symbol, name| {
-            symbols.load(symbol, name);
-            saved.insert(symbol);
+        load::symbols(&names, |name| {
+            saved.insert(name.symbol);
+            symbols.load(name);
         })
         .await?;
         for sink in &mut sinks {
@@ -297,7 +297,7 @@ impl Ledger {
         &mut self,
         cut: Tick,
         mut parts: Vec<Part>,
-        names: Vec<(Symbol, String)>,
+        names: Vec<Name>,
     ) -> Result<CommitStats, LedgerError> {
         assert!(self.committed.is_none_or(|last| cut > last), "cut {cut} is not after {:?}", self.committed);
         reached("commit", "begin")?;
@@ -316,8 +316,8 @@ impl Ledger {
         Ok(stats)
     }
 
-    async fn commit_names(&mut self, cut: Tick, mut names: Vec<(Symbol, String)>) -> Result<(), LedgerError> {
-        names.retain(|(symbol, _)| self.saved.insert(*symbol));
+    async fn commit_names(&mut self, cut: Tick, mut names: Vec<Name>) -> Result<(), LedgerError> {
+        names.retain(|name| self.saved.insert(name.symbol));
         let encoded = encode([table::symbols_batch(&names, cut)]).map_err(LedgerError::delta("symbols"))?;
         let Some(file) = encoded else { return Ok(()) };
         let add = self.symbols.upload(&file, None).await?;

@@ -13,7 +13,7 @@ use datafusion::prelude::SessionContext;
 use differential_dataflow::consolidation::consolidate_updates;
 use schemas::event::{Capped, Event, EventType};
 use schemas::ids::{EventId, Id, PayloadHash, Subject};
-use schemas::symbols::Symbols;
+use schemas::symbols::{Name, Symbols};
 use schemas::table::{Columns, RecordRow, Verdict, symbols_batch};
 use schemas::units::{DAY_MS, EventTime};
 use schemas::view::Method;
@@ -154,7 +154,11 @@ async fn commit_records(
     for (view, _) in views::maintained() {
         let changed = unwritten.contains(&view.name);
         files.push(if changed {
-            Some(encode([symbols_batch(&[(Symbol(1), "x".into())], cut)]).unwrap().unwrap())
+            Some(
+                encode([symbols_batch(&[Name { symbol: Symbol(1), name: "x".into(), first: None }], cut)])
+                    .unwrap()
+                    .unwrap(),
+            )
         } else {
             None
         });
@@ -323,18 +327,18 @@ async fn row_groups_hold_one_type() {
 async fn names_are_saved_once_and_loaded() {
     let dir = TempDir::new().unwrap();
     let (mut ledger, _) = open(dir.path()).await;
-    let names = || vec![(Symbol::of("shop"), "shop".to_owned()), (Symbol::of("ios"), "ios".to_owned())];
+    let names = || vec![Name::of("shop"), Name::of("ios")];
     ledger.commit(T0 + 1_000, vec![], names()).await.unwrap();
     ledger.commit(T0 + 2_000, vec![], names()).await.unwrap();
     // Cut off after the first step: the name is there, the cut is not.
-    ledger.commit_names(T0 + 9_000, vec![(Symbol::of("web"), "web".to_owned())]).await.unwrap();
+    ledger.commit_names(T0 + 9_000, vec![Name::of("web")]).await.unwrap();
     drop(ledger);
     let symbols = Symbols::new();
     let (mut ledger, state) = Ledger::open(dir.path(), &settings(), false, &[], &symbols).await.unwrap();
     assert_eq!(state.committed, Some(T0 + 2_000));
     assert_eq!(symbols.name(Symbol::of("web")).as_deref(), Some("web"));
     // The next cut may come before the one that was cut off.
-    ledger.commit(T0 + 3_000, vec![], vec![(Symbol::of("tv"), "tv".to_owned())]).await.unwrap();
+    ledger.commit(T0 + 3_000, vec![], vec![Name::of("tv")]).await.unwrap();
     assert_eq!(sql(&ledger, "symbols", "select name from t order by name").await, [["ios"], ["shop"], ["tv"], ["web"]]);
 }
 
@@ -433,7 +437,7 @@ async fn a_fenced_writer_is_stopped_at_every_table() {
     let changes = || all(vec![install(1, cut, 1)]);
     let fenced = commit_view(&mut first, "installs", cut, &changes()).await.unwrap_err();
     assert!(matches!(&fenced, LedgerError::Fenced { table, .. } if table == "installs"), "{fenced}");
-    let fenced = first.commit_names(cut, vec![(Symbol::of("a"), "a".to_owned())]).await.unwrap_err();
+    let fenced = first.commit_names(cut, vec![Name::of("a")]).await.unwrap_err();
     assert!(matches!(&fenced, LedgerError::Fenced { table, .. } if table == "symbols"), "{fenced}");
     let replayed = Part { changes: changes(), ..Part::default() };
     assert_eq!(written(&commit(&mut second, cut + 1_000, replayed).await.unwrap(), "installs"), 1);

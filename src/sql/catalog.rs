@@ -34,7 +34,7 @@ use super::columns::column;
 use super::contested::is_contested;
 use super::current::{changes, current_rows};
 use super::first_rows::first_rows;
-use super::functions::{Names, functions, readable_function, symbol_name_function, time_type};
+use super::functions::{Names, functions, network_name_function, readable_function, symbol_name_function, time_type};
 use super::ratios::ratios;
 use super::resources::Resources;
 use super::rules::rules;
@@ -454,13 +454,14 @@ async fn names(raw: &SessionContext) -> Result<Names, SqlError> {
 
 /// The same rows with symbols as text and times as timestamps.
 pub(super) fn readable(rows: DataFrame, names: &Arc<Names>) -> Result<DataFrame, SqlError> {
-    let symbol_name = symbol_name_function(names);
+    let (symbol_name, network_name) = (symbol_name_function(names), network_name_function(names));
     let fields = rows.schema().fields().clone();
     let shown = fields.iter().map(|field| {
         let name = field.name();
         let value = ident(name);
         match (column(name).map(|column| column.kind), field.data_type()) {
             (Some(Kind::Symbol), DataType::Int64) => symbol_name.call(vec![value]).alias(name),
+            (Some(Kind::Network), DataType::Int64) => network_name.call(vec![value]).alias(name),
             (Some(Kind::Time), DataType::Int64) => cast(value, time_type()).alias(name),
             (_, nested @ (DataType::List(_) | DataType::Struct(_))) => {
                 readable_function(name, nested, names).call(vec![value]).alias(name)

@@ -28,7 +28,7 @@ pub const COLUMNS: &[Column] = &[
     of("channel", Kind::Symbol, "marketing channel; (none) where no touch earned the credit"),
     of("placement", Kind::Symbol, "placement within the source"),
     of("ip_hash", Kind::Id, "IPv4 address or /64 of the IPv6 address, hashed"),
-    of("ip_net", Kind::Symbol, "/24 of the IPv4 or /48 of the IPv6 address"),
+    of("ip_net", Kind::Network, "/24 of the IPv4 or /48 of the IPv6 address"),
     of("os", Kind::Symbol, "operating system"),
     of("os_version", Kind::Symbol, "operating system version as sent"),
     of("device_model", Kind::Symbol, "device model"),

@@ -12,7 +12,7 @@ use datafusion::common::{DataFusionError, exec_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use schemas::ids::IdHasher;
 use schemas::table::Kind;
-use schemas::{Id, Symbol};
+use schemas::{Id, Network, Symbol};
 
 use super::columns::column;
 
@@ -42,6 +42,7 @@ pub fn functions(hasher: &IdHasher, names: &Arc<Names>) -> Vec<ScalarUDF> {
     let mut all: Vec<ScalarUDF> = ids.into_iter().map(|(name, make)| id_function(name, make, hasher.clone())).collect();
     all.push(symbol_function());
     all.push(symbol_name_function(names));
+    all.push(network_name_function(names));
     all
 }
 
@@ -91,6 +92,24 @@ pub fn symbol_name_function(names: &Arc<Names>) -> ScalarUDF {
         DataType::Utf8,
         Volatility::Immutable,
         pure(move |arrays| Ok(Arc::new(named(arrays[0].as_primitive(), &names)))),
+    )
+}
+
+/// `network_name(bigint)`: the text of a network. In rows of release 0.1.0 it is the name of a symbol.
+pub fn network_name_function(names: &Arc<Names>) -> ScalarUDF {
+    let names = names.clone();
+    let text = move |network: i64| match names.get(&network) {
+        Some(name) => name.to_string(),
+        None if Network(network).is_valid() => Network(network).to_string(),
+        None => format!("#{network:016x}"),
+    };
+    let named = move |networks: &Int64Array| networks.iter().map(|network| network.map(&text)).collect::<StringArray>();
+    create_udf(
+        "network_name",
+        vec![DataType::Int64],
+        DataType::Utf8,
+        Volatility::Immutable,
+        pure(move |arrays| Ok(Arc::new(named(arrays[0].as_primitive())))),
     )
 }
 

@@ -8,8 +8,8 @@ use crate::address::first_public;
 use crate::event::{Event, EventType};
 use crate::fault::{CUT, Extras, Fault, OUT_OF_RANGE};
 use crate::ids::{ClickId, DeviceId, Id, IdHasher, IdKind, IpHash, LoginId, UserId};
+use crate::network::Network;
 use crate::placeholders::{Placeholders, SAME_CHARACTERS_MIN};
-use crate::raw_ids::write_ip_net;
 use crate::referrer::Referrers;
 use crate::symbols::{Symbol, Symbols};
 use crate::units::{AMOUNT_MICROS_MAX, EventTime, Micros, TIME_MS_MAX};
@@ -24,7 +24,6 @@ pub(super) struct Checker {
     pub(super) names: Names,
     agents: Agents,
     os: String,
-    ip_net: String,
     fingerprint: Vec<u8>,
     decoded: Decoded,
 }
@@ -39,7 +38,6 @@ impl Checker {
             names: Names::new(symbols),
             agents: Agents::default(),
             os: String::new(),
-            ip_net: String::new(),
             fingerprint: Vec::new(),
             decoded: Decoded::default(),
         }
@@ -56,7 +54,7 @@ impl Checker {
 
     /// Checks an event, and hashes and interns what it names.
     pub(super) fn check(&mut self, wire: &wire::Event) -> Result<&Decoded, Reason> {
-        let Checker { hasher, placeholders, referrers, names, agents, os, ip_net, fingerprint, decoded } = self;
+        let Checker { hasher, placeholders, referrers, names, agents, os, fingerprint, decoded } = self;
         let Extras { faults, referrer: kept, .. } = &mut decoded.extras;
 
         // 1. Check all that can be checked without the other records.
@@ -160,11 +158,8 @@ impl Checker {
             faults.push(Fault { field: "ip", reason, value: None });
             None
         });
-        ip_net.clear();
-        let ip = address.map_or(IpHash::NONE, |address| {
-            write_ip_net(ip_net, address);
-            hasher.ip(tenant, address)
-        });
+        let ip = address.map_or(IpHash::NONE, |address| hasher.ip(tenant, address));
+        let ip_net = address.map_or(Network::NONE, Network::of);
         let [own_os, own_version, own_model] = [&wire.os, &wire.os_version, &wire.device_model].map(|text| text.trim());
         os.clear();
         os.push_str(own_os);
@@ -189,7 +184,6 @@ impl Checker {
             ("source", source),
             ("channel", channel),
             ("placement", wire.placement.trim()),
-            ("ip", ip_net),
             ("os", os),
             ("os_version", os_version),
             ("device_model", device_model),
@@ -211,7 +205,7 @@ impl Checker {
         let names = names.symbols(named)?;
         let event_id = hasher.event(tenant, event_id);
         let [tenant, app, campaign, ad_group, creative, source, channel, placement, names @ ..] = names;
-        let [ip_net, os, os_version, device_model, language, country, name, item, currency] = names;
+        let [os, os_version, device_model, language, country, name, item, currency] = names;
 
         decoded.event = Event {
             event_type,

@@ -39,7 +39,7 @@ impl Names {
         self.short.len + self.long.len()
     }
 
-    /// The symbols of (field, name) pairs, always of the same fields. When one is refused, none is interned.
+    /// The symbols of (field, name) pairs, always of the same fields, the tenant first. When one is refused, none is interned.
     pub(super) fn symbols<const N: usize>(&mut self, names: [(&'static str, &str); N]) -> Result<[Symbol; N], Reason> {
         self.last.resize(N, ([0; 3], Symbol::NONE));
         let mut symbols = [Symbol::NONE; N];
@@ -68,7 +68,7 @@ impl Names {
             }
         }
         if !new.is_empty() {
-            let interned = self.shared.intern_all(new.iter().map(|(_, name)| *name))?;
+            let interned = self.shared.intern_all(names[0].1, new.iter().map(|(at, name)| (names[*at].0, *name)))?;
             if self.short.len + self.long.len() + new.len() > REMEMBERED_MAX {
                 self.short = ShortNames::new();
                 self.long.clear();

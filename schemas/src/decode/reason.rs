@@ -1,7 +1,7 @@
 //! Why a record is a dead letter: what was found, and what to write instead.
 
 use super::{NAME_BYTES_MAX, RECORD_BYTES_MAX};
-use crate::symbols::Clash;
+use crate::symbols::Refused;
 
 /// Why a record is a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +87,7 @@ pub enum Reason {
         /// Its length.
         bytes: usize,
     },
-    /// The second name for a symbol.
+    /// The second name for a symbol, or one too many of its tenant.
     #[error(transparent)]
-    Clash(#[from] Clash),
+    Name(#[from] Refused),
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::event::EventType;
 use crate::fault::Fault;
 use crate::ids::{ClickId, DeviceId, EventKey, Fingerprint, IpHash, Subject, UserId};
+use crate::network::Network;
 use crate::symbols::Symbol;
 use crate::units::{EventTime, Micros, TIME_MS_MAX};
 use crate::wire::{ItemLine, to_json, to_protobuf};
@@ -219,7 +220,7 @@ fn the_events_own_system_comes_before_the_user_agent() {
     };
     let parsed = event("", "", "", phone);
     assert_eq!([parsed.os, parsed.os_version, parsed.device_model], ["android", "12", "Pixel 6"].map(Symbol::of));
-    assert_eq!(parsed.ip_net, Symbol::of("203.0.113.0/24"));
+    assert_eq!(parsed.ip_net, Network::of("203.0.113.9".parse().unwrap()));
     assert_eq!(parsed.ip, hasher().ip("shop", "203.0.113.9".parse().unwrap()));
     assert_eq!(parsed, event("Android", "12", "Pixel 6", ""));
     assert_eq!(parsed.fingerprint, event("ANDROID", "12.1", " Pixel 6 ", "unknown").fingerprint);
@@ -383,7 +384,7 @@ fn an_optional_field_never_loses_an_event() {
         [("300.1.1.1", "no address"), ("10.0.0.1", "not public"), ("1.2.3.xxx", "masked"), ("unknown", "placeholder")]
     {
         let event = check_fault(("ip", reason, None), |wire| wire.ip = ip.into());
-        assert_eq!((event.ip, event.ip_net), (IpHash::NONE, Symbol::NONE));
+        assert_eq!((event.ip, event.ip_net), (IpHash::NONE, Network::NONE));
     }
     let none = decoded(&wire::Event { ip: " ".into(), ..least(EventType::Click) });
     assert_eq!(none.ip, IpHash::NONE);

@@ -10,6 +10,7 @@ use super::{RecordRow, Verdict};
 use crate::event::{Accepted, Capped, Event, EventType};
 use crate::fault::Extras;
 use crate::ids::{ClickId, DeviceId, EventId, Fingerprint, IpHash, LoginId, PayloadHash, Subject, UserId};
+use crate::network::Network;
 use crate::units::{EventTime, Micros};
 
 static RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| records_batch(std::iter::empty()).schema());
@@ -135,7 +136,7 @@ fn write_events(out: &mut Writer, events: &[Option<&Event>]) {
     symbol!("channel", channel);
     symbol!("placement", placement);
     id!("ip_hash", ip);
-    symbol!("ip_net", ip_net);
+    out.long_or_null("ip_net", each!(event => event.ip_net.some().map(|network| network.0)));
     symbol!("os", os);
     symbol!("os_version", os_version);
     symbol!("device_model", device_model);
@@ -238,7 +239,7 @@ fn read_events(reader: &Reader<'_>, rows: &mut [RecordRow]) -> Result<(), TableE
     read!(symbol "channel", |event, value| event.channel = value);
     read!(symbol "placement", |event, value| event.placement = value);
     read!(id "ip_hash", |event, value| event.ip = IpHash(value));
-    read!(symbol "ip_net", |event, value| event.ip_net = value);
+    read!(long "ip_net", |event, value| event.ip_net = Network(value));
     read!(symbol "os", |event, value| event.os = value);
     read!(symbol "os_version", |event, value| event.os_version = value);
     read!(symbol "device_model", |event, value| event.device_model = value);

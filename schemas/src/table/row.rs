@@ -25,6 +25,8 @@ pub enum Kind {
     Id,
     /// A name as its symbol; people are shown the name.
     Symbol,
+    /// A network of addresses as its number; people are shown its text.
+    Network,
     /// Milliseconds since the Unix epoch; people are shown a timestamp.
     Time,
     /// Anything that is shown as it is.

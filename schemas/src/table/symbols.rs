@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::columns::{Reader, TableError, Writer};
-use crate::symbols::Symbol;
+use crate::symbols::{First, Name, Symbol};
 use crate::units::Tick;
 
 static SYMBOLS: LazyLock<SchemaRef> = LazyLock::new(|| symbols_batch(&[], 0).schema());
@@ -17,21 +17,30 @@ pub fn symbols_schema() -> SchemaRef {
 }
 
 /// Names that become durable with a cut.
-pub fn symbols_batch(names: &[(Symbol, String)], cut: Tick) -> RecordBatch {
+pub fn symbols_batch(names: &[Name], cut: Tick) -> RecordBatch {
     let mut out = Writer::default();
-    out.symbol("symbol", names.iter().map(|(symbol, _)| *symbol));
-    out.text("name", names.iter().map(|(_, name)| name));
+    out.symbol("symbol", names.iter().map(|name| name.symbol));
+    out.text("name", names.iter().map(|name| &name.name));
     out.long("_cut", names.iter().map(|_| cut as i64));
+    let first = || names.iter().map(|name| name.first.as_ref());
+    out.long_or_null("tenant", first().map(|first| Some(first?.tenant.0)));
+    out.text_or_null("field", first().map(|first| Some(&*first?.field)));
     out.finish()
 }
 
 /// The names in a batch of `symbols`.
-pub fn symbols_rows(batch: &RecordBatch) -> Result<Vec<(Symbol, String)>, TableError> {
+pub fn symbols_rows(batch: &RecordBatch) -> Result<Vec<Name>, TableError> {
     let reader = Reader::new(batch);
     reader.require("symbol", |_| true)?;
     reader.require("name", |_| true)?;
-    let mut rows = vec![(Symbol::NONE, String::new()); batch.num_rows()];
-    reader.symbol("symbol", |row, value| rows[row].0 = value)?;
-    reader.text("name", |row, value| rows[row].1 = value.to_owned())?;
+    let mut rows = vec![Name { symbol: Symbol::NONE, name: String::new(), first: None }; batch.num_rows()];
+    reader.symbol("symbol", |row, value| rows[row].symbol = value)?;
+    reader.text("name", |row, value| rows[row].name = value.to_owned())?;
+    reader.symbol("tenant", |row, tenant| rows[row].first = Some(First { tenant, field: "".into() }))?;
+    reader.text("field", |row, field| {
+        if let Some(first) = &mut rows[row].first {
+            first.field = field.into();
+        }
+    })?;
     Ok(rows)
 }

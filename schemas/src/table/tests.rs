@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::{Accepted, EventType};
 use crate::ids::*;
-use crate::symbols::Symbol;
+use crate::network::Network;
+use crate::symbols::{First, Name, Symbol};
 use crate::units::{EventTime, Micros};
 
 /// A row made of words, many of them zero: what they become shrinks as they do.
@@ -60,7 +61,7 @@ impl Words {
             channel: self.symbol(),
             placement: self.symbol(),
             ip: IpHash(self.id()),
-            ip_net: self.symbol(),
+            ip_net: Network(self.symbol().0),
             os: self.symbol(),
             os_version: self.symbol(),
             device_model: self.symbol(),
@@ -194,7 +195,7 @@ fn the_columns_are_those_of_the_documentation() {
          revenue_micros? cost_micros? currency? version? install_begin_time? items? capped raw? referrer? faults? \
          unknown_fields? key? headers?"
     );
-    assert_eq!(names(&symbols_schema()), "symbol name _cut");
+    assert_eq!(names(&symbols_schema()), "symbol name _cut tenant? field?");
 }
 
 #[test]
@@ -210,10 +211,14 @@ fn events_have_the_columns_of_records() {
 
 #[test]
 fn symbols_come_back() {
-    let names = vec![(Symbol::of("a"), "a".to_owned()), (Symbol::of("ü"), "ü".to_owned())];
+    let name = |name: &str, first| Name { symbol: Symbol::of(name), name: name.to_owned(), first };
+    let names = vec![name("a", None), name("ü", Some(First { tenant: Symbol::of("a"), field: "app".into() }))];
     let batch = symbols_batch(&names, 7_000);
     assert_eq!(batch.schema(), symbols_schema());
     assert_eq!(symbols_rows(&batch).unwrap(), names);
+    // As release 0.1.0 wrote them.
+    let before = batch.project(&[0, 1, 2]).unwrap();
+    assert!(symbols_rows(&before).unwrap().iter().all(|name| name.first.is_none()));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use dataflows::views::metrics_hourly::{MetricsKey, MetricsRow};
 use differential_dataflow::consolidation::consolidate_updates;
 use schemas::event::{Capped, Event, EventType};
 use schemas::ids::{EventId, Id, PayloadHash, Subject};
-use schemas::symbols::Symbols;
+use schemas::symbols::{Name, Symbols};
 use schemas::table::{Columns, RecordRow, Verdict};
 use schemas::units::EventTime;
 use schemas::view::{Method, Model as CreditModel};
@@ -70,7 +70,7 @@ pub(super) async fn write(
             names += 1;
             new.push(format!("writer {number} name {names}"));
         }
-        let named = new.iter().map(|name| (Symbol::of(name), name.clone())).collect();
+        let named = new.iter().map(|name| Name::of(name)).collect();
         let made =
             std::mem::replace(&mut parts, job.parts()).into_iter().map(|part| part.made(ledger.lake())).collect();
         ledger.commit(cut, made, named).await?;
