@@ -12,8 +12,8 @@ mod tables;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bidstream::config::ConfigError;
-use bidstream::telemetry::LogFormat;
+use bidstream::job::ConfigError;
+use bidstream::observe::telemetry::LogFormat;
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 
@@ -76,11 +76,11 @@ struct IdKey {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = bidstream::telemetry::init_logs(cli.log_format) {
+    if let Err(error) = bidstream::observe::telemetry::init_logs(cli.log_format) {
         eprintln!("error: {error}");
         return ExitCode::from(run::EXIT_USAGE);
     }
-    if let Err(error) = bidstream::failpoint::arm() {
+    if let Err(error) = bidstream::lake::failpoint::arm() {
         eprintln!("error: {error}");
         return ExitCode::from(run::EXIT_USAGE);
     }

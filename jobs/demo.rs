@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
-use bidstream::config;
-use bidstream::gate::Gate;
-use bidstream::generator::{Generator, GeneratorPlan, GeneratorSource, SEED_DEFAULT, USERS_DEFAULT};
-use bidstream::ledger::Lake;
-use bidstream::pipeline::{self, Plan, Run};
-use bidstream::source::Source;
-use bidstream::source::kafka::KafkaConfig;
-use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, produce};
+use bidstream::job;
+use bidstream::ingest::gate::Gate;
+use bidstream::ingest::generator::{Generator, GeneratorPlan, GeneratorSource, SEED_DEFAULT, USERS_DEFAULT};
+use bidstream::lake::Lake;
+use bidstream::run::pipeline::{self, Plan, Run};
+use bidstream::ingest::source::Source;
+use bidstream::ingest::source::kafka::KafkaConfig;
+use bidstream::ingest::source::kafka::produce::{PARTITIONS_DEFAULT, produce};
 use schemas::Tick;
 use schemas::decode::IdRules;
 use schemas::table::Verdict;
@@ -32,7 +32,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 100_000)]
     events: u64,
     /// Directory of the lake.
-    #[arg(long, default_value = "./demo-lake", value_parser = config::lake_directory)]
+    #[arg(long, default_value = "./demo-lake", value_parser = job::lake_directory)]
     lake: PathBuf,
     /// Send the events through this Kafka: host:port, several with commas between.
     #[arg(long)]
@@ -59,7 +59,7 @@ impl Demo {
     /// Runs the demo.
     pub fn run(self) -> anyhow::Result<()> {
         let clock = Clock::system();
-        let hasher = config::id_hasher(None)?;
+        let hasher = job::id_hasher(None)?;
         // A lake that is there stays as it was made.
         let lake = Lake::exists(&self.lake).then(|| Lake::read(&self.lake)).transpose()?;
         let lateness = Plan::lateness(None, lake.as_ref());
@@ -204,7 +204,7 @@ impl Demo {
         for question in QUESTIONS.split_inclusive(';').map(str::trim).filter(|text| !text.is_empty()) {
             let (title, query) = question.split_once('\n').unwrap_or(("", question));
             println!("\n{}", title.trim_start_matches("-- "));
-            tables::query(&self.lake, query, &config::id_hasher(None)?)?;
+            tables::query(&self.lake, query, &job::id_hasher(None)?)?;
         }
         println!();
         Ok(())

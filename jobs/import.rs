@@ -11,17 +11,17 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
-use bidstream::config::{self, COMMIT_EVERY_DEFAULT, ConfigError, Job};
-use bidstream::cuts::RunError;
-use bidstream::ledger::imports::Imports;
-use bidstream::ledger::{Lake, LakeSettings, LedgerError};
-use bidstream::mapping::Mapping;
-use bidstream::pipeline::Plan;
-use bidstream::source::SourceError;
-use bidstream::source::file::imported::NotFound;
-use bidstream::source::file::report::{Outcome, Report, printable};
-use bidstream::source::file::survey::{Allowed, Survey};
-use bidstream::source::file::{Input, survey};
+use bidstream::job::{self, COMMIT_EVERY_DEFAULT, ConfigError, Job};
+use bidstream::run::agreement::RunError;
+use bidstream::lake::imports::Imports;
+use bidstream::lake::{Lake, LakeSettings, LedgerError};
+use bidstream::job::mapping::Mapping;
+use bidstream::run::pipeline::Plan;
+use bidstream::ingest::source::SourceError;
+use bidstream::ingest::source::file::imported::NotFound;
+use bidstream::ingest::source::file::report::{Outcome, Report, printable};
+use bidstream::ingest::source::file::survey::{Allowed, Survey};
+use bidstream::ingest::source::file::{Input, survey};
 use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 
@@ -66,7 +66,7 @@ pub struct Import {
     #[arg(long, value_name = "M.yaml", required_unless_present = "undo")]
     mapping: Option<PathBuf>,
     /// Directory of the lake; made when it is missing. Default: that of --job.
-    #[arg(long, conflicts_with = "brokers", value_parser = config::lake_directory)]
+    #[arg(long, conflicts_with = "brokers", value_parser = job::lake_directory)]
     lake: Option<PathBuf>,
     /// A job file: its lake, allowed lateness, time between commits, id key and `ids` are those of this import, and its
     /// parameters of views become those of the lake. Its `source` is not read.
@@ -177,7 +177,7 @@ impl Import {
         let path = self.lake.clone().or_else(|| Some(job.as_ref()?.lake.clone()));
         let hasher = match (&self.id_key.id_key_file, &job) {
             (None, Some(job)) => job.id_hasher()?,
-            (file, _) => config::id_hasher(file.as_deref())?,
+            (file, _) => job::id_hasher(file.as_deref())?,
         };
         let lake = path.as_deref().filter(|path| Lake::exists(path)).map(Lake::read).transpose()?;
         let lateness = Plan::lateness(job.as_ref().and_then(|job| job.allowed_lateness.as_ref()), lake.as_ref());

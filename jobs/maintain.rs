@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::ensure;
-use bidstream::config::RETENTION_DEFAULT;
-use bidstream::config::lake_directory;
-use bidstream::ledger::maintain::{self, RETENTION_MIN};
-use bidstream::ledger::{Lake, repair};
+use bidstream::job::RETENTION_DEFAULT;
+use bidstream::job::lake_directory;
+use bidstream::lake::maintain::{self, RETENTION_MIN};
+use bidstream::lake::{Lake, repair};
 use dataflows::params::Span;
 use serde::Serialize;
 

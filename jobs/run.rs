@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bidstream::clock::Clock;
-use bidstream::config::{ConfigError, Job};
-use bidstream::cuts::RunError;
-use bidstream::gate::Gate;
-use bidstream::housekeeping::Housekeeping;
-use bidstream::ledger::{Lake, LedgerError, State};
-use bidstream::pipeline::{self, Plan};
-use bidstream::source::kafka::{Accepted, KafkaConfig, KafkaSource, SharedTicks, Start};
-use bidstream::source::{Source, SourceError};
-use bidstream::telemetry;
-use bidstream::worker::SourceMaker;
+use bidstream::job::{ConfigError, Job};
+use bidstream::run::agreement::RunError;
+use bidstream::ingest::gate::Gate;
+use bidstream::run::housekeeping::Housekeeping;
+use bidstream::lake::{Lake, LedgerError, State};
+use bidstream::run::pipeline::{self, Plan};
+use bidstream::ingest::source::kafka::{Accepted, KafkaConfig, KafkaSource, SharedTicks, Start};
+use bidstream::ingest::source::{Source, SourceError};
+use bidstream::observe::telemetry;
+use bidstream::run::worker::SourceMaker;
 
 use crate::service;
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bidstream::config::lake_directory;
-use bidstream::ledger::{Lake, LedgerError};
-use bidstream::{config, sql};
+use bidstream::job::lake_directory;
+use bidstream::lake::{Lake, LedgerError};
+use bidstream::{job, sql};
 use dataflows::params::Params;
 use schemas::ids::IdHasher;
 
@@ -86,7 +86,7 @@ pub struct Describe {
 impl Sql {
     /// Runs the query, the file, standard input, or a prompt.
     pub fn run(self) -> anyhow::Result<()> {
-        let hasher = config::id_hasher(self.id_key.id_key_file.as_deref())?;
+        let hasher = job::id_hasher(self.id_key.id_key_file.as_deref())?;
         let Sql { lake, query, file, as_of, format, memory, .. } = self;
         let memory = memory.unwrap_or_else(sql::Memory::of_machine);
         finish(sql::run(sql::SqlOptions { lake, query, file, as_of, format, memory }, &hasher))??;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, SecondsFormat};
+
 /// The variable that makes the clock of a process wrong on purpose.
 pub const OFFSET_VARIABLE: &str = "BIDSTREAM_CLOCK_OFFSET_MS";
 
@@ -28,6 +30,12 @@ pub fn shift() -> Result<(), BadOffset> {
     tracing::warn!(offset_ms, "the clock of this process is wrong on purpose");
     OFFSET_MS.store(offset_ms, Ordering::SeqCst);
     Ok(())
+}
+
+/// Milliseconds since the Unix epoch as RFC 3339.
+pub fn rfc3339(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms)
+        .map_or_else(|| ms.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Tells the time in milliseconds since the Unix epoch, UTC. All workers of a process share one.

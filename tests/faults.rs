@@ -7,8 +7,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::{self, Clock};
-use bidstream::failpoint;
-use bidstream::ledger::maintain;
+use bidstream::lake::failpoint;
+use bidstream::lake::maintain;
 use schemas::PayloadHash;
 use schemas::units::HOUR_MS;
 use schemas::wire;

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use bidstream::clock::Clock;
-use bidstream::gate::Gate;
-use bidstream::ledger::{Lake, Ledger};
-use bidstream::pipeline::{self, Plan};
-use bidstream::source::{Arrived, PartitionId, Progress, Source, SourceError};
+use bidstream::ingest::gate::Gate;
+use bidstream::lake::{Lake, Ledger};
+use bidstream::run::pipeline::{self, Plan};
+use bidstream::ingest::source::{Arrived, PartitionId, Progress, Source, SourceError};
 use schemas::Tick;
 use schemas::ids::IdHasher;
 use schemas::symbols::Symbols;

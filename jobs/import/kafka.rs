@@ -1,10 +1,10 @@
 //! Through Kafka: the events of a file are produced to a topic, which a running job reads.
 
 use bidstream::clock::Clock;
-use bidstream::source::file::report::{Outcome, Report, Written};
-use bidstream::source::file::{FileSource, Input, Known};
-use bidstream::source::kafka::produce::{PARTITIONS_DEFAULT, Producer, ensure_topic};
-use bidstream::source::{Arrived, Payload, Source};
+use bidstream::ingest::source::file::report::{Outcome, Report, Written};
+use bidstream::ingest::source::file::{FileSource, Input, Known};
+use bidstream::ingest::source::kafka::produce::{PARTITIONS_DEFAULT, Producer, ensure_topic};
+use bidstream::ingest::source::{Arrived, Payload, Source};
 use schemas::decode::IdRules;
 
 use super::{Import, Told};
@@ -17,7 +17,7 @@ impl Import {
     pub(super) fn through_kafka(&self, brokers: &str) -> anyhow::Result<()> {
         let (mapping_path, mapping) = self.mapping()?;
         let input = Input::read(self.file()?)?;
-        let hasher = bidstream::config::id_hasher(self.id_key.id_key_file.as_deref())?;
+        let hasher = bidstream::job::id_hasher(self.id_key.id_key_file.as_deref())?;
         let found = self.survey(&input, &mapping, (&hasher, &IdRules::default()), false)?;
         let mut report = Report::of(&input, &mapping_path.display().to_string(), &found);
         self.accept(&mut report, &found)?;

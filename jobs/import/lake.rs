@@ -4,17 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use bidstream::clock::Clock;
-use bidstream::gate::Gate;
-use bidstream::ledger::imports::{Import as Held, Imports, accepted};
-use bidstream::ledger::{Lake, State};
-use bidstream::mapping::{Arrival, Mapping};
-use bidstream::pipeline::{self, Plan};
-use bidstream::source::file::overlap::{Overlap, Shared};
-use bidstream::source::file::report::{Outcome, Report, Written};
-use bidstream::source::file::survey::Survey;
-use bidstream::source::file::{FileSource, Input, Known, imported};
-use bidstream::source::{Source, SourceError};
-use bidstream::telemetry;
+use bidstream::ingest::gate::Gate;
+use bidstream::lake::imports::{Import as Held, Imports, accepted};
+use bidstream::lake::{Lake, State};
+use bidstream::job::mapping::{Arrival, Mapping};
+use bidstream::run::pipeline::{self, Plan};
+use bidstream::ingest::source::file::overlap::{Overlap, Shared};
+use bidstream::ingest::source::file::report::{Outcome, Report, Written};
+use bidstream::ingest::source::file::survey::Survey;
+use bidstream::ingest::source::file::{FileSource, Input, Known, imported};
+use bidstream::ingest::source::{Source, SourceError};
+use bidstream::observe::telemetry;
 use schemas::table::Verdict;
 
 use super::{Import, Interrupted, Target, Told, Usage, exit_code, waiting};

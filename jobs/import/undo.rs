@@ -1,12 +1,12 @@
 //! The way back: an import is declared void in the ledger, and the views are made anew without it.
 
 use bidstream::clock::Clock;
-use bidstream::gate::Gate;
-use bidstream::ledger::Lake;
-use bidstream::ledger::imports::accepted;
-use bidstream::pipeline::{self, Plan};
-use bidstream::source::file::imported::{self, NotFound};
-use bidstream::source::{Nothing, Source};
+use bidstream::ingest::gate::Gate;
+use bidstream::lake::Lake;
+use bidstream::lake::imports::accepted;
+use bidstream::run::pipeline::{self, Plan};
+use bidstream::ingest::source::file::imported::{self, NotFound};
+use bidstream::ingest::source::{Nothing, Source};
 
 use super::{Import, Interrupted, ReportFormat, Target, Usage, waiting};
 use crate::service;

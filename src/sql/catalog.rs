@@ -38,13 +38,13 @@ use super::functions::{Names, functions, network_name_function, readable_functio
 use super::ratios::ratios;
 use super::resources::Resources;
 use super::rules::rules;
-use crate::ledger::Lake;
-use crate::ledger::about::columns_that_came;
-use crate::ledger::compact::SINCE;
-use crate::ledger::imports::Imports;
-use crate::ledger::lake::id_key_check;
-use crate::ledger::log::CUT;
-use crate::ledger::sink::Sink;
+use crate::lake::Lake;
+use crate::lake::about::columns_that_came;
+use crate::lake::compact::SINCE;
+use crate::lake::imports::Imports;
+use crate::lake::directory::id_key_check;
+use crate::lake::log::CUT;
+use crate::lake::sink::Sink;
 
 /// The schema that people and tools see.
 pub const PUBLIC: &str = "public";

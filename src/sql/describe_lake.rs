@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::format::{aligned, rfc3339};
 use super::{Format, SqlError};
-use crate::config::ID_KEY_DEMO;
-use crate::ledger::Lake;
-use crate::ledger::about::{About, about};
-use crate::ledger::lake::id_key_check;
+use crate::job::ID_KEY_DEMO;
+use crate::lake::Lake;
+use crate::lake::about::{About, about};
+use crate::lake::directory::id_key_check;
 
 /// Prints what a lake is. JSON is one object, any other form is text.
 pub async fn run(lake: &Path, format: Format, mut out: impl Write) -> Result<(), SqlError> {

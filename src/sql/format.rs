@@ -20,6 +20,7 @@ use arrow::datatypes::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, SecondsFormat};
 
+pub use crate::clock::rfc3339;
 use super::SqlError;
 
 /// The form of output.
@@ -351,12 +352,6 @@ fn time(unit: &TimeUnit, array: &dyn Array, row: usize) -> String {
     };
     // A time past the calendar's end prints as its number.
     at.map_or_else(|| value.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::Millis, true))
-}
-
-/// Milliseconds since the Unix epoch as RFC 3339.
-pub fn rfc3339(ms: i64) -> String {
-    DateTime::from_timestamp_millis(ms)
-        .map_or_else(|| ms.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// Bytes as lower-case hex.

@@ -69,7 +69,7 @@ pub enum SqlError {
     NoLake(PathBuf),
     /// The lake cannot be read.
     #[error(transparent)]
-    Lake(#[from] crate::ledger::LedgerError),
+    Lake(#[from] crate::lake::LedgerError),
     /// A time to read at that is no time.
     #[error("{0:?} is no cut: write milliseconds since 1970, or a time as 2026-01-31T12:00:00Z")]
     BadCut(String),

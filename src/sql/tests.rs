@@ -22,8 +22,8 @@ use timely::dataflow::ProbeHandle;
 
 use super::audit::{Report, audit};
 use super::{Format, Memory, Resources, Session, SqlError, catalog, execute, open, repl, statements};
-use crate::ledger::lake::id_key_check;
-use crate::ledger::{Lake, LakeSettings, Ledger, Part};
+use crate::lake::directory::id_key_check;
+use crate::lake::{Lake, LakeSettings, Ledger, Part};
 
 /// 2026-01-01T00:00:00Z.
 const START_MS: i64 = 1_767_225_600_000;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
-use bidstream::source::kafka::produce::Delivered;
-use bidstream::source::kafka::{BEHIND_MS_MAX, KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Start, Timing};
-use bidstream::source::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
+use bidstream::ingest::source::kafka::produce::Delivered;
+use bidstream::ingest::source::kafka::{BEHIND_MS_MAX, KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Start, Timing};
+use bidstream::ingest::source::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
 use schemas::Tick;
 use schemas::units::HOUR_MS;
 use schemas::wire::Encoding;

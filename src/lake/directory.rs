@@ -1,0 +1,388 @@
+//! A lake's directory: `lake.json`, where its tables are, and the lock that one writer holds.
+//!
+//! ```text
+//! <lake>/lake.json        format version, settings that were fixed when the lake was made, hash of each view, and the
+//!                         topics that those views leave out as void
+//! <lake>/.lock            locked by the process that writes; says which one it is
+//! <lake>/records/         Delta tables
+//! <lake>/symbols/
+//! <lake>/<view>/<hash>/
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dataflows::params::{Params, PersonRule, Span};
+use dataflows::views;
+use deltalake_core::logstore::LogStoreRef;
+use deltalake_core::{DeltaTableBuilder, ObjectStore};
+use schemas::EventType;
+use schemas::ids::{IdHasher, IdKind};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::error::LedgerError;
+use super::log::Writer;
+use crate::job::{ID_KEY_DEMO, ID_KEY_ENV, Lateness};
+
+/// The first version of the lake's format; this code reads and writes both.
+pub const FORMAT: u32 = 1;
+/// The version of a lake with void topics: a release that counted their records would be wrong without a word.
+pub const FORMAT_VOIDS: u32 = 2;
+
+/// What is fixed when a lake is made: verdicts, cuts and ids that it holds depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LakeSettings {
+    /// *L*: what arrives later than this after its event time is `late`; none means no gate.
+    pub allowed_lateness_ms: Option<i64>,
+    /// The same of some types of events.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lateness_by_type_ms: BTreeMap<EventType, i64>,
+    /// *B*: how far the tick may run ahead of a partition that does not answer.
+    pub lateness_bound_ms: i64,
+    /// Grid of the cuts.
+    pub cut_ms: u64,
+    /// *K*: touches per partition, join key, event hour and arrival hour that are candidates.
+    pub hot_key_touches: u32,
+    /// Tells whether the key of ids is the same: [`id_key_check`].
+    pub id_key_check: String,
+    /// Parameters of the views.
+    pub views: Params,
+}
+
+impl LakeSettings {
+    /// How late a record may be.
+    pub fn lateness(&self) -> Lateness {
+        let by_type = self.lateness_by_type_ms.iter().map(|(of, ms)| (*of, Span(*ms)));
+        match self.allowed_lateness_ms {
+            Some(ms) => Lateness::Within { default: Span(ms), by_type: by_type.collect() },
+            None => Lateness::Unbounded,
+        }
+    }
+
+    /// The same with another lateness.
+    pub fn with_lateness(self, lateness: &Lateness) -> LakeSettings {
+        let (allowed_lateness_ms, lateness_by_type_ms) = match lateness {
+            Lateness::Within { default, by_type } => {
+                (Some(default.0), by_type.iter().map(|(of, span)| (*of, span.0)).collect())
+            }
+            Lateness::Unbounded => (None, BTreeMap::new()),
+        };
+        LakeSettings { allowed_lateness_ms, lateness_by_type_ms, ..self }
+    }
+}
+
+/// Tells whether two keys of ids are the same without telling the key: a hash by the key, of nothing anybody sends.
+pub fn id_key_check(hasher: &IdHasher) -> String {
+    let check = hasher.hash(IdKind::Login, "", b"bidstream id key check").to_bytes();
+    check.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A lake's directory and what its `lake.json` says. Readers use it as well as the writer.
+#[derive(Clone, Debug)]
+pub struct Lake {
+    /// The directory.
+    pub path: PathBuf,
+    /// What was fixed when it was made.
+    pub settings: LakeSettings,
+    /// The hash of each maintained view's definition, which names its table's directory.
+    pub views: BTreeMap<String, String>,
+    /// The void topics that those views leave out. One that was declared since counts for readers until the views that
+    /// leave it out are named.
+    pub voids: BTreeSet<String>,
+    /// Whether `lake.json` still names the views of an earlier definition: those of this run are being built beside them.
+    pub(super) unnamed: bool,
+    pub(super) storage: Storage,
+}
+
+/// How the tables of a lake are reached.
+#[derive(Clone, Debug)]
+pub(super) struct Storage {
+    /// The store that holds the tables, by their paths in the lake; none: the lake's directory does.
+    pub(super) objects: Option<Arc<dyn ObjectStore>>,
+    /// The wait before a second attempt; it doubles with each further one.
+    pub(super) retry_after: Duration,
+}
+
+impl Default for Storage {
+    fn default() -> Storage {
+        Storage { objects: None, retry_after: Duration::from_millis(25) }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LakeFile {
+    format: u32,
+    settings: LakeSettings,
+    views: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    voids: BTreeSet<String>,
+}
+
+impl Lake {
+    /// Reads the `lake.json` of an existing lake.
+    pub fn read(path: &Path) -> Result<Lake, LedgerError> {
+        let file = path.join("lake.json");
+        let text = std::fs::read_to_string(&file).map_err(LedgerError::io(&file))?;
+        let unreadable = |why: serde_json::Error| LedgerError::Unreadable { file: file.clone(), why: why.to_string() };
+        let mut value: Value = serde_json::from_str(&text).map_err(unreadable)?;
+        // Before anything else, for another format may hold other fields.
+        if value["format"] != FORMAT && value["format"] != FORMAT_VOIDS {
+            return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT_VOIDS });
+        }
+        name_what_went_without_saying(&mut value);
+        let read = serde_json::from_value(value.clone()).map_err(|why| match unknown_field(&value, &why) {
+            Some(field) => LedgerError::NewerField { file: file.clone(), field },
+            None => unreadable(why),
+        });
+        let LakeFile { settings, views, voids, .. } = read?;
+        let unknown: Vec<&String> = views.keys().filter(|name| views::view(name).is_none()).collect();
+        if !unknown.is_empty() {
+            tracing::warn!(
+                lake = %path.display(),
+                views = ?unknown,
+                "a newer build made the lake's tables of these views, which this build does not know: it neither shows nor \
+                 maintains them, and if it writes, the newer build makes them anew"
+            );
+        }
+        Ok(Lake { path: path.to_owned(), settings, views, voids, unnamed: false, storage: Storage::default() })
+    }
+
+    /// The version of its format: the least that says all that it is.
+    pub fn format(&self) -> u32 {
+        format(&self.voids)
+    }
+
+    /// Whether there is a lake at `path`.
+    pub fn exists(path: &Path) -> bool {
+        path.join("lake.json").exists()
+    }
+
+    /// The directory of a table: `records`, `symbols`, or a view.
+    ///
+    /// # Panics
+    /// If there is no such view.
+    pub fn table(&self, name: &str) -> PathBuf {
+        self.path.join(self.place(name))
+    }
+
+    /// Whether it names such a table.
+    pub(super) fn has(&self, name: &str) -> bool {
+        matches!(name, "records" | "symbols") || self.views.contains_key(name)
+    }
+
+    /// Where a table is in the lake.
+    fn place(&self, name: &str) -> PathBuf {
+        match name {
+            "records" | "symbols" => PathBuf::from(name),
+            view => Path::new(view).join(&self.views[view]),
+        }
+    }
+
+    /// A new handle on a table's log and files; its directory is made where it is missing.
+    pub(super) fn log_store(&self, name: &str) -> Result<LogStoreRef, LedgerError> {
+        let builder = match &self.storage.objects {
+            Some(objects) => {
+                let url = format!("memory:///{}/", self.place(name).display());
+                let url = Url::parse(&url).expect("names of tables are plain");
+                DeltaTableBuilder::from_url(url.clone())
+                    .map(|builder| builder.with_storage_backend(Arc::clone(objects), url))
+            }
+            None => {
+                let dir = self.table(name);
+                let made = std::fs::create_dir_all(&dir).and_then(|()| dir.canonicalize());
+                let url = Url::from_directory_path(made.map_err(LedgerError::io(&dir))?);
+                DeltaTableBuilder::from_url(url.expect("a canonical path is absolute"))
+            }
+        };
+        let table = builder.and_then(DeltaTableBuilder::build);
+        Ok(table.map_err(LedgerError::delta(name))?.log_store())
+    }
+
+    /// Reads the lake and checks that it was made with these settings; makes it where there is none. Views may be defined
+    /// in another way than `lake.json` says: then they have tables of their own, beside those.
+    pub(super) fn read_or_make(path: &Path, settings: &LakeSettings) -> Result<Lake, LedgerError> {
+        let file = path.join("lake.json");
+        if !Lake::exists(path) {
+            make(path, &file, &content(settings, &views(&settings.views, &BTreeSet::new()), &BTreeSet::new()))?;
+            if settings.id_key_check == id_key_check(&IdHasher::new(ID_KEY_DEMO.as_bytes())) {
+                tracing::warn!(
+                    lake = %path.display(),
+                    "this lake was made with the demo key of ids, which everybody knows: before the first record of real \
+                     people set {ID_KEY_ENV} or `id_key_file`, and make another lake"
+                );
+            }
+        }
+        let lake = Lake::read(path)?;
+        lake.check(settings)?;
+        let ours = views(&settings.views, &lake.voids);
+        let unnamed = lake.views != ours || lake.settings.views != settings.views;
+        Ok(Lake { settings: settings.clone(), views: ours, unnamed, ..lake })
+    }
+
+    /// Checks that the lake was made with what is fixed in these settings.
+    pub fn check(&self, settings: &LakeSettings) -> Result<(), LedgerError> {
+        let fixed = |settings: &LakeSettings| {
+            let fixed = LakeSettings { views: Params::default(), ..settings.clone() };
+            serde_json::to_value(fixed).expect("settings are plain data")
+        };
+        match difference("settings", &fixed(&self.settings), &fixed(settings)) {
+            None => Ok(()),
+            Some((field, ..)) if field == "settings.id_key_check" => {
+                Err(LedgerError::IdKey { file: self.path.join("lake.json") })
+            }
+            Some((field, lake, job)) => {
+                Err(LedgerError::Settings { file: self.path.join("lake.json"), field, lake, job })
+            }
+        }
+    }
+
+    /// Has the views leave out these topics too: where that is news, they have tables of their own, beside those that
+    /// `lake.json` names.
+    pub(super) fn leave_out(&mut self, voids: BTreeSet<String>) {
+        if voids != self.voids {
+            self.views = views(&self.settings.views, &voids);
+            self.voids = voids;
+            self.unnamed = true;
+        }
+    }
+
+    /// Has `lake.json` name the views of this run: from now on readers find their tables, all at once.
+    pub(super) fn name_views(&mut self) -> Result<(), LedgerError> {
+        let file = self.path.join("lake.json");
+        let aside = write_aside(&self.path, &content(&self.settings, &self.views, &self.voids))?;
+        std::fs::rename(&aside, &file).map_err(LedgerError::io(&file))?;
+        self.unnamed = false;
+        tracing::info!(views = ?self.views, "the names of the views are those of this run's tables now");
+        Ok(())
+    }
+}
+
+/// What `lake.json` says.
+fn content(settings: &LakeSettings, views: &BTreeMap<String, String>, voids: &BTreeSet<String>) -> Value {
+    let file =
+        LakeFile { format: format(voids), settings: settings.clone(), views: views.clone(), voids: voids.clone() };
+    serde_json::to_value(file).expect("settings are plain data")
+}
+
+fn format(voids: &BTreeSet<String>) -> u32 {
+    if voids.is_empty() { FORMAT } else { FORMAT_VOIDS }
+}
+
+/// The path of the field that the file has and this build does not know, where that is why it does not read.
+fn unknown_field(file: &Value, why: &serde_json::Error) -> Option<String> {
+    let why = why.to_string();
+    let name = why.strip_prefix("unknown field `")?.split('`').next()?;
+    Some(path_of(file, name).unwrap_or_else(|| name.to_owned()))
+}
+
+/// The path of the first field of a name.
+fn path_of(value: &Value, name: &str) -> Option<String> {
+    let fields = value.as_object()?;
+    if fields.contains_key(name) {
+        return Some(name.to_owned());
+    }
+    fields.iter().find_map(|(field, value)| Some(format!("{field}.{}", path_of(value, name)?)))
+}
+
+/// A parameter that is younger than a lake has in it the value that its views were made by, not that of a new job.
+fn name_what_went_without_saying(lake_file: &mut Value) {
+    if let Some(installs) = lake_file.pointer_mut("/settings/views/installs").and_then(Value::as_object_mut) {
+        installs.entry("person").or_insert_with(|| json!(PersonRule::DeviceElseUser));
+    }
+}
+
+/// Written aside and linked: the file appears whole or not at all, and never over another.
+fn make(path: &Path, file: &Path, content: &Value) -> Result<(), LedgerError> {
+    let aside = write_aside(path, content)?;
+    let linked = std::fs::hard_link(&aside, file);
+    std::fs::remove_file(&aside).map_err(LedgerError::io(&aside))?;
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked.map_err(LedgerError::io(file)),
+    }
+}
+
+fn write_aside(path: &Path, content: &Value) -> Result<PathBuf, LedgerError> {
+    let aside = path.join(format!(".lake.json.{}", std::process::id()));
+    std::fs::write(&aside, format!("{content:#}\n")).map_err(LedgerError::io(&aside))?;
+    Ok(aside)
+}
+
+/// The hash of each maintained view: of its definition, and of the topics that it leaves out.
+fn views(params: &Params, voids: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let hash = |definition: String| {
+        if voids.is_empty() {
+            return definition;
+        }
+        let mut hasher = Sha256::new();
+        for part in std::iter::once(&definition).chain(voids) {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    views::maintained().map(|(view, _)| (view.name.to_owned(), hash(view.hash(params)))).collect()
+}
+
+/// The first place where two values differ: its path, and both values there.
+fn difference(path: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
+    let (Value::Object(a_fields), Value::Object(b_fields)) = (a, b) else {
+        return (a != b).then(|| (path.to_owned(), a.to_string(), b.to_string()));
+    };
+    let names = a_fields.keys().chain(b_fields.keys().filter(|name| !a_fields.contains_key(*name)));
+    names.into_iter().find_map(|name| {
+        let value = |fields: &serde_json::Map<String, Value>| fields.get(name).cloned().unwrap_or(Value::Null);
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        difference(&path, &value(a_fields), &value(b_fields))
+    })
+}
+
+/// The lock of a lake's writer. The system releases it when the process ends, however that comes.
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+    held: bool,
+}
+
+impl Lock {
+    /// Takes the lock; with `take_over`, goes on without it where another process holds it.
+    pub(super) fn take(lake: &Path, writer: &Writer, take_over: bool) -> Result<Lock, LedgerError> {
+        std::fs::create_dir_all(lake).map_err(LedgerError::io(lake))?;
+        let path = lake.join(".lock");
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut lock = Lock { file: open.map_err(LedgerError::io(&path))?, path, held: false };
+        lock.hold(writer)?;
+        if !lock.held && !take_over {
+            let mut holder = String::new();
+            lock.file.read_to_string(&mut holder).map_err(LedgerError::io(&lock.path))?;
+            let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
+            return Err(LedgerError::InUse { lake: lake.to_owned(), holder });
+        }
+        Ok(lock)
+    }
+
+    /// Takes the lock if it is free now. Who took over asks again and again: once the fenced process is gone, the lock
+    /// must keep a third one out.
+    pub(super) fn hold(&mut self, writer: &Writer) -> Result<(), LedgerError> {
+        if self.held {
+            return Ok(());
+        }
+        match self.file.try_lock() {
+            Ok(()) => self.held = true,
+            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::Error(source)) => return Err(LedgerError::Io { path: self.path.clone(), source }),
+        }
+        let written =
+            self.file.set_len(0).and_then(|()| self.file.rewind()).and_then(|()| writeln!(self.file, "{writer}"));
+        written.map_err(LedgerError::io(&self.path))
+    }
+}

@@ -1,0 +1,3 @@
+//! What is told of a run: metrics, health, logs.
+
+pub mod telemetry;

@@ -1,0 +1,284 @@
+//! A worker: one thread that feeds its part of the dataflow with what its reader read, publishes what it knows and hands
+//! over the changes of every cut. All workers run the same loop; worker 0 also announces the cuts.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use dataflows::changes::Backlog;
+use dataflows::feed::Feed;
+use dataflows::horizon::Retention;
+use dataflows::params::Params;
+use dataflows::views;
+use operators::publish::Publisher;
+use schemas::decode::Decoder;
+use schemas::units::DAY_MS;
+use schemas::{Accepted, Tick};
+use timely::dataflow::ProbeHandle;
+
+use crate::clock::Clock;
+use crate::run::agreement::RunError;
+use crate::run::committer::{self, CutPart, PartOf};
+use crate::run::cuts::Cuts;
+use crate::ingest::gate::Gate;
+use crate::run::intake::Arrivals;
+use crate::lake::reached;
+use crate::reads::live::Live;
+use crate::run::reader::{Read, Reader};
+use crate::run::recovery::Recovered;
+use crate::ingest::source::{Source, SourceError};
+use crate::run::status::Status;
+use crate::observe::telemetry::{self, Health, name};
+
+/// A worker takes at most about so many records in before a step of the dataflow: a larger step costs less for each record,
+/// but what waits behind it waits longer.
+pub const STEP_RECORDS_MAX: usize = 32_768;
+/// How often metrics and readiness are told what is asked for, not counted.
+pub const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long a worker or its reader sleeps when nothing comes.
+pub const IDLE: Duration = Duration::from_millis(1);
+
+/// What every worker of a run shares.
+pub struct Shared {
+    /// Parameters of the views.
+    pub params: Params,
+    /// How long after it happened a record may enter; none: it may be of any age, and nothing is forgotten.
+    pub retention: Option<Retention>,
+    /// The gate's rule.
+    pub gate: Gate,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Agreement about cuts.
+    pub cuts: Arc<Cuts>,
+    /// What was done so far.
+    pub status: Arc<Status>,
+    /// Whether the process is ready.
+    pub health: Health,
+    /// Where views are published.
+    pub live: Arc<Live>,
+    /// Records of earlier runs.
+    pub recovered: Recovered,
+    /// Makes a worker's decoder.
+    pub decoder: Box<dyn Fn() -> Decoder + Send + Sync>,
+    /// Makes a worker's source: called on its reader's thread, after recovery.
+    pub source: SourceMaker,
+}
+
+/// Makes the source of one worker out of so many.
+pub type SourceMaker = Box<dyn Fn(usize, usize) -> Result<Box<dyn Source>, SourceError> + Send + Sync>;
+
+/// Runs one worker to the end of the run.
+pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<CutPart>) {
+    let guard = PanicGuard::new(&shared.cuts);
+    let probe = ProbeHandle::new();
+    let (feed, publisher, backlogs) = worker.dataflow(|scope| {
+        let (feed, outputs) = views::build(scope, &shared.params, shared.retention);
+        let mut publisher = shared.live.publisher(scope.index());
+        let attached = outputs.into_iter().zip(&shared.recovered.cutovers);
+        let backlogs = attached.map(|(output, cutover)| output.attach(&mut publisher, &probe, *cutover)).collect();
+        (feed, publisher, backlogs)
+    });
+    let index = worker.index();
+    let mut running =
+        Running { worker: &mut *worker, shared, feed, publisher, probe, backlogs, index, left_early: false };
+    match running.recover() {
+        Ok(()) => running.read(&parts),
+        Err(error) => shared.cuts.fail(error),
+    }
+    drop(running);
+    // Everything up to the last cut is durable, or the run has failed: what is still inside is nobody's. Timely would
+    // compute it to the end, and wait for ever for a worker that panicked.
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+    guard.disarm();
+}
+
+struct Running<'a> {
+    worker: &'a mut timely::worker::Worker,
+    shared: &'a Arc<Shared>,
+    feed: Feed,
+    publisher: Publisher,
+    probe: ProbeHandle<Tick>,
+    /// Changes of the maintained views that wait for their cut.
+    backlogs: Vec<Box<dyn Backlog>>,
+    index: usize,
+    /// Told to stop before recovery was done: then nothing was read and there is nothing to commit.
+    left_early: bool,
+}
+
+impl Running<'_> {
+    /// Loads what earlier runs recorded: up to *m* each day of arrivals as one step, so that what a day leaves behind can
+    /// be forgotten before the next, then cut by cut. Its changes up to *m* go nowhere; those after it are written where
+    /// a sink lacks them.
+    fn recover(&mut self) -> Result<(), RunError> {
+        let load_to = self.shared.recovered.load_to;
+        let mut facts = self.feed.facts();
+        while let Some(rows) = self.shared.recovered.next() {
+            if self.shared.cuts.stopping() || self.shared.cuts.has_failed() {
+                // All of it is durable already: leaving loses nothing.
+                continue;
+            }
+            let day_end = rows.first().map_or(0, |row| (row.arrival_ms.div_euclid(DAY_MS) + 1) * DAY_MS);
+            // Nothing of a day enters after it, and never after *m*.
+            let step = self.feed.tick().max((day_end.max(1) as Tick).min(load_to.max(1)) - 1);
+            self.feed.advance_to(step);
+            self.feed.flush();
+            for row in rows {
+                if let Some(event) = row.event {
+                    let accepted = Accepted { event, payload_hash: row.payload_hash, capped: row.capped };
+                    facts.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
+                }
+            }
+            self.feed.take(&mut facts);
+            self.worker.step();
+        }
+        self.feed.advance_to(self.shared.recovered.committed);
+        self.feed.flush();
+        let leaving = || self.shared.cuts.has_failed() || self.shared.cuts.stopping();
+        while !leaving() && self.probe.less_than(&self.shared.recovered.committed) {
+            self.worker.step_or_park(Some(IDLE));
+        }
+        reached("recovery", "worker")?;
+        self.left_early = leaving();
+        if self.shared.recovered.behind {
+            self.shared.cuts.note_offset_progress();
+        }
+        self.publisher.publish();
+        if self.shared.recovered.is_done(self.worker.peers()) {
+            self.shared.health.ready("recovery");
+        }
+        Ok(())
+    }
+
+    /// Takes in what its reader reads until that has read all there is, then commits what is left.
+    fn read(&mut self, parts: &Sender<CutPart>) {
+        let shared = self.shared;
+        let cuts = &shared.cuts;
+        if self.left_early {
+            return cuts.abort();
+        }
+        let reader = Reader::start(shared, self.index, self.worker.peers(), self.feed.facts(), parts.clone());
+        let mut unpublished = Arrivals::default();
+        let mut closed = cuts.announced();
+        let mut told: Option<Instant> = None;
+        let mut ended = false;
+        while !ended && !cuts.has_failed() {
+            let mut records = 0;
+            while records < STEP_RECORDS_MAX
+                && let Some(Read { mut facts, arrivals, tick, last }) = reader.next()
+            {
+                records += facts.records();
+                self.feed.take(&mut facts);
+                reader.give_back(facts);
+                unpublished.append(arrivals);
+                self.feed.advance_to(tick);
+                ended = last;
+            }
+            self.feed.flush();
+            self.step(records == 0 && !ended);
+            reader.passed(self.frontier());
+            if let Some(readable) = self.publisher.publish() {
+                let now_ms = shared.clock.now_ms();
+                unpublished.take_through(readable, |oldest_ms, records| {
+                    shared.status.freshness(now_ms - oldest_ms, records);
+                });
+            }
+            if self.index == 0 {
+                cuts.announce_if_due(self.frontier());
+                if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                    told = Some(Instant::now());
+                    self.tell();
+                }
+            }
+            self.close_if_announced(&mut closed, parts);
+        }
+        self.drain(closed, parts);
+    }
+
+    /// Brings all workers to one last cut and commits it.
+    fn drain(&mut self, mut closed: Tick, parts: &Sender<CutPart>) {
+        let cuts = &self.shared.cuts;
+        let read_to = self.feed.tick();
+        let mut last = None;
+        // Where another worker has left early, what this one has read is read again by the next run.
+        while !cuts.has_failed() && !cuts.aborted() {
+            if last.is_none() {
+                last = cuts.stopped(self.index, read_to);
+                if let Some(last) = last {
+                    // This worker may be further already.
+                    self.feed.advance_to(last.max(self.feed.tick()));
+                    self.feed.flush();
+                }
+            }
+            self.step(true);
+            self.publisher.publish();
+            let complete = last.is_some_and(|last| !self.probe.less_than(&last));
+            if let Some(last) = last.filter(|_| complete) {
+                if self.index == 0 && !cuts.committing() && cuts.announced() < last {
+                    cuts.announce(last);
+                }
+                if cuts.committed() >= last {
+                    return;
+                }
+            }
+            self.close_if_announced(&mut closed, parts);
+        }
+    }
+
+    fn step(&mut self, idle: bool) {
+        let started = Instant::now();
+        let worked = if idle { self.worker.step_or_park(Some(IDLE)) } else { self.worker.step() };
+        if worked && !idle {
+            metrics::histogram!(name::TICK_SECONDS).record(started.elapsed());
+        }
+    }
+
+    /// The tick up to which all workers are done, at most this worker's own.
+    fn frontier(&self) -> Tick {
+        self.probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(self.feed.tick()))
+    }
+
+    /// Tells the metrics what cheap questions answer.
+    fn tell(&self) {
+        metrics::gauge!(name::FRONTIER).set(self.frontier() as f64);
+        metrics::gauge!(name::WAITING_BYTES).set(self.shared.cuts.waiting_bytes() as f64);
+        for (arrangement, updates) in self.shared.live.sizes() {
+            metrics::gauge!(name::ARRANGEMENT, "arrangement" => arrangement).set(updates as f64);
+        }
+    }
+
+    /// Hands over the changes up to an announced cut.
+    fn close_if_announced(&mut self, closed: &mut Tick, parts: &Sender<CutPart>) {
+        let announced = self.shared.cuts.announced();
+        if announced <= *closed {
+            return;
+        }
+        *closed = announced;
+        let started = Instant::now();
+        let of = PartOf::Changes(self.backlogs.iter_mut().map(|backlog| backlog.take_through(announced)).collect());
+        committer::hand(&self.shared.cuts, parts, CutPart { worker: self.index, of });
+        telemetry::closed(self.index, "worker", started.elapsed());
+    }
+}
+
+/// Ends the run when a worker or its reader unwinds, so that the others do not wait for it for ever.
+pub struct PanicGuard<'a>(&'a Cuts);
+
+impl<'a> PanicGuard<'a> {
+    /// Ends the run when it is dropped.
+    pub fn new(cuts: &'a Cuts) -> PanicGuard<'a> {
+        PanicGuard(cuts)
+    }
+
+    /// All went well.
+    pub fn disarm(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        self.0.fail(RunError::Panicked);
+    }
+}
