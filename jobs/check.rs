@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bidstream::ingest::source::kafka::KafkaConfig;
 use bidstream::job::Job;
 use bidstream::lake::Lake;
-use bidstream::ingest::source::kafka::KafkaConfig;
 
 use crate::run::{exit_code, plan};
 

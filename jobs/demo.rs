@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
-use bidstream::job;
 use bidstream::ingest::gate::Gate;
 use bidstream::ingest::generator::{Generator, GeneratorPlan, GeneratorSource, SEED_DEFAULT, USERS_DEFAULT};
-use bidstream::lake::Lake;
-use bidstream::run::pipeline::{self, Plan, Run};
 use bidstream::ingest::source::Source;
 use bidstream::ingest::source::kafka::KafkaConfig;
 use bidstream::ingest::source::kafka::produce::{PARTITIONS_DEFAULT, produce};
+use bidstream::job;
+use bidstream::lake::Lake;
+use bidstream::run::pipeline::{self, Plan, Run};
 use schemas::Tick;
 use schemas::decode::IdRules;
 use schemas::table::Verdict;

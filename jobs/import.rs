@@ -11,17 +11,17 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
-use bidstream::job::{self, COMMIT_EVERY_DEFAULT, ConfigError, Job};
-use bidstream::run::agreement::RunError;
-use bidstream::lake::imports::Imports;
-use bidstream::lake::{Lake, LakeSettings, LedgerError};
-use bidstream::job::mapping::Mapping;
-use bidstream::run::pipeline::Plan;
 use bidstream::ingest::source::SourceError;
 use bidstream::ingest::source::file::imported::NotFound;
 use bidstream::ingest::source::file::report::{Outcome, Report, printable};
 use bidstream::ingest::source::file::survey::{Allowed, Survey};
 use bidstream::ingest::source::file::{Input, survey};
+use bidstream::job::mapping::Mapping;
+use bidstream::job::{self, COMMIT_EVERY_DEFAULT, ConfigError, Job};
+use bidstream::lake::imports::Imports;
+use bidstream::lake::{Lake, LakeSettings, LedgerError};
+use bidstream::run::agreement::RunError;
+use bidstream::run::pipeline::Plan;
 use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 

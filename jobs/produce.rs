@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bidstream::clock::Clock;
-use bidstream::job::{ConfigError, check_properties, environment};
 use bidstream::ingest::generator::{Generator, SEED_DEFAULT, Traffic, USERS_DEFAULT};
 use bidstream::ingest::source::kafka::produce::{Delivered, PARTITIONS_DEFAULT, Producer, ensure_topic};
+use bidstream::job::{ConfigError, check_properties, environment};
 use clap::ValueEnum;
 use schemas::wire::Encoding;
 

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bidstream::clock::Clock;
-use bidstream::job::{ConfigError, Job};
-use bidstream::run::agreement::RunError;
 use bidstream::ingest::gate::Gate;
-use bidstream::run::housekeeping::Housekeeping;
-use bidstream::lake::{Lake, LedgerError, State};
-use bidstream::run::pipeline::{self, Plan};
 use bidstream::ingest::source::kafka::{Accepted, KafkaConfig, KafkaSource, SharedTicks, Start};
 use bidstream::ingest::source::{Source, SourceError};
+use bidstream::job::{ConfigError, Job};
+use bidstream::lake::{Lake, LedgerError, State};
 use bidstream::observe::telemetry;
-use bidstream::run::worker::SourceMaker;
+use bidstream::run::agreement::RunError;
+use bidstream::run::context::SourceMaker;
+use bidstream::run::housekeeping::Housekeeping;
+use bidstream::run::pipeline::{self, Plan};
 
 use crate::service;
 

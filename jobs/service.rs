@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bidstream::run::cuts::Cuts;
 use bidstream::lake::Patience;
-use bidstream::run::pipeline::Run;
 use bidstream::observe::telemetry::{self, Health, Server};
+use bidstream::run::cuts::Cuts;
+use bidstream::run::pipeline::Run;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,7 +61,9 @@ async fn stop_on_signal(stop: impl FnOnce() + Send) {
 /// A store that fails or has fallen behind makes the process not ready. A run that is to stop does not wait for it.
 async fn watch(cuts: Arc<Cuts>, patience: Patience, health: Health) {
     loop {
-        let full = cuts.backpressure().then_some("records wait for a commit: the store has fallen behind, reading has stopped");
+        let full = cuts
+            .backpressure()
+            .then_some("records wait for a commit: the store has fallen behind, reading has stopped");
         match patience.trouble().or(full.map(str::to_owned)) {
             Some(trouble) => health.not_ready("ledger", trouble),
             None => health.ready("ledger"),

@@ -2,10 +2,10 @@
 //! and the ledger commits what readers see. `docs/architecture.md` is the map; each folder uses only those above it here.
 
 pub mod clock;
-pub mod observe;
+pub mod ingest;
 pub mod job;
 pub mod lake;
-pub mod ingest;
+pub mod observe;
 pub mod reads;
-pub mod sql;
 pub mod run;
+pub mod sql;

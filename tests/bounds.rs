@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
-use bidstream::job::{ID_KEY_DEMO, Lateness};
-use bidstream::run::cuts::WAITING_BYTES_MAX;
 use bidstream::ingest::gate::Gate;
-use bidstream::run::housekeeping::Housekeeping;
-use bidstream::run::pipeline::{self, Plan, Run};
 use bidstream::ingest::source::Source;
 use bidstream::ingest::source::kafka::produce::{self, Delivered};
 use bidstream::ingest::source::kafka::{KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Start};
+use bidstream::job::{ID_KEY_DEMO, Lateness};
+use bidstream::run::cuts::WAITING_BYTES_MAX;
+use bidstream::run::housekeeping::Housekeeping;
+use bidstream::run::pipeline::{self, Plan, Run};
 use dataflows::grid::CUT_MS;
 use dataflows::params::Params;
 use schemas::decode::IdRules;

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use bidstream::clock::Clock;
 use bidstream::ingest::gate::Gate;
+use bidstream::ingest::source::{Arrived, PartitionId, Progress, Source, SourceError};
 use bidstream::lake::{Lake, Ledger};
 use bidstream::run::pipeline::{self, Plan};
-use bidstream::ingest::source::{Arrived, PartitionId, Progress, Source, SourceError};
 use schemas::Tick;
 use schemas::ids::IdHasher;
 use schemas::symbols::Symbols;

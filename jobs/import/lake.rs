@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use bidstream::clock::Clock;
 use bidstream::ingest::gate::Gate;
-use bidstream::lake::imports::{Import as Held, Imports, accepted};
-use bidstream::lake::{Lake, State};
-use bidstream::job::mapping::{Arrival, Mapping};
-use bidstream::run::pipeline::{self, Plan};
 use bidstream::ingest::source::file::overlap::{Overlap, Shared};
 use bidstream::ingest::source::file::report::{Outcome, Report, Written};
 use bidstream::ingest::source::file::survey::Survey;
 use bidstream::ingest::source::file::{FileSource, Input, Known, imported};
 use bidstream::ingest::source::{Source, SourceError};
+use bidstream::job::mapping::{Arrival, Mapping};
+use bidstream::lake::imports::{Import as Held, Imports, accepted};
+use bidstream::lake::{Lake, State};
 use bidstream::observe::telemetry;
+use bidstream::run::pipeline::{self, Plan};
 use schemas::table::Verdict;
 
 use super::{Import, Interrupted, Target, Told, Usage, exit_code, waiting};

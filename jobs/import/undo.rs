@@ -2,11 +2,11 @@
 
 use bidstream::clock::Clock;
 use bidstream::ingest::gate::Gate;
+use bidstream::ingest::source::file::imported::{self, NotFound};
+use bidstream::ingest::source::{Nothing, Source};
 use bidstream::lake::Lake;
 use bidstream::lake::imports::accepted;
 use bidstream::run::pipeline::{self, Plan};
-use bidstream::ingest::source::file::imported::{self, NotFound};
-use bidstream::ingest::source::{Nothing, Source};
 
 use super::{Import, Interrupted, ReportFormat, Target, Usage, waiting};
 use crate::service;

@@ -22,8 +22,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::kafka_client::{KAFKA_PROPERTIES_RESERVED, Wrong, check_settings};
 use super::located::{ConfigError, Outline};
-use super::kafka_client::check_settings;
 
 /// The longest name of a topic that Kafka allows.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
@@ -124,18 +124,6 @@ impl<'de> Visitor<'de> for TopicVisitor {
     }
 }
 
-/// Settings of the client library on which exactly-once rests, so that a job cannot choose them.
-pub const KAFKA_PROPERTIES_RESERVED: [&str; 8] = [
-    "auto.offset.reset",
-    "bootstrap.servers",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.partition.eof",
-    "isolation.level",
-    "metadata.broker.list",
-    "partition.assignment.strategy",
-];
-
 impl Kafka {
     pub(super) fn validate(&self, outline: &Outline) -> Result<(), ConfigError> {
         check_brokers(&self.brokers).map_err(|message| outline.error("source.kafka.brokers", message))?;
@@ -181,31 +169,6 @@ fn check_topic(name: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// What is wrong with the settings of the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// The setting; none where it is about several.
-    pub property: Option<String>,
-    /// What is wrong and what to write.
-    pub message: String,
-}
-
-impl Wrong {
-    /// About one setting.
-    pub fn of(property: &str, message: impl Into<String>) -> Wrong {
-        Wrong { property: Some(property.to_owned()), message: message.into() }
-    }
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.property {
-            Some(property) => write!(f, "{property}: {}", self.message),
-            None => f.write_str(&self.message),
-        }
-    }
 }
 
 /// The ways to log in that the client of this build has.

@@ -1,13 +1,49 @@
 //! How the Kafka client library is set up: our settings, those of a job, and what the library says of both.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::kafka::{KAFKA_PROPERTIES_RESERVED, Wrong};
+/// Settings of the client library on which exactly-once rests, so that a job cannot choose them.
+pub const KAFKA_PROPERTIES_RESERVED: [&str; 8] = [
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "isolation.level",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+];
+
+/// What is wrong with the settings of the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// The setting; none where it is about several.
+    pub property: Option<String>,
+    /// What is wrong and what to write.
+    pub message: String,
+}
+
+impl Wrong {
+    /// About one setting.
+    pub fn of(property: &str, message: impl Into<String>) -> Wrong {
+        Wrong { property: Some(property.to_owned()), message: message.into() }
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.property {
+            Some(property) => write!(f, "{property}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
 
 /// What a partition's queue holds back at most. Each partition has a queue of its own, so this is per partition.
 const QUEUED_KILOBYTES_MAX: u32 = 8 * 1024;

@@ -30,7 +30,8 @@ use schemas::units::{DAY_MS, SECOND_MS};
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
-pub use kafka::{Framing, KAFKA_PROPERTIES_RESERVED, Kafka, Source, Topic, Wrong, check_properties};
+pub use kafka::{Framing, Kafka, Source, Topic, check_properties};
+pub use kafka_client::{KAFKA_PROPERTIES_RESERVED, Wrong};
 pub use lateness::{ALLOWED_LATENESS_RANGE, Lateness};
 pub use located::ConfigError;
 use located::Outline;

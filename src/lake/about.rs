@@ -7,12 +7,12 @@ use deltalake_core::kernel::StructType;
 use schemas::Tick;
 use schemas::table;
 
+use super::directory::Lake;
 use super::error::LedgerError;
 use super::imports::Imports;
-use super::directory::Lake;
 use super::log::TableLog;
 use super::sink::Sink;
-use super::{COLUMN, load, widen};
+use super::{COLUMN, columns, load};
 
 /// What a lake is.
 #[derive(Clone, Debug)]
@@ -54,8 +54,8 @@ pub async fn about(path: &Path) -> Result<About, LedgerError> {
     if let Some(records) = records {
         about.cut = records.cut();
         about.columns_added = records.txns_under(COLUMN).map(|(column, at_ms)| (column.to_owned(), at_ms)).collect();
-        let ours: StructType = widen::kernel("records", &load::with_arrival_date(&table::records_schema()))?;
-        match widen::lacking("records", &ours, records.schema()) {
+        let ours: StructType = columns::kernel("records", &load::with_arrival_date(&table::records_schema()))?;
+        match columns::lacking("records", &ours, records.schema()) {
             Ok(lacking) => about.columns_lacking = lacking.iter().map(|field| field.name().clone()).collect(),
             Err(refused) => about.refused = Some(refused.to_string()),
         }
@@ -66,8 +66,8 @@ pub async fn about(path: &Path) -> Result<About, LedgerError> {
 /// The columns of `records` that some data files lack: they came after the table was made.
 pub async fn columns_that_came(lake: &Lake) -> Result<BTreeSet<String>, LedgerError> {
     let Some(records) = TableLog::look(lake, "records").await? else { return Ok(BTreeSet::new()) };
-    let ours: StructType = widen::kernel("records", &load::with_arrival_date(&table::records_schema()))?;
-    let lacking = widen::lacking("records", &ours, records.schema()).unwrap_or_default();
+    let ours: StructType = columns::kernel("records", &load::with_arrival_date(&table::records_schema()))?;
+    let lacking = columns::lacking("records", &ours, records.schema()).unwrap_or_default();
     let added = records.txns_under(COLUMN).map(|(column, _)| column.to_owned());
     Ok(added.chain(lacking.iter().map(|field| field.name().clone())).collect())
 }

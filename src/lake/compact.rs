@@ -32,10 +32,11 @@ use super::entry::DataFile;
 use super::error::LedgerError;
 use super::file::{BATCH_ROWS_MAX, Encoded, encode};
 use super::finished;
-use super::log::{OVERTAKEN_MAX, Put, TableLog, Writer};
+use super::log::{Put, TableLog};
 #[cfg(test)]
 use super::simulation;
 use super::summed::summed;
+use super::writer::{OVERTAKEN_MAX, Writer};
 use crate::clock::Clock;
 use crate::lake::failpoint;
 

@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::error::LedgerError;
-use super::log::Writer;
+use super::writer::Writer;
 use crate::job::{ID_KEY_DEMO, ID_KEY_ENV, Lateness};
 
 /// The first version of the lake's format; this code reads and writes both.
@@ -77,6 +77,11 @@ impl LakeSettings {
         };
         LakeSettings { allowed_lateness_ms, lateness_by_type_ms, ..self }
     }
+}
+
+/// The tables, views' after the others.
+pub fn tables() -> impl Iterator<Item = &'static str> {
+    ["records", "symbols"].into_iter().chain(views::maintained().map(|(view, _)| view.name))
 }
 
 /// Tells whether two keys of ids are the same without telling the key: a hash by the key, of nothing anybody sends.

@@ -8,7 +8,7 @@ use object_store::path::Path as StorePath;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::log::Writer;
+use super::writer::Writer;
 
 /// The part of a log entry that matters here.
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use deltalake_core::DeltaTableError;
 use schemas::Tick;
 
-use super::log::Writer;
+use super::writer::Writer;
 use crate::job::ID_KEY_ENV;
 
 /// Why the ledger cannot go on.
@@ -209,7 +209,7 @@ impl LedgerError {
     }
 
     pub(super) fn overtaken(table: &str) -> LedgerError {
-        LedgerError::Overtaken { table: table.to_owned(), attempts: super::log::OVERTAKEN_MAX }
+        LedgerError::Overtaken { table: table.to_owned(), attempts: super::writer::OVERTAKEN_MAX }
     }
 
     pub(super) fn delta<E: Into<DeltaTableError>>(table: &str) -> impl FnOnce(E) -> LedgerError {

@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::lake::maintain;
+use crate::lake::directory;
 
 /// The variable that arms failpoints.
 pub const VARIABLE: &str = "BIDSTREAM_FAILPOINT";
@@ -49,7 +49,7 @@ const HOUSEKEEPING: [&str; 5] = ["compact.end", "clean.before", "clean.after", "
 /// The names of all failpoints, in the order of a run: claim, recovery, commit, and what goes on beside.
 pub fn all() -> Vec<String> {
     let of_tables = |steps: &'static [&str]| {
-        maintain::tables().flat_map(move |table| steps.iter().map(move |step| format!("{table}.{step}")))
+        directory::tables().flat_map(move |table| steps.iter().map(move |step| format!("{table}.{step}")))
     };
     let plain = |steps: &'static [&str]| steps.iter().map(|step| (*step).to_owned());
     let commit = plain(&START).chain(of_tables(&COMMIT)).chain(plain(&AFTER));

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemas::Tick;
 use schemas::table::RecordRow;
 
-use super::error::LedgerError;
 use super::directory::Lake;
+use super::error::LedgerError;
 use super::log::TableLog;
 use super::{NOTE, OFFSET, VOID, load, topic_ids};
 

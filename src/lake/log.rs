@@ -6,7 +6,6 @@
 //! read on: each commit carries an id of its own, so one whose answer was lost is recognised.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,21 +20,21 @@ use deltalake_core::{DeltaTableError, ObjectStore, ObjectStoreError};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as StorePath;
 use schemas::Tick;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::checkpoint::{self, CheckpointHint};
+use super::columns::{self, Widening};
+use super::directory::Lake;
 use super::entry::{DataFile, Line};
 use super::error::LedgerError;
 use super::file::Encoded;
 use super::finished;
-use super::directory::Lake;
 use super::pace::Pace;
 use super::patience::{Patience, pause};
 #[cfg(test)]
 use super::simulation;
-use super::widen::{self, Widening};
+use super::writer::{OVERTAKEN_MAX, Writer};
 use crate::lake::failpoint;
 
 /// The app id under which a log carries the writer's epoch.
@@ -45,35 +44,6 @@ pub(crate) const CUT: &str = "bidstream/cut";
 
 /// Log entries between two checkpoints: an open reads at most about this many of them.
 const CHECKPOINT_COMMITS: u64 = 100;
-/// How often a commit may find that others came first. Compaction comes now and then, never so often in a row.
-pub(super) const OVERTAKEN_MAX: u32 = 20;
-
-/// Who writes: a name of its own for each start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Writer {
-    /// Unique to this start.
-    pub id: String,
-    /// Name of the host.
-    pub host: String,
-    /// Process id.
-    pub pid: u32,
-}
-
-impl Writer {
-    /// This process.
-    pub(super) fn here() -> Writer {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
-        let host = host.or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "unknown host".to_owned());
-        Writer { id: Uuid::new_v4().to_string(), host, pid: std::process::id() }
-    }
-}
-
-impl fmt::Display for Writer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} on {} (writer {})", self.pid, self.host, self.id)
-    }
-}
-
 /// A table's log as of a version.
 pub(super) struct TableLog {
     name: String,
@@ -128,7 +98,7 @@ impl TableLog {
         partitioned_by: Option<&str>,
     ) -> Result<TableLog, LedgerError> {
         let store = lake.log_store(name)?;
-        let columns = widen::kernel(name, schema)?;
+        let columns = columns::kernel(name, schema)?;
         if !store.is_delta_table_location().await.map_err(LedgerError::delta(name))? {
             let create = CreateBuilder::new()
                 .with_log_store(store.clone())
@@ -206,7 +176,7 @@ impl TableLog {
 
     /// Columns that this build writes and the table does not have yet.
     pub(super) fn lacking(&self) -> Result<Vec<StructField>, LedgerError> {
-        widen::lacking(&self.name, &self.columns, &self.schema)
+        columns::lacking(&self.name, &self.columns, &self.schema)
     }
 
     /// Where data files go.

@@ -19,11 +19,12 @@ use schemas::{Tick, table};
 use serde::Serialize;
 
 use super::compact::{Compacted, FILE_ROWS_MAX, SINCE, compact};
+use super::directory::{self, Lake};
 use super::error::LedgerError;
-use super::directory::Lake;
 use super::load;
-use super::log::{TableLog, Writer};
+use super::log::TableLog;
 use super::sink::Sink;
+use super::writer::Writer;
 use crate::clock::Clock;
 use crate::lake::failpoint;
 
@@ -31,11 +32,6 @@ use crate::lake::failpoint;
 pub const RETENTION_MIN: Duration = Duration::from_secs(60);
 /// Versions after which a pass writes a checkpoint.
 const CHECKPOINT_VERSIONS: u64 = 10;
-/// The tables, views' after the others.
-pub fn tables() -> impl Iterator<Item = &'static str> {
-    ["records", "symbols"].into_iter().chain(views::maintained().map(|(view, _)| view.name))
-}
-
 /// What housekeeping did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -96,7 +92,7 @@ pub async fn maintain(path: &Path, retention: Duration) -> Result<Report, Ledger
     let lake = Lake::read(path)?;
     let wanted = since(&lake, retention).await?;
     let mut report = Report { since: 0, tables: Vec::new() };
-    for name in tables().filter(|name| lake.has(name)) {
+    for name in directory::tables().filter(|name| lake.has(name)) {
         let mut log = open(&lake, name).await?;
         report.tables.push(table(&mut log, wanted, retention).await?);
         report.since = report.since.max(log.txn(SINCE).unwrap_or(0) as Tick);
@@ -125,7 +121,7 @@ pub(super) async fn open(lake: &Lake, name: &str) -> Result<TableLog, LedgerErro
 async fn since(lake: &Lake, retention: Duration) -> Result<Tick, LedgerError> {
     let records = open(lake, "records").await?;
     let mut done = Tick::MAX;
-    for view in tables().filter(|name| lake.views.contains_key(*name)) {
+    for view in directory::tables().filter(|name| lake.views.contains_key(*name)) {
         let said = records.txn(&Sink::done_id(view, &lake.views[view])).unwrap_or(0) as Tick;
         done = done.min(said.max(open(lake, view).await?.cut().unwrap_or(0)));
     }

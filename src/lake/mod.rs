@@ -33,13 +33,14 @@
 
 pub mod about;
 mod checkpoint;
+mod columns;
 pub(crate) mod compact;
+pub mod directory;
 mod entry;
 mod error;
 pub mod failpoint;
 mod file;
 pub mod imports;
-pub mod directory;
 mod load;
 pub(crate) mod log;
 pub mod maintain;
@@ -55,6 +56,7 @@ mod summed;
 #[cfg(test)]
 mod tests;
 mod widen;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -69,17 +71,18 @@ use schemas::table::{self, RecordRow};
 use schemas::units::DAY_MS;
 use schemas::{Symbol, Tick};
 
-pub use error::LedgerError;
-use file::{Encoded, encode, encode_runs};
 use directory::Lock;
 pub use directory::{Lake, LakeSettings};
-pub use log::Writer;
-use log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog};
+pub use error::LedgerError;
+use file::{Encoded, encode, encode_runs};
+use log::{CUT, EPOCH, Put, TableLog};
 pub use pace::Pace;
 pub use partition::{PartitionId, Resume};
 pub use patience::Patience;
 use sink::Sink;
 use widen::widening;
+use writer::OVERTAKEN_MAX;
+pub use writer::Writer;
 
 use crate::clock::Clock;
 use crate::lake::pieces::Piece;

@@ -9,11 +9,12 @@ use schemas::Tick;
 use serde::Serialize;
 
 use super::compact::{self, SINCE};
+use super::directory::{Lake, Lock};
 use super::error::LedgerError;
 use super::file::encode;
-use super::directory::{Lake, Lock};
-use super::log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog, Writer};
-use super::{claim, follow, maintain};
+use super::log::{CUT, EPOCH, Put, TableLog};
+use super::writer::{OVERTAKEN_MAX, Writer};
+use super::{claim, directory, follow, maintain};
 
 /// What a repair did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,7 +58,7 @@ pub async fn repair(path: &Path) -> Result<Repaired, LedgerError> {
     let _lock = Lock::take(path, &writer, false)?;
     let mut records = maintain::open(&lake, "records").await?;
     let mut sinks = Vec::new();
-    for table in maintain::tables().filter(|table| lake.views.contains_key(*table)) {
+    for table in directory::tables().filter(|table| lake.views.contains_key(*table)) {
         sinks.push(maintain::open(&lake, table).await?);
     }
     let above = sinks.iter().filter_map(|sink| sink.txn(EPOCH)).max().unwrap_or(0);

@@ -15,13 +15,14 @@ use dataflows::changes::CutChanges;
 use schemas::Tick;
 
 use super::compact::SINCE;
+use super::directory::Lake;
 use super::error::LedgerError;
 use super::file::{Encoded, encode_runs};
 use super::finished;
-use super::directory::Lake;
-use super::log::{CUT, EPOCH, OVERTAKEN_MAX, Put, TableLog, Writer};
+use super::log::{CUT, EPOCH, Put, TableLog};
 #[cfg(test)]
 use super::simulation;
+use super::writer::{OVERTAKEN_MAX, Writer};
 
 /// A view's Delta table as a sink.
 pub(crate) struct Sink {

@@ -8,55 +8,12 @@
 //! A table may have columns that this build does not know: a newer one wrote them. This one must not write then, for its
 //! rows would lack what the newer one counts on; reading is fine.
 
-use arrow::datatypes::Schema;
-use arrow::error::ArrowError;
 use deltalake_core::DeltaTable;
-use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake_core::kernel::{Metadata, MetadataExt, StructField, StructType};
+use deltalake_core::kernel::{MetadataExt, StructField, StructType};
 
+use super::columns::Widening;
 use super::error::LedgerError;
 use super::log::TableLog;
-
-/// Columns to be added, and what the log is to say of the table from then on.
-pub(super) struct Widening {
-    /// The columns.
-    pub(super) fields: Vec<StructField>,
-    /// The whole schema with them, as the log says it.
-    pub(super) schema: String,
-    /// The action.
-    pub(super) metadata: Metadata,
-}
-
-/// The columns of `ours` that a table with the schema `held` lacks.
-pub(super) fn lacking(table: &str, ours: &StructType, held: &str) -> Result<Vec<StructField>, LedgerError> {
-    let held = parse(table, held)?;
-    let unknown: Vec<_> = held.fields().map(StructField::name).filter(|name| ours.field(name).is_none()).collect();
-    if !unknown.is_empty() {
-        let columns = unknown.iter().map(|name| name.to_string()).collect();
-        return Err(LedgerError::NewerColumns { table: table.to_owned(), columns });
-    }
-    let mut lacking = Vec::new();
-    for field in ours.fields() {
-        match held.field(field.name()) {
-            None => lacking.push(field.clone()),
-            Some(same) if same.data_type() == field.data_type() => {}
-            Some(other) => {
-                return Err(LedgerError::ColumnType {
-                    table: table.to_owned(),
-                    column: field.name().clone(),
-                    found: other.data_type().to_string(),
-                    ours: field.data_type().to_string(),
-                });
-            }
-        }
-    }
-    Ok(lacking)
-}
-
-/// A schema of ours in Delta's terms.
-pub(super) fn kernel(table: &str, schema: &Schema) -> Result<StructType, LedgerError> {
-    schema.try_into_kernel().map_err(|error: ArrowError| LedgerError::delta(table)(error))
-}
 
 /// What has to be committed so that the table has all columns that this build writes; none where it has them.
 ///
@@ -81,10 +38,6 @@ pub(super) async fn widening(log: &TableLog) -> Result<Option<Widening>, LedgerE
     Ok(Some(Widening { fields, schema, metadata }))
 }
 
-fn parse(table: &str, schema: &str) -> Result<StructType, LedgerError> {
-    serde_json::from_str(schema).map_err(LedgerError::delta(table))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -100,8 +53,9 @@ mod tests {
 
     use super::super::file::encode;
     use super::super::imports::Imports;
-    use super::super::log::{CUT, Put, Writer};
+    use super::super::log::{CUT, Put};
     use super::super::tests::{T0, commit, loaded, open, open_error, part, settings, sql};
+    use super::super::writer::Writer;
     use super::super::{Lake, load, maintain};
     use super::*;
 

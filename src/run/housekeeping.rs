@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use schemas::Tick;
 
-use crate::run::cuts::Cuts;
 use crate::lake::maintain::{Report, maintain};
+use crate::run::cuts::Cuts;
 
 /// The longest time between two passes.
 const EVERY_MAX: Duration = Duration::from_secs(600);

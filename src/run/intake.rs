@@ -13,13 +13,13 @@ use dataflows::feed::Facts;
 use dataflows::grid::{GRID_MS, cut_of};
 
 use crate::clock::Clock;
-use crate::run::cuts::Cuts;
 use crate::ingest::gate::{Gate, HotKeys, Passage};
-use crate::lake::pieces::{PIECE_ROWS, Piece, Pool};
 use crate::ingest::source::{About, Arrived, PartitionId, Payload, Progress, Source, SourceError};
-use crate::run::status::{RecordCounters, Status};
+use crate::lake::pieces::{PIECE_ROWS, Piece, Pool};
 use crate::observe::telemetry::{Health, name};
-use crate::run::worker::{STEP_RECORDS_MAX, Shared};
+use crate::run::context::{STEP_RECORDS_MAX, Shared};
+use crate::run::cuts::Cuts;
+use crate::run::status::{RecordCounters, Status};
 
 /// Records that a poll may hand over: what a reader does between two looks at what was announced.
 const POLL_RECORDS_MAX: usize = 4_096;

@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod committer;
+pub mod context;
 pub mod cuts;
 pub mod housekeeping;
 pub mod intake;

@@ -16,18 +16,21 @@ use schemas::symbols::{NO_CHANNEL, Symbols};
 use schemas::units::{DAY_MS, HOUR_MS};
 
 use crate::clock::Clock;
+use crate::ingest::gate::{Gate, HOT_KEY_TOUCHES};
 use crate::job::Lateness;
+use crate::lake::directory::id_key_check;
+use crate::lake::{Lake, LakeSettings, Ledger, Pace, Patience, State};
+use crate::observe::telemetry::Health;
+use crate::reads::live::Live;
 use crate::run::agreement::RunError;
 use crate::run::committer;
 use crate::run::cuts::Cuts;
-use crate::ingest::gate::{Gate, HOT_KEY_TOUCHES};
-use crate::lake::directory::id_key_check;
-use crate::lake::{Lake, LakeSettings, Ledger, Pace, Patience, State};
-use crate::reads::live::Live;
 use crate::run::recovery;
 use crate::run::status::Status;
-use crate::observe::telemetry::Health;
-use crate::run::worker::{self, Shared, SourceMaker};
+use crate::run::{
+    context::{Shared, SourceMaker},
+    worker,
+};
 
 /// What to run.
 pub struct Plan {

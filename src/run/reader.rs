@@ -16,12 +16,12 @@ use dataflows::feed::Facts;
 use dataflows::grid::CUT_MS;
 use schemas::Tick;
 
-use crate::run::agreement::RunError;
-use crate::run::committer::{self, CutPart, PartOf};
-use crate::run::intake::{Arrivals, Intake};
 use crate::ingest::source::Source;
 use crate::observe::telemetry;
-use crate::run::worker::{IDLE, PanicGuard, Shared, TELL_EVERY};
+use crate::run::agreement::RunError;
+use crate::run::committer::{self, CutPart, PartOf};
+use crate::run::context::{GAUGES_EVERY, IDLE, PanicGuard, Shared};
+use crate::run::intake::{Arrivals, Intake};
 
 /// Sources read up to a minute of stamps ahead of the frontier; when memory is short they are told of a frontier so much
 /// earlier. More than a grid step must be left, or the slowest partition would wait for itself.
@@ -159,7 +159,7 @@ impl Reading {
                 }
                 self.hand_over(&mut intake, false);
             }
-            if asked.is_none_or(|asked| asked.elapsed() >= TELL_EVERY) {
+            if asked.is_none_or(|asked| asked.elapsed() >= GAUGES_EVERY) {
                 asked = Some(Instant::now());
                 intake.tell(&*source, &shared.health, self.worker);
             }

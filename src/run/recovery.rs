@@ -12,8 +12,8 @@ use schemas::table::{RecordRow, Verdict};
 use schemas::units::HOUR_MS;
 
 use crate::ingest::gate::HotKeys;
-use crate::lake::{Ledger, LedgerError, State};
 use crate::ingest::source::{PartitionId, Resume};
+use crate::lake::{Ledger, LedgerError, State};
 
 /// Batches that may wait for a worker.
 const BATCHES_MAX: usize = 4;

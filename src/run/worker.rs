@@ -3,69 +3,23 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dataflows::changes::Backlog;
 use dataflows::feed::Feed;
-use dataflows::horizon::Retention;
-use dataflows::params::Params;
 use dataflows::views;
 use operators::publish::Publisher;
-use schemas::decode::Decoder;
 use schemas::units::DAY_MS;
 use schemas::{Accepted, Tick};
 use timely::dataflow::ProbeHandle;
 
-use crate::clock::Clock;
+use crate::lake::reached;
+use crate::observe::telemetry::{self, name};
 use crate::run::agreement::RunError;
 use crate::run::committer::{self, CutPart, PartOf};
-use crate::run::cuts::Cuts;
-use crate::ingest::gate::Gate;
+use crate::run::context::{GAUGES_EVERY, IDLE, PanicGuard, STEP_RECORDS_MAX, Shared};
 use crate::run::intake::Arrivals;
-use crate::lake::reached;
-use crate::reads::live::Live;
 use crate::run::reader::{Read, Reader};
-use crate::run::recovery::Recovered;
-use crate::ingest::source::{Source, SourceError};
-use crate::run::status::Status;
-use crate::observe::telemetry::{self, Health, name};
-
-/// A worker takes at most about so many records in before a step of the dataflow: a larger step costs less for each record,
-/// but what waits behind it waits longer.
-pub const STEP_RECORDS_MAX: usize = 32_768;
-/// How often metrics and readiness are told what is asked for, not counted.
-pub const TELL_EVERY: Duration = Duration::from_secs(1);
-/// How long a worker or its reader sleeps when nothing comes.
-pub const IDLE: Duration = Duration::from_millis(1);
-
-/// What every worker of a run shares.
-pub struct Shared {
-    /// Parameters of the views.
-    pub params: Params,
-    /// How long after it happened a record may enter; none: it may be of any age, and nothing is forgotten.
-    pub retention: Option<Retention>,
-    /// The gate's rule.
-    pub gate: Gate,
-    /// The process's clock.
-    pub clock: Clock,
-    /// Agreement about cuts.
-    pub cuts: Arc<Cuts>,
-    /// What was done so far.
-    pub status: Arc<Status>,
-    /// Whether the process is ready.
-    pub health: Health,
-    /// Where views are published.
-    pub live: Arc<Live>,
-    /// Records of earlier runs.
-    pub recovered: Recovered,
-    /// Makes a worker's decoder.
-    pub decoder: Box<dyn Fn() -> Decoder + Send + Sync>,
-    /// Makes a worker's source: called on its reader's thread, after recovery.
-    pub source: SourceMaker,
-}
-
-/// Makes the source of one worker out of so many.
-pub type SourceMaker = Box<dyn Fn(usize, usize) -> Result<Box<dyn Source>, SourceError> + Send + Sync>;
 
 /// Runs one worker to the end of the run.
 pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<CutPart>) {
@@ -186,7 +140,7 @@ impl Running<'_> {
             }
             if self.index == 0 {
                 cuts.announce_if_due(self.frontier());
-                if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                if told.is_none_or(|told| told.elapsed() >= GAUGES_EVERY) {
                     told = Some(Instant::now());
                     self.tell();
                 }
@@ -259,26 +213,5 @@ impl Running<'_> {
         let of = PartOf::Changes(self.backlogs.iter_mut().map(|backlog| backlog.take_through(announced)).collect());
         committer::hand(&self.shared.cuts, parts, CutPart { worker: self.index, of });
         telemetry::closed(self.index, "worker", started.elapsed());
-    }
-}
-
-/// Ends the run when a worker or its reader unwinds, so that the others do not wait for it for ever.
-pub struct PanicGuard<'a>(&'a Cuts);
-
-impl<'a> PanicGuard<'a> {
-    /// Ends the run when it is dropped.
-    pub fn new(cuts: &'a Cuts) -> PanicGuard<'a> {
-        PanicGuard(cuts)
-    }
-
-    /// All went well.
-    pub fn disarm(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for PanicGuard<'_> {
-    fn drop(&mut self) {
-        self.0.fail(RunError::Panicked);
     }
 }

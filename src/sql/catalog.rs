@@ -41,8 +41,8 @@ use super::rules::rules;
 use crate::lake::Lake;
 use crate::lake::about::columns_that_came;
 use crate::lake::compact::SINCE;
-use crate::lake::imports::Imports;
 use crate::lake::directory::id_key_check;
+use crate::lake::imports::Imports;
 use crate::lake::log::CUT;
 use crate::lake::sink::Sink;
 

@@ -20,8 +20,8 @@ use arrow::datatypes::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, SecondsFormat};
 
-pub use crate::clock::rfc3339;
 use super::SqlError;
+pub use crate::clock::rfc3339;
 
 /// The form of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bidstream::clock::Clock;
 use bidstream::ingest::source::kafka::produce::Delivered;
-use bidstream::ingest::source::kafka::{BEHIND_MS_MAX, KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Start, Timing};
+use bidstream::ingest::source::kafka::{
+    BEHIND_MS_MAX, KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Start, Timing,
+};
 use bidstream::ingest::source::{Arrived, PartitionId, Payload, Progress, Resume, Source, SourceError};
 use schemas::Tick;
 use schemas::units::HOUR_MS;

@@ -33,8 +33,8 @@ use self::scan::{Passed, Scan};
 pub use self::survey::survey;
 use super::{Arrived, PartitionId, Progress, Resume, Source, SourceError};
 use crate::clock::Clock;
-use crate::lake::State;
 use crate::job::mapping::{Arrival, Mapping};
+use crate::lake::State;
 
 /// The most text that is kept in memory to replay a file in the order of event time: 4 GiB.
 pub const REPLAY_BYTES_MAX: usize = 4 << 30;

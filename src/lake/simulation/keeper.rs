@@ -7,11 +7,11 @@ use super::CUT_MS;
 use super::dice::Dice;
 use crate::clock::Clock;
 use crate::lake::compact::compact;
-use crate::lake::{Lake, LedgerError, Writer, maintain};
+use crate::lake::{Lake, LedgerError, Writer, directory};
 
 /// Keeps house in one table.
 pub(super) async fn keep(lake: Lake, mut dice: Dice) -> Result<(), LedgerError> {
-    let tables: Vec<&str> = maintain::tables().filter(|table| lake.has(table)).collect();
+    let tables: Vec<&str> = directory::tables().filter(|table| lake.has(table)).collect();
     let name = tables[dice.from(0, tables.len() as u64 - 1) as usize];
     let writer = Writer { id: "keeper".to_owned(), host: "simulation".to_owned(), pid: 0 };
     let mut log = maintain::open(&lake, name).await?;

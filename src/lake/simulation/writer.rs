@@ -24,9 +24,9 @@ use super::dice::Dice;
 use super::model::Row;
 use super::view::{Entry, SINKS, Script, Step, View};
 use super::{CUT_MS, TOPIC, World};
+use crate::lake::PartitionId;
 use crate::lake::tests::AtHand;
 use crate::lake::{Lake, Ledger, LedgerError, Part, Writer};
-use crate::lake::PartitionId;
 
 /// Runs until everything is read and committed, or the ledger says that it cannot go on.
 pub(super) async fn write(

@@ -19,8 +19,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::KafkaConfig;
 use super::client::{self, Context};
 use super::topic_id::{self, Described};
-use crate::lake::State;
 use crate::ingest::source::{Resume, SourceError};
+use crate::lake::State;
 use crate::observe::telemetry::name;
 
 /// How long the brokers may take to answer all that must be known.

@@ -10,8 +10,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::KafkaConfig;
-use crate::job::{Wrong, kafka_client};
 use crate::ingest::source::SourceError;
+use crate::job::{Wrong, kafka_client};
 
 /// One warning of a kind in this time; what comes between is counted.
 const WARN_EVERY: Duration = Duration::from_secs(10);

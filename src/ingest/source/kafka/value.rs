@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use super::config::Reading;
 use super::mapped::Scratch;
-use crate::job::Framing;
 use crate::ingest::source::{About, Payload};
+use crate::job::Framing;
 use crate::observe::telemetry::name;
 
 /// Why a record without a value is a dead letter.

@@ -14,8 +14,8 @@ use super::input::HEAD_BYTES;
 use super::json::{Form, Objects};
 use super::parquet::Batches;
 use super::{Kind, Layout, NAME_ENCODING, Positions, Rows, input};
-use crate::job::mapping::{ConfigError, FileFormat, Header, JsonColumns, Mapping};
 use crate::ingest::source::SourceError;
+use crate::job::mapping::{ConfigError, FileFormat, Header, JsonColumns, Mapping};
 
 /// The delimiters that are tried where a mapping names none.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
