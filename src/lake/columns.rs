@@ -48,6 +48,6 @@ pub(super) fn kernel(table: &str, schema: &Schema) -> Result<StructType, LedgerE
     schema.try_into_kernel().map_err(|error: ArrowError| LedgerError::delta(table)(error))
 }
 
-fn parse(table: &str, schema: &str) -> Result<StructType, LedgerError> {
+pub(super) fn parse(table: &str, schema: &str) -> Result<StructType, LedgerError> {
     serde_json::from_str(schema).map_err(LedgerError::delta(table))
 }

@@ -45,12 +45,13 @@ mod tests {
     use std::time::Duration;
 
     use arrow::array::RecordBatch;
-    use arrow::datatypes::{DataType, Field};
+    use arrow::datatypes::{DataType, Field, Schema};
     use schemas::fault::{Extras, Fault};
     use schemas::table::{records_batch, records_schema};
     use schemas::units::DAY_MS;
     use tempfile::TempDir;
 
+    use super::super::columns::parse;
     use super::super::file::encode;
     use super::super::imports::Imports;
     use super::super::log::{CUT, Put};

@@ -7,7 +7,7 @@ use super::CUT_MS;
 use super::dice::Dice;
 use crate::clock::Clock;
 use crate::lake::compact::compact;
-use crate::lake::{Lake, LedgerError, Writer, directory};
+use crate::lake::{Lake, LedgerError, Writer, directory, maintain};
 
 /// Keeps house in one table.
 pub(super) async fn keep(lake: Lake, mut dice: Dice) -> Result<(), LedgerError> {
