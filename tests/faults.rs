@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bidstream::clock::{self, Clock};
 use bidstream::lake::failpoint;
-use bidstream::lake::maintain;
+use bidstream::lake::directory;
 use schemas::PayloadHash;
 use schemas::units::HOUR_MS;
 use schemas::wire;
@@ -262,7 +262,7 @@ fn housekeeping_on_kafka_may_be_killed_at_each_step_beside_a_run() {
     let mut run = Running::start(bidstream().arg("run").arg(faulty.job(2)));
     // Each table has something to merge.
     let started = Instant::now();
-    while maintain::tables().any(|table| data_files(&lake.join(table)) < 2) {
+    while directory::tables().any(|table| data_files(&lake.join(table)) < 2) {
         assert!(started.elapsed() < REACHED_MAX, "too few files after {REACHED_MAX:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
