@@ -136,7 +136,7 @@ impl TouchRest {
 }
 
 impl Expires<Tick> for TouchRest {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }
@@ -157,7 +157,7 @@ impl OtherEvent {
 }
 
 impl Expires<Tick> for OtherEvent {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }
@@ -220,7 +220,7 @@ struct Contested {
 }
 
 impl Expires<Tick> for Contested {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }

@@ -167,13 +167,13 @@ mod tests {
     use super::*;
     use crate::{ByVal, Expires, arrange_forgetting};
 
-    /// A value that never expires.
+    /// A value that expires at the end of time.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
     struct Value(u8);
 
     impl Expires<u64> for Value {
-        fn expiry(&self) -> Option<u64> {
-            None
+        fn expiry(&self) -> u64 {
+            u64::MAX
         }
     }
 

@@ -5,11 +5,13 @@
 //! [`heap`] keeps rows that are too large to move, [`index`](mod@index) finds rows that only come, [`reduce`](mod@reduce)
 //! is for keys of which few change, and [`join`](mod@join) for keys that are [spread](spread::Spread) evenly, of which few meet.
 
+pub mod appends;
 mod batcher;
 pub mod forget;
 pub mod heap;
 pub mod index;
 pub mod join;
+mod late;
 mod offsets;
 mod pending;
 mod postings;
@@ -19,11 +21,13 @@ mod segments;
 pub mod shared;
 pub mod spread;
 
+pub use appends::{AppendInput, Appends};
 pub use forget::{ByKey, ByVal, Expires, Horizon, arrange_forgetting};
 pub use heap::{Heap, RowId, look_up};
 pub use index::{Index, find, index};
 pub use join::join;
+pub use late::late_updates;
 pub use publish::{Hub, Publisher, Snapshot, View};
-pub use reduce::reduce;
+pub use reduce::{reduce, reduce_forgetting};
 pub use shared::{arrange_keys_shared, arrange_shared, reduce_shared};
 pub use spread::Spread;
