@@ -124,7 +124,7 @@ where
                 output.session(&capability).give_iterator(answers);
             });
             if let Some(since) = frontier.frontier().first() {
-                heap.0.borrow_mut().rows.advance(reader, since);
+                heap.0.borrow_mut().rows.advance(reader, since, false);
             }
         }
     });

@@ -14,16 +14,15 @@
 //! up to the same frontier: new questions look into the rows of earlier steps, whose times are all earlier; then the
 //! rows of the step look into all questions, of which it knows the times of the new ones, the others are earlier.
 //!
-//! Equal questions of a step are asked once, with their differences summed: copies of what is looked for ask alike. A question that
-//! is taken back and what it cancels are superseded by nothing, so what is asked and taken back again and again leaves nothing
-//! behind for later rows to meet.
+//! Equal questions of a step are asked once, with their differences summed: copies of what is looked for ask alike. After the step
+//! in which a question is taken back it is dropped together with what it cancels, so however often one is asked and taken back,
+//! later rows meet it once or not at all.
 //!
-//! Rows and questions that come when they have expired themselves break the promise that expiries are: they are asserted not to, and
-//! counted in a release ([`late_updates`](crate::late_updates)).
+//! A row or question that comes at its own expiry or later may find nothing any more: that none does is asserted, and they are counted
+//! in a release ([`late_updates`](crate::late_updates)).
 //!
 //! **State.** Rows and questions until they have expired, and what shares a segment with one that has not (`crate::segments`): what
-//! expires much sooner belongs in an index of its own. Of the questions of a key that were taken back at most as many as of others.
-//! And those whose times are not complete. A step is answered at once, however many answers it has.
+//! expires much sooner belongs in an index of its own. And those whose times are not complete. A step is answered at once, however many answers it has.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -211,20 +210,24 @@ fn contested<V: Data + Expires<T>, T: Timestamp + Ord>(
     contested
 }
 
-/// A question and its difference.
+/// A question, the hash of its key and its difference.
 #[derive(Clone)]
-struct Asked<Q>(Q, isize);
+struct Asked<Q> {
+    hash: u64,
+    question: Q,
+    diff: isize,
+}
 
 /// What sums up to the same.
 fn consolidated<Q: Ord>(asked: Vec<Asked<Q>>) -> Vec<Asked<Q>> {
-    let mut asked: Vec<_> = asked.into_iter().map(|Asked(question, diff)| (question, diff)).collect();
+    let mut asked: Vec<_> = asked.into_iter().map(|asked| ((asked.hash, asked.question), asked.diff)).collect();
     consolidate(&mut asked);
-    asked.into_iter().map(|(question, diff)| Asked(question, diff)).collect()
+    asked.into_iter().map(|((hash, question), diff)| Asked { hash, question, diff }).collect()
 }
 
 impl<Q: Expires<T>, T: timely::order::PartialOrder> Expires<T> for Asked<Q> {
     fn expiry(&self) -> T {
-        self.0.expiry()
+        self.question.expiry()
     }
 }
 
@@ -288,7 +291,7 @@ where
             let since = held.0.as_ref().map(|held| held.time().clone()).into_iter().chain(to_come).min();
             if let Some(since) = since {
                 rows.borrow_mut().advance(reader, &since);
-                asking.asked.advance(asked_reader, &since);
+                asking.asked.advance_and_move(asked_reader, &since, |asked| asked.hash);
             }
         }
     });
@@ -326,7 +329,9 @@ impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L>
                     send(answer, time.clone(), *diff);
                 }
             });
-            let asked = block.iter().map(|((_, question), _, diff)| Asked(question.clone(), *diff));
+            let asked = block.iter().zip(hashes);
+            let asked =
+                asked.map(|(((_, question), _, diff), hash)| Asked { hash, question: question.clone(), diff: *diff });
             self.asked.extend(&hashes[..block.len()], asked);
         }
         if self.asked.len() == 0 {
@@ -334,7 +339,7 @@ impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L>
         }
         for block in new_rows.chunks(BLOCK) {
             let hashes = hashes(block.iter().map(|(hash, ..)| *hash));
-            self.asked.find(&hashes[..block.len()], u64::MAX, |at, number, Asked(question, diff)| {
+            self.asked.find(&hashes[..block.len()], u64::MAX, |at, number, Asked { question, diff, .. }| {
                 let (_, row, time) = &block[at];
                 if let Some(answer) = (self.answer)(question, row) {
                     let asked = number.checked_sub(first_new).map(|new| &questions[new as usize].1);

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use timely::progress::Timestamp;
 
 use crate::Expires;
-use crate::segments::{SEGMENT_ROWS, Segments};
+use crate::segments::{Freed, SEGMENT_ROWS, Segments};
 
 /// Keys that are looked for, or rows that are added, at a time: the processor waits for their memory together.
 pub(crate) const BLOCK: usize = 64;
@@ -116,8 +116,26 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
 
     /// Promises that a reader will ask at no time before `since`, and forgets what no reader can ask for.
     pub(crate) fn advance(&mut self, reader: usize, since: &T) {
-        for (first, rows) in self.rows.advance(reader, since) {
-            for (number, row) in (first..).zip(rows) {
+        let freed = self.rows.advance(reader, since, false);
+        self.link_over(&freed);
+    }
+
+    /// As [`Postings::advance`], and gives rows new numbers as it sees fit; they say the hashes of their lists.
+    pub(crate) fn advance_and_move(&mut self, reader: usize, since: &T, hash_of: impl Fn(&V) -> u64) {
+        let freed = self.rows.advance(reader, since, true);
+        self.link_over(&freed);
+        let since = self.rows.since().cloned();
+        for row in freed.into_iter().flat_map(|(_, rows)| rows) {
+            if !since.as_ref().is_some_and(|since| row.expired(since)) {
+                self.push(hash_of(&row.value), row.value);
+            }
+        }
+    }
+
+    /// Has lists go on over rows that were freed.
+    fn link_over(&mut self, freed: &[Freed<Posting<V>>]) {
+        for (first, rows) in freed {
+            for (number, row) in (*first..).zip(rows) {
                 let mut back = match row.back {
                     0 | SUPERSEDED => None,
                     FAR => self.links.remove(&number),
@@ -168,8 +186,8 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
     #[inline(always)]
     fn before(&self, number: u64, row: &Posting<V>) -> Option<u64> {
         match row.back {
-            0 => None,
-            FAR | SUPERSEDED => self.links.get(&number).copied(),
+            0 | SUPERSEDED => None,
+            FAR => self.links.get(&number).copied(),
             back => number.checked_sub(u64::from(back)),
         }
     }
@@ -216,7 +234,7 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
             return;
         }
         for number in numbers {
-            self.rows.supersede(number, |row| row.back = SUPERSEDED);
+            self.rows.get_mut(number).expect("it is in the list").back = SUPERSEDED;
         }
         let (table, kept) = split(hash);
         *self.tables[table].place(kept) = kept << NUMBER_BITS | (self.rows.first() - 1) & NUMBER;
@@ -420,6 +438,7 @@ mod tests {
             postings.extend(&[hash(key)], [row].into_iter());
             map.entry(key).or_default().push(row);
             if compacting && time % 3 == 0 {
+                let in_list: Vec<u64> = postings.list(hash(key)).map(|(_, row, _)| row.1).collect();
                 let (mut kept, mut next) = (Vec::new(), postings.next());
                 postings.compact(hash(key), |rows| {
                     kept.extend(rows.into_iter().filter(|row| row.2 % 8 == 0));
@@ -427,23 +446,30 @@ mod tests {
                 });
                 next += kept.len() as u64;
                 let is_compacted = postings.next() == next && postings.list(hash(key)).count() == kept.len();
-                let is_in_list = |row: &Row| split(hash(row.1)) == split(hash(key));
                 if is_compacted {
-                    map.retain(|_, rows| !rows.first().is_some_and(is_in_list));
+                    in_list.iter().for_each(|key| drop(map.remove(key)));
                     kept.into_iter().for_each(|row| map.entry(row.1).or_default().push(row));
                 }
             }
             if time % 1_000 == 0 {
-                postings.advance(reader, &time);
+                match compacting {
+                    true => postings.advance_and_move(reader, &time, |row| hash(row.1)),
+                    false => postings.advance(reader, &time),
+                }
                 let places = postings.tables.iter().map(|table| table.words.len()).sum();
                 let now = [postings.len(), places, postings.links.len()];
                 most = std::array::from_fn(|at| most[at].max(now[at]));
                 for key in (0..50).map(|back| (key + back * 61).saturating_sub(KEYS)) {
                     let rows = map.get(&key).map_or(&[][..], Vec::as_slice);
-                    let live: Vec<u64> = rows.iter().rev().filter(|row| row.0 > time).map(|row| row.2).collect();
+                    let mut live: Vec<u64> = rows.iter().rev().filter(|row| row.0 > time).map(|row| row.2).collect();
                     let mut found = found(&postings, key, u64::MAX);
                     assert!(found.iter().all(|id| rows.iter().any(|row| row.2 == *id)), "{key} has others");
                     found.retain(|id| live.contains(id));
+                    if compacting {
+                        // Those that were moved come first.
+                        found.sort_unstable();
+                        live.sort_unstable();
+                    }
                     assert_eq!(found, live, "{key}");
                 }
             }
@@ -482,7 +508,7 @@ mod tests {
         for time in 0..100 * SEGMENT_ROWS as u64 {
             postings.extend(&[hash(1)], [Row(u64::MAX, 1, time)].into_iter());
             postings.compact(hash(1), |rows| rows.into_iter().take(1).collect());
-            postings.advance(reader, &1);
+            postings.advance_and_move(reader, &1, |row| hash(row.1));
             assert!(postings.len() <= 4 * SEGMENT_ROWS, "{} rows", postings.len());
         }
         assert!(postings.list(hash(1)).count() <= 2);

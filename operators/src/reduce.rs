@@ -13,9 +13,9 @@
 //! which a key changes goes on from the one before. A key that lives for ever is not for this operator: differential's own
 //! reductions, and [`reduce_shared`](crate::reduce_shared), keep what has been consolidated.
 //!
-//! **State** is bounded by the values that count, those of keys that have not expired and that do not sum up to nothing: of each key
-//! at most twice as many rows and 16 more, and what shares a segment with one of them (`crate::segments`); however often they
-//! change. And what comes until its time is complete.
+//! **State** is bounded by the values that count, those of keys that have not expired and that do not sum up to nothing, however often
+//! they change: of each key at most twice as many rows and 16 more, and of all of these at most a few times as many, as
+//! at least a quarter of a segment is needed (`crate::segments`). And what comes until its time is complete.
 //!
 //! **Work.** A key that changes has its *n* values gathered and sorted. Each time at which it changes then costs, for each change, a
 //! search among them and the moving of those after it; and `logic` runs on all of them, at each time and once for
@@ -30,7 +30,8 @@
 //! > `logic`(*X* ∪ *Z*) − `logic`(*X* ∪ *Y*) = `logic`(*Z*) − `logic`(*Y*).
 //!
 //! Pairs of consecutive visits that are at most an hour apart are local, with an expiry after which no visit comes within an hour of
-//! one; the first visit of all is not. Of *X* any part may be gone, so it must hold for each part as well.
+//! one; the first visit of all is not. Of the updates of *X* any part may be gone, so it must hold for whatever is left of them, be
+//! it what took a value back alone.
 //!
 //! # Panics
 //! When 2³⁹ values have come to a worker after one that it keeps.
@@ -132,7 +133,7 @@ where
             }
             held.advance(pending.first());
             if let Some(upper) = upper {
-                reducing.kept.advance(reader, &upper);
+                reducing.advance(reader, &upper);
             }
         }
     });
@@ -180,6 +181,11 @@ where
 {
     fn new(logic: L) -> Self {
         Reducing { kept: Postings::new(), logic }
+    }
+
+    /// Forgets what cannot change at `since` or later.
+    fn advance(&mut self, reader: usize, since: &T) {
+        self.kept.advance_and_move(reader, since, |kept| hash(kept.key.hashed().into()));
     }
 
     /// Takes in all values of some times, later than those before. How many of them had expired.

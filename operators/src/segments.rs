@@ -1,13 +1,13 @@
 //! Rows in the order in which they came, found by their number, until nothing can find them.
 //!
-//! They lie in segments that never move: what was pushed is not copied again. A segment goes once each of its rows has expired for
-//! all readers or was superseded, wherever it lies. So rows stay a little longer than they must: those that share a segment with
-//! one that is still needed, and the last, until its segment is full. What a freed segment leaves behind until all before it are
-//! freed as well is its place, 40 bytes.
+//! They lie in segments. One goes once each of its rows has expired for all readers, wherever it lies; and where its owner can
+//! move rows, once no more than a quarter of them have not: those are handed back, to be pushed again. So rows stay a little longer
+//! than they must: those that share a segment with what is needed, and the last, until its segment is full. What a freed
+//! segment leaves behind until all before it are freed as well is its place, 32 bytes.
 //!
 //! Whenever time goes on the first segment is looked at, one of the others, and two more for each that was begun since: so each is
-//! looked at in the time in which half as many come, and those that are needed no more are never more than the others. A look is a comparison; only where rows were
-//! superseded is it asked of each row, once, whether it is needed still.
+//! looked at in the time in which half as many come, and those that could go are never more than the others. A look is a
+//! comparison, and where rows can be moved a reading of the rows for the two.
 
 use std::collections::VecDeque;
 
@@ -42,24 +42,21 @@ struct Segment<R, T> {
     rows: Vec<R>,
     /// When the last of its rows expires.
     expiry: T,
-    /// How many of its rows were superseded.
-    superseded: u32,
-    /// So many of its first rows are known to be expired or superseded.
-    gone: u32,
 }
+
+/// A segment of which no more than so many rows are needed is freed where they can be moved: a row is pushed again as three go.
+const MOVED_MAX: usize = SEGMENT_ROWS / 4;
 
 impl<R: Expires<T>, T: Timestamp + Ord> Segment<R, T> {
     /// Whether none of its rows can be found at `since` or later, and none will be added.
-    fn is_gone(&mut self, since: &T) -> bool {
-        if self.rows.len() < SEGMENT_ROWS {
-            return false;
-        }
-        if self.superseded > 0 && self.expiry > *since {
-            let rest = &self.rows[self.gone as usize..];
-            self.gone += rest.iter().take_while(|row| row.expired(since)).count() as u32;
-            return self.gone as usize == SEGMENT_ROWS;
-        }
-        self.expiry <= *since
+    fn is_gone(&self, since: &T) -> bool {
+        self.rows.len() == SEGMENT_ROWS && self.expiry <= *since
+    }
+
+    /// Whether so few can be found that they are to be moved.
+    fn is_sparse(&self, since: &T) -> bool {
+        let live = self.rows.iter().filter(|row| !row.expired(since));
+        self.rows.len() == SEGMENT_ROWS && live.take(MOVED_MAX + 1).count() <= MOVED_MAX
     }
 }
 
@@ -81,7 +78,7 @@ impl<R: Expires<T>, T: Timestamp + Ord> Segments<R, T> {
         if self.segments.back().is_none_or(|last| last.rows.len() == SEGMENT_ROWS || last.rows.is_empty()) {
             self.to_look_at.push_back(self.next());
             let rows = Vec::with_capacity(SEGMENT_ROWS);
-            self.segments.push_back(Segment { rows, expiry: expiry.clone(), superseded: 0, gone: 0 });
+            self.segments.push_back(Segment { rows, expiry: expiry.clone() });
             self.looks += 2;
         }
         let before = ((self.segments.len() - 1) * SEGMENT_ROWS) as u64;
@@ -106,12 +103,10 @@ impl<R: Expires<T>, T: Timestamp + Ord> Segments<R, T> {
         number >= self.whole_from || self.get(number).is_some()
     }
 
-    /// Changes a row that is kept into one that has expired.
-    pub(crate) fn supersede(&mut self, number: u64, change: impl FnOnce(&mut R)) {
-        let index = (number - self.first) as usize;
-        let segment = &mut self.segments[index / SEGMENT_ROWS];
-        change(&mut segment.rows[index % SEGMENT_ROWS]);
-        segment.superseded += 1;
+    /// A row that is kept, to be changed into one that has expired.
+    pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut R> {
+        let index = number.checked_sub(self.first)? as usize;
+        self.segments.get_mut(index / SEGMENT_ROWS)?.rows.get_mut(index % SEGMENT_ROWS)
     }
 
     /// The number of the first row that is kept, or of the next where none is.
@@ -143,34 +138,36 @@ impl<R: Expires<T>, T: Timestamp + Ord> Segments<R, T> {
     }
 
     /// Promises that a reader will ask at no time before `since`, and forgets what no reader can ask for. The rows of freed
-    /// segments, in order; without those before which there is no other.
-    pub(crate) fn advance(&mut self, reader: usize, since: &T) -> Vec<Freed<R>> {
+    /// segments, in order, without those before which there is no other; where rows `can_move` there may be some that are needed.
+    pub(crate) fn advance(&mut self, reader: usize, since: &T, can_move: bool) -> Vec<Freed<R>> {
         self.readers[reader].clone_from(since);
         let Some(since) = self.readers.iter().min() else { return Vec::new() };
-        while self.segments.front_mut().is_some_and(|first| first.is_gone(since)) {
-            self.segments.pop_front();
-            self.first += SEGMENT_ROWS as u64;
+        let (mut first, mut freed) = (self.first, Vec::new());
+        while self.segments.pop_front_if(|segment| segment.is_gone(since)).is_some() {
+            first += SEGMENT_ROWS as u64;
             while self.segments.pop_front_if(|segment| segment.rows.is_empty()).is_some() {
-                self.first += SEGMENT_ROWS as u64;
+                first += SEGMENT_ROWS as u64;
                 self.freed -= 1;
             }
         }
-        let mut freed = Vec::new();
-        for _ in 0..self.to_look_at.len().min(self.looks + 1) {
+        for look in 0..self.to_look_at.len().min(self.looks + 1) {
             let Some(number) = self.to_look_at.pop_front() else { break };
-            let Some(before) = number.checked_sub(self.first) else { continue };
-            let index = before as usize / SEGMENT_ROWS;
-            // The first was looked at.
-            if index > 0 && self.segments[index].is_gone(since) {
-                freed.push((number, std::mem::take(&mut self.segments[index].rows)));
+            let Some(before) = number.checked_sub(first) else { continue };
+            let segment = &mut self.segments[before as usize / SEGMENT_ROWS];
+            if segment.is_gone(since) || can_move && look < self.looks && segment.is_sparse(since) {
+                freed.push((number, std::mem::take(&mut segment.rows)));
                 self.whole_from = self.whole_from.max(number + SEGMENT_ROWS as u64);
                 self.freed += 1;
             } else {
                 self.to_look_at.push_back(number);
             }
         }
-        self.looks = 0;
-        self.whole_from = self.whole_from.max(self.first);
+        while self.segments.pop_front_if(|segment| segment.rows.is_empty()).is_some() {
+            first += SEGMENT_ROWS as u64;
+            self.freed -= 1;
+        }
+        (self.first, self.looks) = (first, 0);
+        self.whole_from = self.whole_from.max(first);
         freed.sort_unstable_by_key(|(number, _)| *number);
         freed
     }
@@ -216,16 +213,16 @@ mod tests {
     fn a_segment_goes_once_all_its_rows_have_expired_for_all_readers() {
         let mut segments = segments(2 * ROWS, (0..3 * ROWS).map(|_| 10));
         let readers = [segments.reader(), segments.reader()];
-        segments.advance(readers[0], &100);
-        segments.advance(readers[1], &9);
+        segments.advance(readers[0], &100, false);
+        segments.advance(readers[1], &9, false);
         assert_eq!((segments.first(), segments.len() as u64), (2 * ROWS, 3 * ROWS));
-        segments.advance(readers[1], &10);
+        segments.advance(readers[1], &10, false);
         assert_eq!((segments.first(), segments.next(), segments.len()), (5 * ROWS, 5 * ROWS, 0));
         assert_eq!(segments.push((7, 200)), 5 * ROWS);
         assert_eq!(segments.get(5 * ROWS), Some(&(7, 200)));
         assert!([0, 2 * ROWS, 5 * ROWS - 1, 5 * ROWS + 1].iter().all(|number| segments.get(*number).is_none()));
-        segments.advance(readers[1], &300);
-        segments.advance(readers[0], &300);
+        segments.advance(readers[1], &300, false);
+        segments.advance(readers[0], &300, false);
         assert_eq!(segments.len(), 1, "the last segment stays until it is full");
     }
 
@@ -238,7 +235,7 @@ mod tests {
         for number in 0..200 * ROWS {
             let expiry = if number == 3 { 150 * ROWS } else { number + LIFE };
             assert_eq!(segments.push((number, expiry)), number);
-            segments.advance(reader, &number);
+            segments.advance(reader, &number, false);
             let live = LIFE.min(number);
             assert!(segments.len() as u64 <= 2 * live + 3 * ROWS, "{} rows at {number}", segments.len());
             assert_eq!(segments.get(3).is_some(), (3..150 * ROWS).contains(&number));
@@ -248,25 +245,26 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_of_rows_that_are_superseded_or_expired_goes() {
-        // Every third row expires soon, the others never.
-        let mut segments = segments(0, (0..3 * ROWS).map(|number| if number % 3 == 0 { 10 } else { u64::MAX }));
+    fn a_segment_of_which_few_rows_are_needed_goes_where_they_can_be_moved() {
+        // Of the second segment a quarter expires late, of the first and the third one row more.
+        let few = MOVED_MAX as u64;
+        let expiries = [few + 1, few, few + 1].map(|late| {
+            (0..ROWS).map(move |row| if row % (ROWS / few) == 0 || row < late - few + 1 { 100 } else { 10 })
+        });
+        let mut segments = segments(0, expiries.into_iter().flatten());
         let reader = segments.reader();
-        for number in (ROWS..2 * ROWS).rev().filter(|number| number % 3 > 0) {
-            segments.advance(reader, &9);
-            assert_eq!(kept(&segments).len() as u64, 3 * ROWS);
-            segments.supersede(number, |row| row.1 = 0);
-        }
-        segments.advance(reader, &9);
-        assert_eq!(segments.len() as u64, 3 * ROWS, "those that expire soon have not");
-        let freed =
-            [segments.advance(reader, &10), segments.advance(reader, &10), segments.advance(reader, &10)].concat();
+        assert!(segments.advance(reader, &9, true).is_empty());
+        segments.looks = 3;
+        assert!(segments.advance(reader, &10, false).is_empty());
+        segments.looks = 3;
+        let freed = segments.advance(reader, &10, true);
         assert_eq!(freed.iter().map(|(number, rows)| (*number, rows.len() as u64)).collect::<Vec<_>>(), [(ROWS, ROWS)]);
         assert_eq!(kept(&segments), (0..ROWS).chain(2 * ROWS..3 * ROWS).collect::<Vec<_>>());
         assert_eq!((segments.whole_from, segments.freed), (2 * ROWS, 1));
-        // The first goes, and with it the place of the second.
-        (0..ROWS).for_each(|number| segments.supersede(number, |row| row.1 = 0));
-        segments.advance(reader, &11);
+        // Of the first another row goes, and with it the place of the second.
+        segments.get_mut(0).unwrap().1 = 0;
+        segments.looks = 3;
+        assert_eq!(segments.advance(reader, &10, true).len(), 1);
         assert_eq!((segments.first(), segments.next(), segments.freed), (2 * ROWS, 3 * ROWS, 0));
     }
 
@@ -274,7 +272,7 @@ mod tests {
     fn the_last_segment_may_go_when_it_is_full() {
         let mut segments = segments(0, (0..2 * ROWS).map(|number| if number < ROWS { 20 } else { 10 }));
         let reader = segments.reader();
-        (0..2).for_each(|_| drop(segments.advance(reader, &10)));
+        (0..2).for_each(|_| drop(segments.advance(reader, &10, false)));
         assert_eq!((segments.len() as u64, segments.next()), (ROWS, 2 * ROWS));
         assert_eq!(segments.push((0, 30)), 2 * ROWS);
         assert_eq!((segments.len() as u64, segments.next()), (ROWS + 1, 2 * ROWS + 1));

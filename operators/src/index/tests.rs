@@ -223,7 +223,7 @@ fn a_question_that_is_asked_and_taken_back_again_and_again_is_kept_a_few_times()
         let diff = if time % 2 == 1 { 1 } else { -1 };
         let new_rows = [(hash(1), datum(1, 7), time)];
         asking.step(vec![((1, datum(1, 1)), time, diff)], &rows, &new_rows, &mut send);
-        asking.asked.advance(reader, &time);
+        asking.asked.advance_and_move(reader, &time, |asked| asked.hash);
         assert!(asking.asked.len() <= 4 * SEGMENT_ROWS, "{} questions after {time} flips", asking.asked.len());
         assert!(asking.asked.list(hash(1)).count() <= 2);
     }
@@ -324,4 +324,36 @@ proptest! {
             prop_assert!(times(&found).iter().zip(times(&rows)).all(|(is, must)| *is <= must), "told too late: {found:?}");
         }
     }
+}
+
+#[test]
+fn a_row_is_contested_once_though_one_that_came_since_has_gone() {
+    let (mut found, rows_left) = timely::execute_directly(|worker| {
+        let (probe, found) = (Handle::new(), Rc::new(RefCell::new(Vec::new())));
+        let all = Rc::clone(&found);
+        let (mut input, size) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = AppendInput::new(scope);
+            let index: Index<Datum, _> = index(rows, "rows");
+            let contested = index.contested();
+            contested.inspect(move |(row, time, _)| all.borrow_mut().push((row.value, *time))).probe_with(&probe);
+            (input, index.size())
+        });
+        for tick in 0..20 {
+            // A segment of rows of which the first has a key that comes again; those of the second expire soon.
+            let (value, until) = if tick == 1 { (1, 5) } else { (tick as u8, 1_000) };
+            if [0, 1, 15].contains(&tick) {
+                (0..SEGMENT_ROWS as u64).for_each(|row| {
+                    let key = if row == 0 { 7 } else { (tick << 32) + 100 + row };
+                    input.push((key, Datum { key, value, until }), tick);
+                });
+            }
+            input.advance_to(tick + 1);
+            input.flush();
+            worker.step_while(|| probe.less_than(&(tick + 1)));
+        }
+        (found.take(), size.rows())
+    });
+    assert_eq!(rows_left, 2 * SEGMENT_ROWS, "the second segment has gone");
+    found.sort_unstable();
+    assert_eq!(found, [(0, 1), (1, 1), (15, 15)]);
 }

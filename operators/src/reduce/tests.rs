@@ -193,25 +193,48 @@ fn values_go_when_their_keys_have_expired() {
 }
 
 /// Schedule A of the review: keys that live long, with a change an event.
-#[test]
-fn what_is_kept_is_bounded_by_the_values_that_count_and_not_by_changes() {
+fn changing(changes: u64, mut others: impl FnMut(u64) -> Option<Key>) -> (usize, usize) {
     const KEYS: u64 = 50;
-    let (mut reducing, mut found) = (counting(), Vec::new());
+    let (mut reducing, mut found, mut most, mut of_others) = (counting(), Vec::new(), 0, 0);
     let reader = reducing.kept.reader();
-    let mut most = 0;
-    for time in 0..40_000u64 {
+    for time in 0..changes {
         // The value of a key is replaced by another: it has one at a time. Some share a list.
         let (key, turn) = (Key(time % KEYS, u64::MAX), time / KEYS);
         let mut changes = vec![((key, (turn % 100) as u8), time, 1)];
         changes.extend((turn > 0).then(|| ((key, ((turn - 1) % 100) as u8), time, -1)));
+        changes.extend(others(time).map(|key| ((key, 0), time, 1)));
+        of_others += usize::from(others(time).is_some());
         reducing.step(changes, &mut |change| found.push(change));
-        reducing.kept.advance(reader, &time);
+        reducing.advance(reader, &time);
         most = most.max(reducing.kept.len());
     }
-    assert_eq!(found.len() as u64, KEYS, "each has one value from its first change on");
-    // Rows of a key are compacted when there are two and as many more as this; a segment goes once all its rows are superseded.
-    let of_keys = KEYS as usize * (2 + MORE + 2);
-    assert!(most <= 2 * of_keys + 4 * SEGMENT_ROWS, "{most} rows are kept of {of_keys} that may be in lists");
+    assert_eq!(found.len(), KEYS as usize + of_others, "each has one value from its first change on");
+    // A list is compacted when there are twice as many rows as values and so many more.
+    (most, KEYS as usize * (2 + MORE + 2))
+}
+
+#[test]
+fn what_is_kept_is_bounded_by_the_values_that_count_and_not_by_changes() {
+    let (most, in_lists) = changing(40_000, |_| None);
+    assert!(most <= 2 * in_lists + 4 * SEGMENT_ROWS, "{most} rows are kept of {in_lists} that may be in lists");
+}
+
+#[test]
+fn a_key_that_seldom_changes_keeps_no_others() {
+    const EVERY: u64 = SEGMENT_ROWS as u64 / 2;
+    const CHANGES: u64 = 40_000;
+    let key = |time: u64| 1_000 + 3 * time;
+    // As many as segments are filled, so that each segment has some.
+    let (most, in_lists) = changing(CHANGES, |time| (time % EVERY == 0).then(|| Key(key(time), u64::MAX)));
+    let live = in_lists + (CHANGES / EVERY) as usize;
+    assert!(most <= 4 * live, "{most} rows are kept, {live} may be in lists");
+    // Many that expire soon lie beside few that live long.
+    let (most, in_lists) = changing(CHANGES, |time| {
+        let until = if time % EVERY == 0 { u64::MAX } else { time + 100 };
+        Some(Key(key(time), until))
+    });
+    let live = in_lists + (CHANGES / EVERY) as usize + 100;
+    assert!(most <= 4 * live, "{most} rows are kept, {live} may be in lists");
 }
 
 #[test]
@@ -222,7 +245,7 @@ fn of_a_key_that_lost_all_values_nothing_is_kept() {
         for diff in [1, -1] {
             reducing.step(vec![((time, 0), time, diff)], &mut |_| {});
         }
-        reducing.kept.advance(reader, &time);
+        reducing.advance(reader, &time);
         assert!(reducing.kept.len() <= 4 * SEGMENT_ROWS, "{} rows", reducing.kept.len());
     }
 }
@@ -353,7 +376,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(reducing.step(changes, &mut |(row, _, diff)| found.push((row, diff))), 0);
-            reducing.kept.advance(reader, &tick);
+            reducing.advance(reader, &tick);
             consolidate(&mut found);
             let mut expected = Vec::new();
             for (key, visits) in &all {
