@@ -7,8 +7,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::{self, Clock};
-use bidstream::lake::failpoint;
 use bidstream::lake::directory;
+use bidstream::lake::failpoint;
 use schemas::PayloadHash;
 use schemas::units::HOUR_MS;
 use schemas::wire;

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use differential_dataflow::input::InputSession;
+use operators::AppendInput;
 use schemas::event::Accepted;
 use schemas::{EventType, Tick};
 use timely::container::CapacityContainerBuilder;
@@ -101,17 +101,18 @@ impl Facts {
 
 /// Where accepted records enter the dataflow. Each worker has one; a record enters at one worker, whichever.
 ///
-/// Records only come; none is ever taken back: copies, late events and withdrawals are records too.
+/// Records only come; none is ever taken back: copies, late events and withdrawals are records too. So all inputs are of what only
+/// grows ([`operators::Appends`]).
 pub struct Feed {
     pub(crate) arrivals: InputHandle<Tick, CapacityContainerBuilder<Vec<Rc<Step>>>>,
     pub(crate) pool: Pool,
     /// Whether a view reads events: known once all views are built.
     pub(crate) with_events: Rc<Cell<bool>>,
-    pub(crate) by_id: InputSession<Tick, (u64, Entry), isize>,
-    pub(crate) by_fingerprint: InputSession<Tick, (u64, Entry), isize>,
-    pub(crate) copies: InputSession<Tick, (u64, Stored), isize>,
-    pub(crate) capped: InputSession<Tick, (u64, CappedCopy), isize>,
-    pub(crate) targets: InputSession<Tick, (TargetKey, Arc<TargetRow>), isize>,
+    pub(crate) by_id: AppendInput<Tick, (u64, Entry)>,
+    pub(crate) by_fingerprint: AppendInput<Tick, (u64, Entry)>,
+    pub(crate) copies: AppendInput<Tick, (u64, Stored)>,
+    pub(crate) capped: AppendInput<Tick, (u64, CappedCopy)>,
+    pub(crate) targets: AppendInput<Tick, (TargetKey, Arc<TargetRow>)>,
     pub(crate) heaps: Heaps,
     pub(crate) horizons: Horizons,
     pub(crate) person: PersonRule,
@@ -132,15 +133,15 @@ impl Feed {
             self.arrivals.send(step);
         }
         for (row, rest, tick) in facts.touches.drain(..) {
-            self.copies.update_at(self.heaps.touch(row, rest), tick, 1);
+            self.copies.push(self.heaps.touch(row, rest), tick);
         }
         for (rival, event, tick) in facts.others.drain(..) {
-            self.copies.update_at(self.heaps.rival(rival, event), tick, 1);
+            self.copies.push(self.heaps.rival(rival, event), tick);
         }
-        facts.by_id.drain(..).for_each(|(entry, tick)| self.by_id.update_at(entry, tick, 1));
-        facts.by_fingerprint.drain(..).for_each(|(entry, tick)| self.by_fingerprint.update_at(entry, tick, 1));
-        facts.capped.drain(..).for_each(|(copy, tick)| self.capped.update_at(copy, tick, 1));
-        facts.targets.drain(..).for_each(|(target, tick)| self.targets.update_at(target, tick, 1));
+        facts.by_id.drain(..).for_each(|(entry, tick)| self.by_id.push(entry, tick));
+        facts.by_fingerprint.drain(..).for_each(|(entry, tick)| self.by_fingerprint.push(entry, tick));
+        facts.capped.drain(..).for_each(|(copy, tick)| self.capped.push(copy, tick));
+        facts.targets.drain(..).for_each(|(target, tick)| self.targets.push(target, tick));
         facts.records = 0;
     }
 

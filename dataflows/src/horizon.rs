@@ -30,8 +30,8 @@ const FOREVER_MIN: u32 = 1 << 30;
 pub struct Until(u32);
 
 impl Expires<Tick> for Until {
-    fn expiry(&self) -> Option<Tick> {
-        Some(u64::from(self.0) * MINUTE_MS as u64)
+    fn expiry(&self) -> Tick {
+        u64::from(self.0) * MINUTE_MS as u64
     }
 }
 
@@ -168,7 +168,7 @@ impl TargetKey {
 }
 
 impl Expires<Tick> for TargetKey {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
-use differential_dataflow::input::Input;
+use operators::AppendInput;
 use schemas::Tick;
 use timely::dataflow::{InputHandle, Scope, Stream};
 
@@ -41,11 +41,11 @@ impl<'scope> Inputs<'scope> {
     /// records may come at any time, and all is kept.
     pub fn new(scope: Scope<'scope, Tick>, params: &Params, retention: Option<Retention>) -> (Feed, Inputs<'scope>) {
         let horizons = Horizons::of(&params.installs, retention);
-        let (by_id_input, by_id) = scope.new_collection();
-        let (by_fingerprint_input, by_fingerprint) = scope.new_collection();
-        let (copy_input, copies) = scope.new_collection();
-        let (capped_input, capped) = scope.new_collection();
-        let (target_input, target_copies) = scope.new_collection();
+        let (by_id_input, by_id) = AppendInput::new(scope);
+        let (by_fingerprint_input, by_fingerprint) = AppendInput::new(scope);
+        let (copy_input, copies) = AppendInput::new(scope);
+        let (capped_input, capped) = AppendInput::new(scope);
+        let (target_input, target_copies) = AppendInput::new(scope);
         let heaps = Heaps::new(scope.index());
         let with_events = Rc::default();
         let mut arrival_input = InputHandle::new();
@@ -63,7 +63,8 @@ impl<'scope> Inputs<'scope> {
             horizons,
             person: params.installs.person,
         };
-        let touches = touch_indexes(by_id, by_fingerprint, copies, heaps, capped);
+        let touches = touch_indexes(by_id, by_fingerprint, copies, heaps, capped.into_collection());
+        let target_copies = target_copies.into_collection();
         let (params, events, attribution, costs) = (params.clone(), None, None, None);
         (feed, Inputs { params, horizons, touches, target_copies, arrivals, with_events, events, attribution, costs })
     }

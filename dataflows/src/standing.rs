@@ -136,7 +136,7 @@ impl TouchRest {
 }
 
 impl Expires<Tick> for TouchRest {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }
@@ -159,7 +159,7 @@ impl OtherEvent {
 }
 
 impl Expires<Tick> for OtherEvent {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }
@@ -229,7 +229,7 @@ pub struct Contested {
 }
 
 impl Expires<Tick> for Contested {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }

@@ -22,8 +22,8 @@
 //! **State.** The rows that have not expired, and about as many that have: each batch keeps the expiries of a sample of
 //! its rows, and once half of all rows have expired by that estimate, the trace goes on merging without new input
 //! until they are gone. A merge costs as many rows as it scans, dropped ones too, so no step is longer than in a
-//! trace that keeps everything, and the rows scanned for forgetting are at most a few times the rows dropped. Rows that
-//! never expire are merged when they would have been anyway. While a merge runs, its inputs are held beside its result.
+//! trace that keeps everything, and the rows scanned for forgetting are at most a few times the rows dropped. While a merge
+//! runs, its inputs are held beside its result.
 //!
 //! Time is totally ordered here: an expiry is reached or not. Nothing panics but a merge of batches that are no
 //! neighbours.
@@ -49,20 +49,24 @@ pub use batch::{Forgets, ForgettingBatch, ForgettingBuilder, ForgettingMerger};
 pub use spine::ForgettingSpine;
 
 /// A key or value that knows when nothing can find it any more.
+///
+/// All of them come to that. What lives for ever is not for the operators that ask for this trait: it is arranged and reduced by
+/// differential's own operators ([`arrange_shared`](crate::arrange_shared) and [`reduce_shared`](crate::reduce_shared) where other
+/// threads read), whose traces consolidate what has been superseded.
 pub trait Expires<T: PartialOrder> {
-    /// The first time at which nothing can find it; none where that never comes.
-    fn expiry(&self) -> Option<T>;
+    /// The first time at which nothing can find it.
+    fn expiry(&self) -> T;
 
     /// Whether nothing can find it at `time`.
     fn expired(&self, time: &T) -> bool {
-        self.expiry().is_some_and(|expiry| expiry.less_equal(time))
+        self.expiry().less_equal(time)
     }
 }
 
 /// Says when a row of an arrangement expires. [`ByKey`] and [`ByVal`] ask the row.
 pub trait Horizon<K, V, T>: 'static {
-    /// The first time at which nothing can find the row; none where that never comes.
-    fn expiry(key: &K, val: &V) -> Option<T>;
+    /// The first time at which nothing can find the row.
+    fn expiry(key: &K, val: &V) -> T;
 }
 
 /// Keys expire, with all their values. Fit for joins and reductions.
@@ -70,7 +74,7 @@ pub trait Horizon<K, V, T>: 'static {
 pub struct ByKey;
 
 impl<K: Expires<T>, V, T: PartialOrder> Horizon<K, V, T> for ByKey {
-    fn expiry(key: &K, _: &V) -> Option<T> {
+    fn expiry(key: &K, _: &V) -> T {
         key.expiry()
     }
 }
@@ -80,7 +84,7 @@ impl<K: Expires<T>, V, T: PartialOrder> Horizon<K, V, T> for ByKey {
 pub struct ByVal;
 
 impl<K, V: Expires<T>, T: PartialOrder> Horizon<K, V, T> for ByVal {
-    fn expiry(_: &K, val: &V) -> Option<T> {
+    fn expiry(_: &K, val: &V) -> T {
         val.expiry()
     }
 }
@@ -104,8 +108,8 @@ pub type SharedForgettingBuilder<K, V, T, R, H> = SharedBuilder<ForgettingBuilde
 /// struct TenTicks;
 ///
 /// impl Horizon<u32, u64, u64> for TenTicks {
-///     fn expiry(_key: &u32, seen: &u64) -> Option<u64> {
-///         Some(seen + 10)
+///     fn expiry(_key: &u32, seen: &u64) -> u64 {
+///         seen + 10
 ///     }
 /// }
 ///

@@ -10,8 +10,8 @@
 //! no question to an expired row matters, as with [`crate::forget`]. A number is given away only after the row is
 //! there, so none is missed.
 //!
-//! **State.** Rows that have not expired, and what shares a segment with one or came after it (`crate::segments`). A push
-//! costs a copy, a look-up two pointers.
+//! **State.** Rows that have not expired, and what shares a segment with one (`crate::segments`). A push costs a copy, a look-up
+//! two pointers. A table whose rows never expire is an arrangement: differential's own, or [`crate::arrange_shared`].
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -83,8 +83,7 @@ impl<R: Expires<T> + Clone, T: Timestamp + Ord> Heap<R, T> {
     /// Keeps a row and tells where.
     pub fn push(&self, row: R) -> RowId {
         let Numbered { worker, heap, rows } = &mut *self.0.borrow_mut();
-        let expiry = row.expiry();
-        RowId::new(*worker, *heap, rows.push(row, expiry))
+        RowId::new(*worker, *heap, rows.push(row))
     }
 
     /// The rows that it holds.
@@ -125,7 +124,7 @@ where
                 output.session(&capability).give_iterator(answers);
             });
             if let Some(since) = frontier.frontier().first() {
-                heap.0.borrow_mut().rows.advance(reader, since);
+                heap.0.borrow_mut().rows.advance(reader, since, false);
             }
         }
     });
@@ -151,8 +150,8 @@ mod tests {
     struct Row(u64, u64);
 
     impl Expires<u64> for Row {
-        fn expiry(&self) -> Option<u64> {
-            Some(self.0 + LIFE)
+        fn expiry(&self) -> u64 {
+            self.0 + LIFE
         }
     }
 

@@ -14,19 +14,21 @@
 //! up to the same frontier: new questions look into the rows of earlier steps, whose times are all earlier; then the
 //! rows of the step look into all questions, of which it knows the times of the new ones, the others are earlier.
 //!
-//! Equal questions of a step are asked once, with their differences summed: copies of what is looked for ask alike.
+//! Equal questions of a step are asked once, with their differences summed: copies of what is looked for ask alike. After the step
+//! in which a question is taken back it is dropped together with what it cancels, so however often one is asked and taken back,
+//! later rows meet it once or not at all.
 //!
-//! **State.** Rows and questions until they and all that came before them have expired: what expires much sooner belongs in an
-//! index of its own. And those whose times are not complete. A step is answered at once, however many answers it has.
+//! A row or question that comes at its own expiry or later may find nothing any more: that none does is asserted, and they are counted
+//! in a release ([`late_updates`](crate::late_updates)).
 //!
-//! # Panics
-//! When a row is taken back.
+//! **State.** Rows and questions until they have expired, and what shares a segment with one that has not (`crate::segments`): what
+//! expires much sooner belongs in an index of its own. And those whose times are not complete. A step is answered at once, however many answers it has.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::consolidation::{consolidate, consolidate_updates};
 use differential_dataflow::{AsCollection, Data, ExchangeData, VecCollection};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -35,9 +37,10 @@ use timely::dataflow::operators::vec::Map;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use crate::Expires;
+use crate::appends::Appends;
 use crate::pending::{Held, Pending, Updates, first};
 use crate::postings::{BLOCK, Postings, hash, hashes};
+use crate::{Expires, late};
 
 /// A worker's share of the rows, and what comes.
 pub struct Index<'scope, V, T: Timestamp> {
@@ -74,7 +77,7 @@ impl<'scope, V: Data + Expires<T>, T: Timestamp + Ord> Index<'scope, V, T> {
     /// # Panics
     /// When rows have come already.
     pub fn contested(&self) -> VecCollection<'scope, T, V, isize> {
-        assert_eq!(self.rows.borrow().next(), 0, "what is contested is asked for before any row comes");
+        assert_eq!(self.rows.borrow().len(), 0, "what is contested is asked for before any row comes");
         self.contested.set(true);
         let rows = self.steps.clone().flat_map(|step| {
             let rows = Rc::clone(&step.contested);
@@ -117,8 +120,8 @@ fn earlier<T: Ord + Clone>(one: &Option<T>, other: &Option<T>) -> Option<T> {
     one.iter().chain(other).min().cloned()
 }
 
-/// Indexes `(key, row)` pairs that are never taken back.
-pub fn index<'scope, V, T>(rows: VecCollection<'scope, T, (u64, V), isize>, name: &str) -> Index<'scope, V, T>
+/// Indexes `(key, row)` pairs.
+pub fn index<'scope, V, T>(rows: Appends<'scope, T, (u64, V)>, name: &str) -> Index<'scope, V, T>
 where
     V: ExchangeData + Expires<T>,
     T: Timestamp + TotalOrder,
@@ -128,11 +131,12 @@ where
     let is_wanted = Rc::clone(&wanted);
     let shared = Rc::clone(&postings);
     let reader = shared.borrow_mut().reader();
-    let to_worker = Exchange::new(|((key, _), _, _): &((u64, V), T, isize)| hash(*key));
-    let steps = rows.inner.unary_frontier(to_worker, name, move |_, _| {
+    let to_worker = Exchange::new(|((key, _), _, ()): &((u64, V), T, ())| hash(*key));
+    let operator = name.to_owned();
+    let steps = rows.0.inner.unary_frontier(to_worker, name, move |_, _| {
         let (mut pending, mut held) = (Pending::default(), Held(None));
         move |(input, frontier), output| {
-            input.for_each(|capability, rows: &mut Updates<(u64, V), T, isize>| {
+            input.for_each(|capability, rows: &mut Updates<(u64, V), T, ()>| {
                 held.hold(&capability);
                 pending.push(std::mem::take(rows));
             });
@@ -141,10 +145,12 @@ where
             let mut postings = shared.borrow_mut();
             if !ready.is_empty() {
                 let mut rows = Vec::with_capacity(ready.iter().map(Vec::len).sum());
-                for ((key, row), time, diff) in ready.drain(..).flatten() {
-                    let times = usize::try_from(diff).expect("a row of an index is never taken back");
-                    rows.extend(std::iter::repeat_n((hash(key), row, time), times));
+                let mut late = 0;
+                for ((key, row), time, ()) in ready.drain(..).flatten() {
+                    late += usize::from(row.expired(&time));
+                    rows.push((hash(key), row, time));
                 }
+                late::check(late, &operator);
                 let (from, mut joined) = (postings.next(), Vec::new());
                 for block in rows.chunks(BLOCK) {
                     let hashes = hashes(block.iter().map(|(hash, ..)| *hash));
@@ -204,12 +210,24 @@ fn contested<V: Data + Expires<T>, T: Timestamp + Ord>(
     contested
 }
 
-/// A question and its difference.
-struct Asked<Q>(Q, isize);
+/// A question, the hash of its key and its difference.
+#[derive(Clone)]
+struct Asked<Q> {
+    hash: u64,
+    question: Q,
+    diff: isize,
+}
+
+/// What sums up to the same.
+fn consolidated<Q: Ord>(asked: Vec<Asked<Q>>) -> Vec<Asked<Q>> {
+    let mut asked: Vec<_> = asked.into_iter().map(|asked| ((asked.hash, asked.question), asked.diff)).collect();
+    consolidate(&mut asked);
+    asked.into_iter().map(|((hash, question), diff)| Asked { hash, question, diff }).collect()
+}
 
 impl<Q: Expires<T>, T: timely::order::PartialOrder> Expires<T> for Asked<Q> {
-    fn expiry(&self) -> Option<T> {
-        self.0.expiry()
+    fn expiry(&self) -> T {
+        self.question.expiry()
     }
 }
 
@@ -230,6 +248,7 @@ where
     let rows = Rc::clone(&index.rows);
     let reader = rows.borrow_mut().reader();
     let to_worker = Exchange::new(|((key, _), _, _): &((u64, Q), T, isize)| hash(*key));
+    let operator = name.to_owned();
     let answers = questions.inner.binary_frontier(index.steps.clone(), to_worker, Pipeline, name, move |_, _| {
         let (mut pending, mut held) = (Pending::default(), Held(None));
         let mut steps: VecDeque<Step<V, T>> = VecDeque::new();
@@ -257,12 +276,12 @@ where
                 let rows = rows.borrow();
                 while let Some(step) = steps.pop_front_if(|step| is_asked(step)) {
                     let new = pending.take_together(earlier(&step.upper, &asked_to).as_ref());
-                    asking.step(new, &rows, &step.rows, &mut send);
+                    late::check(asking.step(new, &rows, &step.rows, &mut send), &operator);
                     asking.known = step.next;
                 }
                 if steps.is_empty() {
                     let new = pending.take_together(earlier(&asked_to, &known_to).as_ref());
-                    asking.step(new, &rows, &[], &mut send);
+                    late::check(asking.step(new, &rows, &[], &mut send), &operator);
                 }
             }
             // What waits is sent at its time or later.
@@ -272,7 +291,7 @@ where
             let since = held.0.as_ref().map(|held| held.time().clone()).into_iter().chain(to_come).min();
             if let Some(since) = since {
                 rows.borrow_mut().advance(reader, &since);
-                asking.asked.advance(asked_reader, &since);
+                asking.asked.advance_and_move(asked_reader, &since, |asked| asked.hash);
             }
         }
     });
@@ -288,18 +307,20 @@ struct Asking<Q, T, L> {
 }
 
 impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L> {
-    /// Takes in new questions, then new rows.
+    /// Takes in new questions, then new rows. How many of the questions had expired.
     fn step<V: Expires<T>, A>(
         &mut self,
         mut questions: Updates<(u64, Q), T, isize>,
         rows: &Postings<V, T>,
         new_rows: &[(u64, V, T)],
         send: &mut impl FnMut(A, T, isize),
-    ) where
+    ) -> usize
+    where
         L: FnMut(&Q, &V) -> Option<A>,
     {
         let first_new = self.asked.next();
         consolidate_updates(&mut questions);
+        let late = questions.iter().filter(|((_, question), time, _)| question.expired(time)).count();
         for block in questions.chunks(BLOCK) {
             let hashes = hashes(block.iter().map(|((key, _), ..)| hash(*key)));
             rows.find(&hashes[..block.len()], self.known, |at, _, row| {
@@ -308,15 +329,17 @@ impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L>
                     send(answer, time.clone(), *diff);
                 }
             });
-            let asked = block.iter().map(|((_, question), _, diff)| Asked(question.clone(), *diff));
+            let asked = block.iter().zip(hashes);
+            let asked =
+                asked.map(|(((_, question), _, diff), hash)| Asked { hash, question: question.clone(), diff: *diff });
             self.asked.extend(&hashes[..block.len()], asked);
         }
         if self.asked.len() == 0 {
-            return;
+            return late;
         }
         for block in new_rows.chunks(BLOCK) {
             let hashes = hashes(block.iter().map(|(hash, ..)| *hash));
-            self.asked.find(&hashes[..block.len()], u64::MAX, |at, number, Asked(question, diff)| {
+            self.asked.find(&hashes[..block.len()], u64::MAX, |at, number, Asked { question, diff, .. }| {
                 let (_, row, time) = &block[at];
                 if let Some(answer) = (self.answer)(question, row) {
                     let asked = number.checked_sub(first_new).map(|new| &questions[new as usize].1);
@@ -324,6 +347,12 @@ impl<Q: ExchangeData + Expires<T>, T: Timestamp + TotalOrder, L> Asking<Q, T, L>
                 }
             });
         }
+        // All that comes from now on is later than a question that was taken back, and than what it cancels.
+        let taken_back = questions.iter().filter(|(.., diff)| *diff < 0);
+        let mut taken_back: Vec<u64> = taken_back.map(|((key, _), ..)| hash(*key)).collect();
+        taken_back.dedup();
+        taken_back.into_iter().for_each(|hash| self.asked.compact(hash, consolidated));
+        late
     }
 }
 

@@ -6,6 +6,9 @@
 //!
 //! **Semantics.** Those of differential's `join_core`: each pair of rows with equal keys, at the later of their times, with the
 //! product of their differences. Updates that cancel are passed on. Where keys are not spread evenly the result is the same.
+//!
+//! A key with many rows on both sides makes a pair of each with each. They are made some at a time, and after a million of them others
+//! have their turn; differential's join makes all pairs of a key before that.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -24,7 +27,7 @@ use crate::forget::{Horizon, SharedForgettingBatch, SharedForgettingSpine};
 use crate::offsets::Rows;
 use crate::spread::{BLOCK, Spread, places};
 
-/// Updates that are passed on at a time.
+/// After so many updates what was made is passed on.
 const OUTPUT_UPDATES: usize = 1_024;
 
 /// An arrangement that can be joined here.
@@ -81,13 +84,13 @@ where
         let mut pairs: VecDeque<_> =
             pairs.filter(|(at, other)| !left[*at].is_empty() && !right[*other].is_empty()).collect();
         let logic = Rc::clone(&self.0);
-        let mut next_key = 0;
+        let mut next = Next::default();
         Box::new(std::iter::from_fn(move || {
             let (mut found, mut logic) = (Vec::new(), logic.borrow_mut());
             while let Some((at, other)) = pairs.front().filter(|_| found.len() < OUTPUT_UPDATES) {
-                next_key = join_block(&left[*at].storage, &right[*other].storage, next_key, &mut *logic, &mut found);
-                if next_key == 0 {
+                if join_block(&left[*at].storage, &right[*other].storage, &mut next, &mut *logic, &mut found) {
                     pairs.pop_front();
+                    next = Next::default();
                 }
             }
             (!found.is_empty()).then_some(found)
@@ -97,14 +100,23 @@ where
 
 type Storage<K, V, T> = OrdValStorage<Rows<((K, V), T, isize)>>;
 
-/// Joins the next keys of the smaller batch with the larger; returns where to go on, 0 at the end.
+/// Where the join of two batches goes on.
+#[derive(Default)]
+struct Next {
+    /// The key of the smaller.
+    key: usize,
+    /// The pair of its rows.
+    pair: usize,
+}
+
+/// Joins the next keys of the smaller batch with the larger, until they are some or enough was found; whether none is left.
 fn join_block<K, V1, V2, T, I, D>(
     left: &Storage<K, V1, T>,
     right: &Storage<K, V2, T>,
-    next_key: usize,
+    next: &mut Next,
     logic: &mut impl FnMut(&K, &V1, &V2) -> I,
     found: &mut Vec<(D, T, isize)>,
-) -> usize
+) -> bool
 where
     K: ExchangeData + Spread,
     V1: ExchangeData,
@@ -115,24 +127,30 @@ where
 {
     let left_is_smaller = left.keys.len() <= right.keys.len();
     let (smaller, larger) = if left_is_smaller { (&left.keys, &right.keys) } else { (&right.keys, &left.keys) };
-    let end = smaller.len().min(next_key + BLOCK);
-    let places = places(&smaller[next_key..end], larger);
-    for (at, place) in (next_key..end).zip(places) {
+    let end = smaller.len().min(next.key + BLOCK);
+    let places = places(&smaller[next.key..end], larger);
+    for (at, place) in (next.key..end).zip(places) {
         if larger.get(place) == Some(&smaller[at]) {
             let keys = if left_is_smaller { (at, place) } else { (place, at) };
-            join_key((left, keys.0), (right, keys.1), logic, found);
+            next.pair = join_key((left, keys.0), (right, keys.1), next.pair, logic, found);
+            if next.pair > 0 {
+                return false;
+            }
         }
+        next.key = at + 1;
     }
-    if end == smaller.len() { 0 } else { end }
+    next.key == smaller.len()
 }
 
-/// Pairs the rows of a key, given its place in each batch.
+/// Pairs the rows of a key, given its place in each batch, from a pair on until enough was found; the next pair, 0 at the end.
 fn join_key<K, V1, V2, T, I, D>(
     (left, key1): (&Storage<K, V1, T>, usize),
     (right, key2): (&Storage<K, V2, T>, usize),
+    first_pair: usize,
     logic: &mut impl FnMut(&K, &V1, &V2) -> I,
     found: &mut Vec<(D, T, isize)>,
-) where
+) -> usize
+where
     K: ExchangeData,
     V1: ExchangeData,
     V2: ExchangeData,
@@ -140,20 +158,23 @@ fn join_key<K, V1, V2, T, I, D>(
     I: IntoIterator<Item = D>,
     D: Clone,
 {
-    let (start2, end2) = right.vals.bounds(key2);
-    let (start1, end1) = left.vals.bounds(key1);
-    for row1 in start1..end1 {
-        for row2 in start2..end2 {
-            for datum in logic(&left.keys[key1], left.vals.get_abs(row1), right.vals.get_abs(row2)) {
-                let (updates1, updates2) = (left.upds.bounds(row1), right.upds.bounds(row2));
-                for (time1, diff1) in (updates1.0..updates1.1).map(|update| left.upds.get_abs(update)) {
-                    for (time2, diff2) in (updates2.0..updates2.1).map(|update| right.upds.get_abs(update)) {
-                        found.push((datum.clone(), time1.join(time2), diff1 * diff2));
-                    }
+    let ((start1, end1), (start2, end2)) = (left.vals.bounds(key1), right.vals.bounds(key2));
+    let (rows1, rows2) = (end1 - start1, end2 - start2);
+    for pair in first_pair..rows1 * rows2 {
+        if found.len() >= OUTPUT_UPDATES {
+            return pair;
+        }
+        let (row1, row2) = (start1 + pair / rows2, start2 + pair % rows2);
+        for datum in logic(&left.keys[key1], left.vals.get_abs(row1), right.vals.get_abs(row2)) {
+            let (updates1, updates2) = (left.upds.bounds(row1), right.upds.bounds(row2));
+            for (time1, diff1) in (updates1.0..updates1.1).map(|update| left.upds.get_abs(update)) {
+                for (time2, diff2) in (updates2.0..updates2.1).map(|update| right.upds.get_abs(update)) {
+                    found.push((datum.clone(), time1.join(time2), diff1 * diff2));
                 }
             }
         }
     }
+    0
 }
 
 #[cfg(test)]
@@ -164,24 +185,28 @@ mod tests {
     use differential_dataflow::input::InputSession;
     use proptest::prelude::*;
 
+    use differential_dataflow::trace::{Builder, Description};
+    use timely::progress::Antichain;
+
     use super::*;
+    use crate::forget::SharedForgettingBuilder;
     use crate::{ByVal, Expires, arrange_forgetting};
 
-    /// A value that never expires.
+    /// A value that expires at the end of time.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-    struct Value(u8);
+    struct Value(u64);
 
     impl Expires<u64> for Value {
-        fn expiry(&self) -> Option<u64> {
-            None
+        fn expiry(&self) -> u64 {
+            u64::MAX
         }
     }
 
     /// Which side, key, value, difference.
-    type Update = (bool, u64, u8, isize);
+    type Update = (bool, u64, u64, isize);
 
     /// The updates of each tick joined here, and by differential.
-    fn joined(ticks: Vec<Vec<Update>>) -> [Vec<((u64, u8, u8), u64, isize)>; 2] {
+    fn joined(ticks: Vec<Vec<Update>>) -> [Vec<((u64, u64, u64), u64, isize)>; 2] {
         let found = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
         let all = Arc::clone(&found);
         timely::execute_directly(move |worker| {
@@ -214,8 +239,37 @@ mod tests {
         found
     }
 
+    /// Schedule K of the review.
+    #[test]
+    fn the_pairs_of_a_key_are_made_some_at_a_time() {
+        const ROWS: usize = 300;
+        // Of the middle key each side has many rows.
+        let batch = |others: u64| {
+            let middle = (0..ROWS).map(|row| ((5, Value(row as u64)), 1, 1));
+            let mut rows: Vec<_> = middle.chain([0, 9].map(|key| ((key + others, Value(0)), 1, 1))).collect();
+            rows.sort();
+            let description =
+                Description::new(Antichain::from_elem(0), Antichain::from_elem(2), Antichain::from_elem(0));
+            SharedForgettingBuilder::<u64, Value, u64, isize, ByVal>::seal(&mut vec![rows], description)
+        };
+        let logic = |key: &u64, one: &Value, other: &Value| Some((*key, one.0, other.0));
+        let mut joining = BatchByBatch(Rc::new(RefCell::new(logic)));
+        let made = joining.prep(vec![batch(0)], vec![batch(0), batch(1)], Fresh::Input0, 1);
+        let mut all = Vec::new();
+        for made in made {
+            assert!(!made.is_empty() && made.len() <= OUTPUT_UPDATES, "{} updates at once", made.len());
+            all.extend(made);
+        }
+        let middle = || (0..ROWS as u64).flat_map(|one| (0..ROWS as u64).map(move |other| (5, one, other)));
+        let mut expected: Vec<_> = middle().chain(middle()).chain([(0, 0, 0), (9, 0, 0)]).collect();
+        let mut all: Vec<_> = all.into_iter().map(|(pair, _, _)| pair).collect();
+        all.sort_unstable();
+        expected.sort_unstable();
+        assert!(all == expected);
+    }
+
     fn updates(keys: impl Strategy<Value = u64>) -> impl Strategy<Value = Vec<Vec<Update>>> {
-        let update = (any::<bool>(), keys, 0..3u8, prop_oneof![3 => Just(1isize), 1 => Just(-1)]);
+        let update = (any::<bool>(), keys, 0..3u64, prop_oneof![3 => Just(1isize), 1 => Just(-1)]);
         prop::collection::vec(prop::collection::vec(update, 0..200), 1..6)
     }
 

@@ -3,13 +3,24 @@
 //! No words of advertising and no I/O. [`shared`] makes arrangements that other threads may read, [`publish`] hands
 //! them out, all views at one tick, [`forget`] makes arrangements that drop the rows which nothing can find,
 //! [`heap`] keeps rows that are too large to move, [`index`](mod@index) finds rows that only come, [`reduce`](mod@reduce)
-//! is for keys of which few change, and [`join`](mod@join) for keys that are [spread](spread::Spread) evenly, of which few meet.
+//! is for keys of which few change, and [`join`](mod@join) for keys that are [spread](Spread) evenly, of which few meet.
+//!
+//! # What is for what
+//! | rows | they live | operator |
+//! |---|---|---|
+//! | only come ([`Appends`]) | until they expire | [`index`](index()) and [`find`], [`Heap`] and [`look_up`] |
+//! | change | until they expire | [`arrange_forgetting`], [`reduce`](reduce()), [`join`](join()) |
+//! | change | for ever | differential's own; [`arrange_shared`] and [`reduce_shared`] where other threads read |
+//!
+//! Nothing may change at its expiry or after it ([`Expires`]): [`late_updates`] counts what does.
 
+pub mod appends;
 mod batcher;
 pub mod forget;
 pub mod heap;
 pub mod index;
 pub mod join;
+mod late;
 mod offsets;
 mod pending;
 mod postings;
@@ -17,13 +28,15 @@ pub mod publish;
 pub mod reduce;
 mod segments;
 pub mod shared;
-pub mod spread;
+mod spread;
 
+pub use appends::{AppendInput, Appends};
 pub use forget::{ByKey, ByVal, Expires, Horizon, arrange_forgetting};
 pub use heap::{Heap, RowId, look_up};
 pub use index::{Index, find, index};
 pub use join::join;
+pub use late::late_updates;
 pub use publish::{Hub, Publisher, Snapshot, View};
-pub use reduce::reduce;
-pub use shared::{arrange_keys_shared, arrange_shared, reduce_shared};
+pub use reduce::{reduce, reduce_forgetting};
+pub use shared::{arrange_shared, reduce_shared};
 pub use spread::Spread;

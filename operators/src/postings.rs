@@ -8,13 +8,19 @@
 //! table grows and to tell it from nearly all others. Two keys of 2³⁴ share a list: whoever reads it must tell them apart.
 //! The table is split, so that no growth takes long.
 //!
-//! **State.** Rows until they expire (`crate::segments`), and a word for each key that had a row when its table was last
-//! rebuilt: when it has grown full, and one by one as rows come.
+//! A row in the midst of a list may be freed before earlier ones that are still needed. Then a *link* takes its place, from its number
+//! to that of the next one that is, so that the list goes on.
+//!
+//! **State.** Rows until they expire or are superseded (`crate::segments`), and a word for each key that had a row when its table
+//! was last rebuilt: when it has grown full, and one by one as rows come. At most about two links for each row that is kept, none as
+//! long as rows expire in the order in which they came.
+
+use std::collections::HashMap;
 
 use timely::progress::Timestamp;
 
 use crate::Expires;
-use crate::segments::{SEGMENT_ROWS, Segments};
+use crate::segments::{Freed, SEGMENT_ROWS, Segments};
 
 /// Keys that are looked for, or rows that are added, at a time: the processor waits for their memory together.
 pub(crate) const BLOCK: usize = 64;
@@ -33,16 +39,32 @@ const PLACES_MIN: usize = 16;
 
 /// Rows by key.
 pub(crate) struct Postings<V, T> {
-    rows: Segments<Row<V>, T>,
+    rows: Segments<Posting<V>, T>,
     tables: Vec<Table>,
     /// The table that is rebuilt next.
     due: usize,
+    /// The number of the row with which a list goes on, by that of a row that was freed or is [`FAR`] behind.
+    links: HashMap<u64, u64>,
+    /// When they are looked through for those that lead nowhere any more.
+    links_max: usize,
 }
 
-struct Row<V> {
+struct Posting<V> {
     value: V,
     /// How many rows before it the one before of its key is; 0: it was the first, or no other was left.
     back: u32,
+}
+
+/// The row before is farther back than [`BACK_MAX`]: there is a link.
+const FAR: u32 = u32::MAX;
+/// The row is in no list any more.
+const SUPERSEDED: u32 = u32::MAX - 1;
+const BACK_MAX: u64 = if cfg!(test) { 4_000 } else { SUPERSEDED as u64 - 1 };
+
+impl<V: Expires<T>, T: Timestamp + Ord> Expires<T> for Posting<V> {
+    fn expiry(&self) -> T {
+        if self.back == SUPERSEDED { T::minimum() } else { self.value.expiry() }
+    }
 }
 
 /// A hash whose first bits tell where it belongs and whose last are as good for choosing a worker.
@@ -72,7 +94,9 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
     /// No rows.
     pub(crate) fn new() -> Self {
         let tables = std::iter::repeat_with(Table::default).take(1 << TABLE_BITS).collect();
-        Postings { rows: Segments::starting_at(0), tables, due: 0 }
+        // The number before the first is that of no row: a list that holds none has it.
+        let rows = Segments::starting_at(SEGMENT_ROWS as u64);
+        Postings { rows, tables, due: 0, links: HashMap::new(), links_max: SEGMENT_ROWS }
     }
 
     /// The number of the next row.
@@ -92,13 +116,86 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
 
     /// Promises that a reader will ask at no time before `since`, and forgets what no reader can ask for.
     pub(crate) fn advance(&mut self, reader: usize, since: &T) {
-        self.rows.advance(reader, since);
+        let freed = self.rows.advance(reader, since, false);
+        self.link_over(&freed);
+    }
+
+    /// As [`Postings::advance`], and gives rows new numbers as it sees fit; they say the hashes of their lists.
+    pub(crate) fn advance_and_move(&mut self, reader: usize, since: &T, hash_of: impl Fn(&V) -> u64) {
+        let freed = self.rows.advance(reader, since, true);
+        self.link_over(&freed);
+        let since = self.rows.since().cloned();
+        for row in freed.into_iter().flat_map(|(_, rows)| rows) {
+            if !since.as_ref().is_some_and(|since| row.expired(since)) {
+                self.push(hash_of(&row.value), row.value);
+            }
+        }
+    }
+
+    /// Has lists go on over rows that were freed.
+    fn link_over(&mut self, freed: &[Freed<Posting<V>>]) {
+        for (first, rows) in freed {
+            for (number, row) in (*first..).zip(rows) {
+                let mut back = match row.back {
+                    0 | SUPERSEDED => None,
+                    FAR => self.links.remove(&number),
+                    back => number.checked_sub(u64::from(back)),
+                };
+                // A link from a row that is freed as well is followed from here alone.
+                while let Some(freed) = back.filter(|back| !self.rows.has(*back)) {
+                    back = self.links.remove(&freed);
+                }
+                if let Some(kept) = back.and_then(|back| self.kept_before(back)) {
+                    self.links.insert(number, kept);
+                }
+            }
+        }
+        if self.links.len() > self.links_max {
+            self.drop_links();
+            self.links_max = SEGMENT_ROWS.max(2 * self.links.len());
+        }
+    }
+
+    /// Drops the links that lead nowhere any more.
+    fn drop_links(&mut self) {
+        let Postings { rows, links, .. } = self;
+        let mut all: Vec<(u64, u64)> = links.drain().filter(|(from, _)| *from >= rows.first()).collect();
+        // A link leads back: those that another may lead to come first.
+        all.sort_unstable();
+        for (from, to) in all {
+            if links.contains_key(&to) || rows.get(to).is_some_and(|row| row.back != SUPERSEDED) {
+                links.insert(from, to);
+            }
+        }
+    }
+
+    /// The first row of a list from this one on that is kept and has not expired.
+    fn kept_before(&self, mut number: u64) -> Option<u64> {
+        let since = self.rows.since()?;
+        while number >= self.rows.first() {
+            number = match self.rows.get(number) {
+                Some(row) if !row.value.expired(since) => return Some(number),
+                Some(row) => self.before(number, row)?,
+                None => *self.links.get(&number)?,
+            };
+        }
+        None
+    }
+
+    /// The number of the row before a row of a list.
+    #[inline(always)]
+    fn before(&self, number: u64, row: &Posting<V>) -> Option<u64> {
+        match row.back {
+            0 | SUPERSEDED => None,
+            FAR => self.links.get(&number).copied(),
+            back => number.checked_sub(u64::from(back)),
+        }
     }
 
     /// Adds a row for each of these hashes of keys, best at most [`BLOCK`] at a time.
     ///
     /// # Panics
-    /// When 2³² rows are kept.
+    /// When 2³⁹ rows have come after one that is kept.
     pub(crate) fn extend(&mut self, hashes: &[u64], rows: impl Iterator<Item = V>) {
         self.extend_and_tell(hashes, rows, |_| ());
     }
@@ -110,56 +207,89 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
         std::hint::black_box(words.fold(0, |all, word| all ^ word));
         let before = self.next();
         for (hash, value) in hashes.iter().zip(rows) {
-            if !self.push(*hash, value, true) {
+            if !self.push(*hash, value) {
                 tell(*hash);
             }
         }
         debug_assert_eq!(self.next() - before, hashes.len() as u64);
     }
 
-    /// Has the list of a hash hold these rows alone. What it held is not found any more; it is forgotten as ever.
+    /// Has the list of a hash hold what `consolidate` makes of its rows, where that is less than half as many. The rows that it held
+    /// are superseded.
     ///
     /// # Panics
     /// As [`Postings::extend`].
-    pub(crate) fn replace(&mut self, hash: u64, rows: impl Iterator<Item = V>) {
-        for (at, value) in rows.enumerate() {
-            self.push(hash, value, at > 0);
+    pub(crate) fn compact(&mut self, hash: u64, consolidate: impl FnOnce(Vec<V>) -> Vec<V>)
+    where
+        V: Clone,
+    {
+        let since = self.rows.since();
+        let (mut numbers, mut rows) = (Vec::new(), Vec::new());
+        for (number, value, _) in self.list(hash) {
+            numbers.push(number);
+            rows.extend((!since.is_some_and(|since| value.expired(since))).then(|| value.clone()));
+        }
+        let rows = consolidate(rows);
+        if 2 * rows.len() >= numbers.len() {
+            return;
+        }
+        for number in numbers {
+            self.rows.get_mut(number).expect("it is in the list").back = SUPERSEDED;
+        }
+        let (table, kept) = split(hash);
+        *self.tables[table].place(kept) = kept << NUMBER_BITS | (self.rows.first() - 1) & NUMBER;
+        for value in rows {
+            self.push(hash, value);
         }
     }
 
-    /// The rows of a list, the latest first: the number, the value, and whether it was the first of its list.
+    /// The rows of a list, the latest first: the number, the value, and whether it was the first of its list and no other that came
+    /// before those that are here has gone.
     pub(crate) fn list(&self, hash: u64) -> impl Iterator<Item = (u64, &V, bool)> {
         let (table, kept) = split(hash);
-        let (first, next) = (self.rows.first(), self.rows.next());
-        let latest = number(self.tables[table].get(kept), next).filter(|latest| *latest >= first);
-        let row = |number| Some((number, self.rows.get(number)?));
-        let back = move |(number, row): &(u64, &Row<V>)| match row.back {
-            0 => None,
-            back => number.checked_sub(u64::from(back)),
-        };
-        std::iter::successors(latest.and_then(row), move |of| back(of).and_then(row))
-            .map(|(number, row)| (number, &row.value, row.back == 0))
+        let mut next = number(self.tables[table].get(kept), self.rows.next());
+        let first = self.rows.first();
+        std::iter::from_fn(move || {
+            let mut follows_gap = false;
+            loop {
+                let number = next.filter(|number| *number >= first)?;
+                if let Some(row) = self.rows.get(number) {
+                    next = self.before(number, row);
+                    return Some((number, &row.value, row.back == 0 && !follows_gap));
+                }
+                next = self.links.get(&number).copied();
+                follows_gap = true;
+            }
+        })
     }
 
-    /// Adds a row to a list, or begins it with this one, and tells whether it does.
-    fn push(&mut self, hash: u64, value: V, goes_on: bool) -> bool {
+    /// Adds a row to a list, and tells whether it is the first.
+    fn push(&mut self, hash: u64, value: V) -> bool {
+        let Postings { rows, tables, due, links, .. } = self;
         let (table, kept) = split(hash);
-        let (first, next) = (self.rows.first(), self.rows.next());
-        if self.tables[table].is_full() {
-            self.tables[table].rebuild(first, next);
+        let next = rows.next();
+        let lives = |number: u64| rows.has(number) || number >= rows.first() && links.contains_key(&number);
+        if tables[table].is_full() {
+            tables[table].rebuild(next, lives);
         }
-        let place = self.tables[table].place(kept);
-        let latest = number(*place, next).filter(|latest| goes_on && *latest >= first);
-        let back = latest.map_or(0, |latest| next - latest);
-        let back = u32::try_from(back).expect("a worker keeps fewer than 2^32 rows at a place");
+        let place = tables[table].place(kept);
+        let latest = number(*place, next).filter(|latest| lives(*latest));
         *place = kept << NUMBER_BITS | next & NUMBER;
-        let expiry = value.expiry();
-        self.rows.push(Row { value, back }, expiry);
         if next.is_multiple_of(SEGMENT_ROWS as u64) {
+            assert!(next - rows.first() < NUMBER / 2, "fewer than 2^39 rows have come after one that is kept");
             // No key is kept for long after its rows, and none until numbers repeat.
-            self.tables[self.due].rebuild(first, next + 1);
-            self.due = (self.due + 1) % self.tables.len();
+            tables[*due].rebuild(next + 1, lives);
+            *due = (*due + 1) % tables.len();
         }
+        let back = match latest {
+            None => 0,
+            Some(latest) if next - latest <= BACK_MAX => (next - latest) as u32,
+            Some(latest) => {
+                links.insert(next, latest);
+                FAR
+            }
+        };
+        rows.push(Posting { value, back });
         back == 0
     }
 
@@ -187,12 +317,17 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
             let mut still = 0;
             for list in 0..left {
                 let (at, number) = lists[list];
-                let Some(row) = self.rows.get(number) else { continue };
-                if number < before {
-                    found(at, number, &row.value);
-                }
-                if row.back > 0 {
-                    lists[still] = (at, number - u64::from(row.back));
+                let goes_on = match self.rows.get(number) {
+                    Some(row) => {
+                        if number < before {
+                            found(at, number, &row.value);
+                        }
+                        self.before(number, row)
+                    }
+                    None => self.links.get(&number).copied(),
+                };
+                if let Some(number) = goes_on.filter(|number| *number >= first) {
+                    lists[still] = (at, number);
                     still += 1;
                 }
             }
@@ -251,8 +386,8 @@ impl Table {
 
     /// Keeps the keys that have rows, with room for as many more: what a smaller step leaves behind of memory is more than what
     /// it saves.
-    fn rebuild(&mut self, first: u64, next: u64) {
-        let lives = |word: &u64| number(*word, next).is_some_and(|latest| latest >= first);
+    fn rebuild(&mut self, next: u64, lives: impl Fn(u64) -> bool) {
+        let lives = |word: &u64| number(*word, next).is_some_and(&lives);
         let live = self.words.iter().filter(|word| lives(word)).count();
         let places = PLACES_MIN.max(live * 5 / 2);
         if live == self.taken && !self.is_full() && self.words.len() <= 2 * places {
@@ -269,57 +404,119 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
 
-    /// A row that expires, and its key, as a few of the keys share a list.
+    /// A row: when it expires, its key, as a few of the keys share a list, and what tells it from all others.
     #[derive(Clone, Copy)]
-    struct Until(u64, u64);
+    struct Row(u64, u64, u64);
 
-    impl Expires<u64> for Until {
-        fn expiry(&self) -> Option<u64> {
-            Some(self.0)
+    impl Expires<u64> for Row {
+        fn expiry(&self) -> u64 {
+            self.0
         }
     }
 
-    fn found(postings: &Postings<Until, u64>, key: u64, before: u64) -> Vec<u64> {
-        let mut numbers = Vec::new();
-        postings.find(&[0, hash(key)], before, |at, number, row| {
-            numbers.extend((at == 1 && row.1 == key).then_some(number))
-        });
-        numbers
+    /// The rows of a key, the latest first.
+    fn found(postings: &Postings<Row, u64>, key: u64, before: u64) -> Vec<u64> {
+        let mut rows = Vec::new();
+        postings.find(&[0, hash(key)], before, |at, _, row| rows.extend((at == 1 && row.1 == key).then_some(row.2)));
+        let listed = postings.list(hash(key)).filter(|(number, row, _)| row.1 == key && *number < before);
+        assert_eq!(listed.map(|(_, row, _)| row.2).collect::<Vec<_>>(), rows);
+        rows
+    }
+
+    /// Keeps rows of new keys, each of which comes again a while later, that expire `life` after they came; where it is `compacting`,
+    /// a few of a list alone are kept now and then. The most rows, places and links that were kept.
+    fn compare_with_a_map(life: impl Fn(u64) -> u64, compacting: bool) -> [usize; 3] {
+        const KEYS: u64 = 3_000;
+        let (mut postings, mut map) = (Postings::new(), HashMap::<u64, Vec<Row>>::new());
+        let reader = postings.reader();
+        let mut most = [0; 3];
+        for time in 0..200_000u64 {
+            let key = time / 7 + hash(time) % KEYS;
+            let row = Row(time + life(time), key, time);
+            postings.extend(&[hash(key)], [row].into_iter());
+            map.entry(key).or_default().push(row);
+            if compacting && time % 3 == 0 {
+                let in_list: Vec<u64> = postings.list(hash(key)).map(|(_, row, _)| row.1).collect();
+                let (mut kept, mut next) = (Vec::new(), postings.next());
+                postings.compact(hash(key), |rows| {
+                    kept.extend(rows.into_iter().filter(|row| row.2 % 8 == 0));
+                    kept.clone()
+                });
+                next += kept.len() as u64;
+                let is_compacted = postings.next() == next && postings.list(hash(key)).count() == kept.len();
+                if is_compacted {
+                    in_list.iter().for_each(|key| drop(map.remove(key)));
+                    kept.into_iter().for_each(|row| map.entry(row.1).or_default().push(row));
+                }
+            }
+            if time % 1_000 == 0 {
+                match compacting {
+                    true => postings.advance_and_move(reader, &time, |row| hash(row.1)),
+                    false => postings.advance(reader, &time),
+                }
+                let places = postings.tables.iter().map(|table| table.words.len()).sum();
+                let now = [postings.len(), places, postings.links.len()];
+                most = std::array::from_fn(|at| most[at].max(now[at]));
+                for key in (0..50).map(|back| (key + back * 61).saturating_sub(KEYS)) {
+                    let rows = map.get(&key).map_or(&[][..], Vec::as_slice);
+                    let mut live: Vec<u64> = rows.iter().rev().filter(|row| row.0 > time).map(|row| row.2).collect();
+                    let mut found = found(&postings, key, u64::MAX);
+                    assert!(found.iter().all(|id| rows.iter().any(|row| row.2 == *id)), "{key} has others");
+                    found.retain(|id| live.contains(id));
+                    if compacting {
+                        // Those that were moved come first.
+                        found.sort_unstable();
+                        live.sort_unstable();
+                    }
+                    assert_eq!(found, live, "{key}");
+                }
+            }
+        }
+        most
     }
 
     #[test]
     fn lists_are_those_of_a_map_also_after_rows_have_gone() {
-        const KEYS: u64 = 3_000;
-        const LIFE: u64 = 20_000;
-        let (mut postings, mut map) = (Postings::new(), HashMap::<u64, Vec<u64>>::new());
-        let reader = postings.reader();
-        let mut places = 0;
-        for number in 0..200_000u64 {
-            // New keys all the time, each of which comes again a while later.
-            let key = number / 7 + hash(number) % KEYS;
-            postings.extend(&[hash(key)], [Until(number + LIFE, key)].into_iter());
-            map.entry(key).or_default().push(number);
-            if number % 1_000 == 0 {
-                postings.advance(reader, &number);
-                let first = postings.rows.first();
-                assert!(number.saturating_sub(first) < LIFE + 2 * SEGMENT_ROWS as u64);
-                for key in (0..50).map(|back| (key + back * 61).saturating_sub(KEYS)) {
-                    let all = map.get(&key).cloned().unwrap_or_default();
-                    for before in [u64::MAX, number / 2 + first / 2] {
-                        let expected: Vec<u64> =
-                            all.iter().rev().copied().filter(|row| *row >= first && *row < before).collect();
-                        assert_eq!(found(&postings, key, before), expected, "{key} before {before}");
-                    }
-                }
-                places = places.max(postings.tables.iter().map(|table| table.words.len()).sum::<usize>());
-            }
-        }
+        let [rows, places, links] = compare_with_a_map(|_| 20_000, false);
         // Of 31,000 keys some 6,000 have rows at a time.
-        assert!(places < 20_000, "{places} places");
+        assert!(rows < 20_000 + 1_000 + 2 * SEGMENT_ROWS && places < 20_000, "{rows} rows, {places} places");
+        assert_eq!(links > 0, 20_000 > BACK_MAX);
+    }
+
+    #[test]
+    fn lists_go_on_where_rows_in_their_midst_have_gone() {
+        // Rows that expire late lie together: now and then three segments in a row.
+        let is_late = |time: u64| time / (3 * SEGMENT_ROWS as u64) % 16 == 5;
+        let [rows, places, links] = compare_with_a_map(|time| if is_late(time) { 60_000 } else { 3_000 }, false);
+        let live = 60_000 / 16 + 3_000;
+        assert!(rows < 2 * live + 1_000 && places < 20_000, "{rows} rows of {live}, {places} places");
+        assert!(links > 100 && links < 2 * rows, "{links} links");
+    }
+
+    #[test]
+    fn a_compacted_list_holds_what_was_made_of_it() {
+        let [rows, ..] = compare_with_a_map(|_| 20_000, true);
+        assert!(rows > 0);
+    }
+
+    #[test]
+    fn a_list_of_few_rows_takes_few_segments_however_often_it_is_compacted() {
+        let mut postings = Postings::new();
+        let reader = postings.reader();
+        for time in 0..100 * SEGMENT_ROWS as u64 {
+            postings.extend(&[hash(1)], [Row(u64::MAX, 1, time)].into_iter());
+            postings.compact(hash(1), |rows| rows.into_iter().take(1).collect());
+            postings.advance_and_move(reader, &1, |row| hash(row.1));
+            assert!(postings.len() <= 4 * SEGMENT_ROWS, "{} rows", postings.len());
+        }
+        assert!(postings.list(hash(1)).count() <= 2);
+        postings.compact(hash(1), |_| Vec::new());
+        assert_eq!(postings.list(hash(1)).count(), 0);
+        let mut joined = Vec::new();
+        postings.extend_and_tell(&[hash(1)], [Row(u64::MAX, 1, 0)].into_iter(), |hash| joined.push(hash));
+        assert_eq!(joined, [], "an empty list begins anew");
     }
 
     #[test]

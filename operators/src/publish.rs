@@ -33,7 +33,7 @@ use differential_dataflow::trace::implementations::containers::BatchContainer;
 use differential_dataflow::trace::{BatchReader, Cursor, Navigable, TraceReader};
 use timely::progress::Antichain;
 
-use crate::shared::{SharedKeyBatch, SharedValBatch};
+use crate::shared::SharedValBatch;
 
 /// The most replaced pointers that may wait for the reaper; a publisher that is further ahead waits for it.
 const RETIRED_MAX: usize = 1024;
@@ -68,8 +68,6 @@ pub struct View<B> {
 
 /// A view of keys with values.
 pub type ValView<K, V, R> = View<SharedValBatch<K, V, u64, R>>;
-/// A view of keys alone.
-pub type KeyView<K, R> = View<SharedKeyBatch<K, u64, R>>;
 
 impl<B> Clone for View<B> {
     fn clone(&self) -> View<B> {

@@ -15,9 +15,7 @@ use differential_dataflow::lattice::Lattice;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::cursor::{BatchCursor, BatchDiff, BatchVal};
 use differential_dataflow::trace::implementations::Vector;
-use differential_dataflow::trace::implementations::ord_neu::{
-    OrdKeyBatch, OrdKeyBatcher, OrdKeyBuilder, OrdValBatch, OrdValBatcher, OrdValBuilder,
-};
+use differential_dataflow::trace::implementations::ord_neu::{OrdValBatch, OrdValBatcher, OrdValBuilder};
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
 use differential_dataflow::trace::{Batch, BatchReader, Builder, Cursor, Description, Merger, Navigable, TraceReader};
 use differential_dataflow::{ExchangeData, VecCollection};
@@ -32,15 +30,6 @@ pub type SharedValBatcher<K, V, T, R> = OrdValBatcher<K, V, T, R>;
 /// Builds its batches.
 pub type SharedValBuilder<K, V, T, R> = SharedBuilder<OrdValBuilder<Vector<((K, V), T, R)>, Vec<((K, V), T, R)>>>;
 
-/// A batch of keys alone that any thread may read.
-pub type SharedKeyBatch<K, T, R> = Shared<OrdKeyBatch<Vector<((K, ()), T, R)>>>;
-/// A trace of such batches.
-pub type SharedKeySpine<K, T, R> = Spine<SharedKeyBatch<K, T, R>>;
-/// Sorts what goes into it.
-pub type SharedKeyBatcher<K, T, R> = OrdKeyBatcher<K, T, R>;
-/// Builds its batches.
-pub type SharedKeyBuilder<K, T, R> = SharedBuilder<OrdKeyBuilder<Vector<((K, ()), T, R)>, Vec<((K, ()), T, R)>>>;
-
 /// Arranges `(key, value)` rows so that other threads may read them.
 pub fn arrange_shared<'scope, T, K, V, R>(
     collection: VecCollection<'scope, T, (K, V), R>,
@@ -54,21 +43,6 @@ where
 {
     use differential_dataflow::operators::arrange::Arrange;
     collection.arrange_named::<SharedValBatcher<_, _, _, _>, SharedValBuilder<_, _, _, _>, _>(name)
-}
-
-/// Arranges keys without values so that other threads may read them.
-pub fn arrange_keys_shared<'scope, T, K, R>(
-    collection: VecCollection<'scope, T, K, R>,
-    name: &str,
-) -> Arranged<'scope, TraceAgent<SharedKeySpine<K, T, R>>>
-where
-    T: Timestamp + Lattice,
-    K: ExchangeData + Hashable,
-    R: ExchangeData + Semigroup,
-{
-    use differential_dataflow::operators::arrange::Arrange;
-    let keys = collection.map(|key| (key, ()));
-    keys.arrange_named::<SharedKeyBatcher<_, _, _>, SharedKeyBuilder<_, _, _>, _>(name)
 }
 
 /// Reduces an arrangement to one whose output other threads may read: differential's `reduce_abelian`, with the

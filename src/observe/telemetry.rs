@@ -53,6 +53,9 @@ pub mod name {
     pub const ROWS_WRITTEN: &str = "bidstream_rows_written_total";
     /// Memory of the records that wait to become durable.
     pub const WAITING_BYTES: &str = "bidstream_waiting_bytes";
+    /// Updates that came when what they change had been forgotten, or might have been ([`operators::late_updates`]). More than 0
+    /// is a fault: a view keeps something for too short a time, or a record entered that should have been late; results may be wrong.
+    pub const LATE_UPDATES: &str = "bidstream_late_updates_total";
 }
 
 /// What a metric is.
@@ -67,7 +70,7 @@ pub enum Kind {
 }
 
 /// Every metric with its kind and help.
-pub const METRICS: [(&str, Kind, &str); 16] = [
+pub const METRICS: [(&str, Kind, &str); 17] = [
     (name::RECORDS, Kind::Counter, "Records by topic and verdict (ok, late, dead, skipped)."),
     (name::NULL_VALUES, Kind::Counter, "Records without a value (also dead letters), by topic."),
     (name::GAPS_ACCEPTED, Kind::Counter, "Offsets accepted as lost with --accept-gap, by topic."),
@@ -88,6 +91,11 @@ pub const METRICS: [(&str, Kind, &str); 16] = [
     (name::FILES_WRITTEN, Kind::Counter, "Files written to records."),
     (name::ROWS_WRITTEN, Kind::Counter, "Rows written, by table."),
     (name::WAITING_BYTES, Kind::Gauge, "Memory of the records that wait to become durable."),
+    (
+        name::LATE_UPDATES,
+        Kind::Counter,
+        "Updates of what had expired in the dataflow; more than 0 is a fault, results may be wrong.",
+    ),
 ];
 
 /// Upper bounds of the buckets of durations, in seconds: from a fast tick to a commit that met trouble.

@@ -197,6 +197,8 @@ impl Running<'_> {
     fn tell(&self) {
         metrics::gauge!(name::FRONTIER).set(self.frontier() as f64);
         metrics::gauge!(name::WAITING_BYTES).set(self.shared.cuts.waiting_bytes() as f64);
+        // Of the process, whoever tells it.
+        metrics::counter!(name::LATE_UPDATES).absolute(operators::late_updates());
         for (arrangement, updates) in self.shared.live.sizes() {
             metrics::gauge!(name::ARRANGEMENT, "arrangement" => arrangement).set(updates as f64);
         }

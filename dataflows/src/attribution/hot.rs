@@ -65,19 +65,19 @@ struct Disturbed {
 }
 
 impl Expires<Tick> for CappedCopy {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.mark.expiry()
     }
 }
 
 impl Expires<Tick> for Mark {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.span.until.expiry()
     }
 }
 
 impl Expires<Tick> for Disturbed {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }
@@ -90,7 +90,7 @@ struct HotSpan {
 }
 
 impl Expires<Tick> for HotSpan {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.span.until.expiry()
     }
 }
@@ -251,7 +251,7 @@ enum Cover {
 }
 
 impl<A: Expires<Tick>> Expires<Tick> for Ask<A> {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.asker.expiry()
     }
 }

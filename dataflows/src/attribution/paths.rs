@@ -205,7 +205,7 @@ struct Ask {
 }
 
 impl Expires<Tick> for Ask {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.target.expiry()
     }
 }

@@ -129,7 +129,7 @@ struct Sought {
 }
 
 impl Expires<Tick> for Sought {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.target.expiry()
     }
 }

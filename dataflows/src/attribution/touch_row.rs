@@ -123,7 +123,7 @@ impl Traits {
 const _: () = assert!(Capped::ALL.0 < 1 << (u8::BITS - Traits::CAPPED));
 
 impl Expires<Tick> for TouchRow {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }

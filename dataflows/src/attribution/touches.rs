@@ -26,7 +26,7 @@ use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::{ExchangeData, VecCollection};
 use operators::forget::SharedForgettingSpine;
 use operators::shared::SharedValSpine;
-use operators::{Expires, Heap, Index, RowId, find, index, look_up};
+use operators::{Appends, Expires, Heap, Index, RowId, find, index, look_up};
 use schemas::event::Accepted;
 use schemas::units::MINUTE_MS;
 use schemas::view::Method;
@@ -101,7 +101,7 @@ impl Entry {
 }
 
 impl Expires<Tick> for Entry {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }
@@ -118,7 +118,7 @@ pub struct Stored {
 }
 
 impl Expires<Tick> for Stored {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }
@@ -155,7 +155,7 @@ impl Rival {
 }
 
 impl Expires<Tick> for Rival {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }
@@ -328,9 +328,9 @@ pub struct TouchIndexes<'scope> {
 
 /// Builds the indexes over all accepted touches, those that are capped, and all copies, whose rows are in the heaps.
 pub fn touch_indexes<'scope>(
-    by_id: VecCollection<'scope, Tick, (u64, Entry), isize>,
-    by_fingerprint: VecCollection<'scope, Tick, (u64, Entry), isize>,
-    copies: VecCollection<'scope, Tick, (u64, Stored), isize>,
+    by_id: Appends<'scope, Tick, (u64, Entry)>,
+    by_fingerprint: Appends<'scope, Tick, (u64, Entry)>,
+    copies: Appends<'scope, Tick, (u64, Stored)>,
     heaps: Heaps,
     capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
 ) -> TouchIndexes<'scope> {
@@ -343,6 +343,7 @@ pub fn touch_indexes<'scope>(
 #[cfg(test)]
 mod tests {
     use differential_dataflow::input::Input;
+    use operators::AppendInput;
     use schemas::ids::Id;
     use schemas::units::{DAY_MS, HOUR_MS};
     use schemas::{DeviceId, Event, Fingerprint};
@@ -384,9 +385,9 @@ mod tests {
         let horizons = Horizons::of(&InstallsParams::default(), Some(DAY_MS.into()));
         let (by_id, by_print, copies, rows) = timely::execute_directly(move |worker| {
             let (mut by_id, mut by_print, mut copy_input, heaps, indexes) = worker.dataflow::<Tick, _, _>(|scope| {
-                let (by_id_input, by_id) = scope.new_collection();
-                let (by_print_input, by_print) = scope.new_collection();
-                let (copy_input, copies) = scope.new_collection();
+                let (by_id_input, by_id) = AppendInput::new(scope);
+                let (by_print_input, by_print) = AppendInput::new(scope);
+                let (copy_input, copies) = AppendInput::new(scope);
                 let (_, capped) = scope.new_collection();
                 let heaps = Heaps::new(scope.index());
                 let indexes = touch_indexes(by_id, by_print, copies, heaps.clone(), capped);
@@ -409,10 +410,10 @@ mod tests {
                 let record = Accepted { event, ..Accepted::default() };
                 let tick = event_time.0 as Tick;
                 let rest = TouchRest::of(&EventRow::of(&record), &horizons);
-                copy_input.update_at(heaps.touch(TouchRow::of(&record, &horizons), Some(rest)), tick, 1);
+                copy_input.push(heaps.touch(TouchRow::of(&record, &horizons), Some(rest)), tick);
                 for (of_fingerprint, entry) in entries(&record, &horizons, PersonRule::DeviceOrUser) {
                     let input = if of_fingerprint { &mut by_print } else { &mut by_id };
-                    input.update_at(entry, tick, 1);
+                    input.push(entry, tick);
                 }
                 if number % AN_HOUR == AN_HOUR - 1 {
                     let now = tick + 1;

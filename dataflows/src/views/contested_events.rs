@@ -51,7 +51,7 @@ struct Shared {
 }
 
 impl Expires<Tick> for Shared {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }

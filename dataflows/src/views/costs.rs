@@ -85,7 +85,7 @@ pub struct CostKey {
 }
 
 impl Expires<Tick> for CostKey {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.until.expiry()
     }
 }

@@ -336,7 +336,7 @@ pub struct Governed {
 }
 
 impl Expires<Tick> for Governed {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.key.expiry()
     }
 }
@@ -351,7 +351,7 @@ struct Converted {
 }
 
 impl Expires<Tick> for Converted {
-    fn expiry(&self) -> Option<Tick> {
+    fn expiry(&self) -> Tick {
         self.key.expiry()
     }
 }

@@ -12,7 +12,7 @@ use differential_dataflow::trace::implementations::ord_neu::val_batch::OrdValSto
 use differential_dataflow::trace::implementations::{BatchContainer, Update};
 use differential_dataflow::trace::{Batch, BatchReader, Builder, Description, Merger, Navigable};
 use timely::order::{PartialOrder, TotalOrder};
-use timely::progress::{Antichain, Timestamp, frontier::AntichainRef};
+use timely::progress::{Antichain, frontier::AntichainRef};
 
 use super::Horizon;
 use crate::offsets::Rows;
@@ -27,16 +27,9 @@ type Chunk<U> = Vec<((<U as Update>::Key, <U as Update>::Val), <U as Update>::Ti
 /// Differential's batch, merged so that expired rows go.
 pub struct ForgettingBatch<U: Update, H> {
     rows: OrdValBatch<Rows<U>>,
-    pub(super) expiries: Expiries<U::Time>,
+    /// The expiries of a sample of its rows, in order.
+    pub(super) expiries: Vec<U::Time>,
     horizon: PhantomData<fn() -> H>,
-}
-
-/// The expiries of a sample of rows.
-pub(super) struct Expiries<T> {
-    /// How many rows were looked at.
-    pub(super) sampled: usize,
-    /// The expiries of those that have one, in order.
-    sorted: Vec<T>,
 }
 
 impl<U, H> ForgettingBatch<U, H>
@@ -45,33 +38,26 @@ where
     H: Horizon<U::Key, U::Val, U::Time>,
 {
     fn new(rows: OrdValBatch<Rows<U>>) -> Self {
-        let expiries = Expiries::sample::<U, H>(&rows.storage);
+        let expiries = sample::<U, H>(&rows.storage);
         ForgettingBatch { rows, expiries, horizon: PhantomData }
     }
 }
 
-impl<T: Timestamp + Lattice> Expiries<T> {
-    /// Looks at one row in each of as many equal parts.
-    fn sample<U, H>(rows: &OrdValStorage<Rows<U>>) -> Expiries<T>
-    where
-        U: Update<Time = T>,
-        H: Horizon<U::Key, U::Val, T>,
-    {
-        let (mut sampled, mut sorted) = (0, Vec::new());
-        let vals = &rows.vals;
-        let step = vals.vals.len().div_ceil(SAMPLE_MAX).max(1);
-        let mut key = 0;
-        for start in (0..vals.vals.len()).step_by(step) {
-            // As if at random within the part: keys often have the same number of rows, in the order of time.
-            let index = start + mix(start as u64) as usize % step;
-            let Some(val) = vals.vals.get(index) else { break };
-            key += vals.offs.advance(key + 1, vals.offs.len(), |end| end <= index);
-            sampled += 1;
-            sorted.extend(H::expiry(&rows.keys[key], val));
-        }
-        sorted.sort();
-        Expiries { sampled, sorted }
+/// The expiry of one row in each of as many equal parts, in order.
+fn sample<U: Update, H: Horizon<U::Key, U::Val, U::Time>>(rows: &OrdValStorage<Rows<U>>) -> Vec<U::Time> {
+    let mut expiries = Vec::new();
+    let vals = &rows.vals;
+    let step = vals.vals.len().div_ceil(SAMPLE_MAX).max(1);
+    let mut key = 0;
+    for start in (0..vals.vals.len()).step_by(step) {
+        // As if at random within the part: keys often have the same number of rows, in the order of time.
+        let index = start + mix(start as u64) as usize % step;
+        let Some(val) = vals.vals.get(index) else { break };
+        key += vals.offs.advance(key + 1, vals.offs.len(), |end| end <= index);
+        expiries.push(H::expiry(&rows.keys[key], val));
     }
+    expiries.sort();
+    expiries
 }
 
 /// Steele, Lea and Flood's SplitMix64 (OOPSLA 2014).
@@ -317,7 +303,7 @@ where
     /// Whether a row has expired.
     #[inline(always)]
     fn expired(&self, key: &U::Key, val: &U::Val) -> bool {
-        self.since.as_ref().is_some_and(|since| H::expiry(key, val).is_some_and(|expiry| expiry.less_equal(since)))
+        self.since.as_ref().is_some_and(|since| H::expiry(key, val).less_equal(since))
     }
 
     /// Keeps the values of a key that one source alone has; returns the updates scanned.
@@ -414,8 +400,8 @@ where
     H: Horizon<U::Key, U::Val, U::Time>,
 {
     fn expired(&self, since: &U::Time) -> usize {
-        let expired = self.expiries.sorted.partition_point(|expiry| expiry.less_equal(since));
-        self.len() * expired / self.expiries.sampled.max(1)
+        let expired = self.expiries.partition_point(|expiry| expiry.less_equal(since));
+        self.len() * expired / self.expiries.len().max(1)
     }
 }
 

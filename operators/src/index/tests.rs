@@ -10,6 +10,7 @@ use timely::Config;
 use timely::dataflow::operators::probe::Handle;
 
 use super::*;
+use crate::appends::AppendInput;
 use crate::segments::SEGMENT_ROWS;
 
 /// A row or question that tells its key and expires.
@@ -21,8 +22,8 @@ struct Datum {
 }
 
 impl Expires<u64> for Datum {
-    fn expiry(&self) -> Option<u64> {
-        Some(self.until)
+    fn expiry(&self) -> u64 {
+        self.until
     }
 }
 
@@ -44,18 +45,18 @@ fn answers(ticks: Vec<Vec<Update>>, workers: usize) -> ([Answers; 2], usize) {
     let found = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
     let (all, ticks) = (Arc::clone(&found), Arc::new(ticks));
     let guards = timely::execute(Config::process(workers), move |worker| {
-        let (mut rows, mut questions) = (InputSession::new(), InputSession::new());
-        let probe = Handle::new();
-        let size = worker.dataflow::<u64, _, _>(|scope| {
-            let (rows, questions) = (rows.to_collection(scope), questions.to_collection(scope));
+        let (mut questions, probe) = (InputSession::new(), Handle::new());
+        let (mut input, size) = worker.dataflow::<u64, _, _>(|scope| {
+            let ((input, rows), questions) = (AppendInput::new(scope), questions.to_collection(scope));
             let index = index(rows.clone(), "rows");
+            let rows = rows.into_collection();
             let here = find(questions.clone(), &index, "here", pair);
             let there =
                 questions.arrange_by_key().join_core(rows.arrange_by_key(), |_, question, row| pair(question, row));
             let (one, other) = (Arc::clone(&all), Arc::clone(&all));
             here.inspect(move |answer| one.lock().unwrap()[0].push(*answer)).probe_with(&probe);
             there.inspect(move |answer| other.lock().unwrap()[1].push(*answer)).probe_with(&probe);
-            index.size()
+            (input, index.size())
         });
         for (tick, updates) in (0..).map(|tick| 10 * tick).zip(&*ticks) {
             for (number, (is_row, key, value, late, diff)) in updates.iter().enumerate() {
@@ -63,22 +64,22 @@ fn answers(ticks: Vec<Vec<Update>>, workers: usize) -> ([Answers; 2], usize) {
                 let time = tick + late;
                 let datum = Datum { key: *key, value: *value, until: time + LIFE };
                 match number % worker.peers() == worker.index() {
-                    true if *is_row => rows.update_at((*key, datum), time, 1isize),
+                    true if *is_row => input.push((*key, datum), time),
                     true => questions.update_at((*key, datum), time, *diff),
                     false => {}
                 }
             }
-            rows.advance_to(tick + 10);
+            input.advance_to(tick + 10);
             questions.advance_to(tick + 10);
             // Not always at once.
             if tick % 30 == 0 || updates.len().is_multiple_of(2) {
-                rows.flush();
+                input.flush();
                 worker.step();
                 questions.flush();
                 worker.step_while(|| probe.less_than(&(tick + 10)));
             }
         }
-        drop((rows, questions));
+        drop((input, questions));
         worker.step_while(|| !probe.done());
         size.rows()
     });
@@ -117,10 +118,10 @@ fn copies_that_ask_alike_ask_once_a_step() {
     let (asked, mut answers) = timely::execute_directly(move |worker| {
         let (asked, answers) = (Rc::new(RefCell::new(0)), Rc::new(RefCell::new(Vec::new())));
         let (count, found) = (Rc::clone(&asked), Rc::clone(&answers));
-        let (mut rows, mut questions) = (InputSession::new(), InputSession::new());
-        let probe = Handle::new();
-        worker.dataflow::<u64, _, _>(|scope| {
-            let index = index(rows.to_collection(scope), "rows");
+        let (mut questions, probe) = (InputSession::new(), Handle::new());
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = AppendInput::new(scope);
+            let index = index(rows, "rows");
             let questions = questions.to_collection(scope);
             // Two that ask of one index.
             let here = find(questions.clone(), &index, "here", move |_: &Datum, row: &Datum| {
@@ -129,11 +130,12 @@ fn copies_that_ask_alike_ask_once_a_step() {
             });
             here.inspect(move |answer| found.borrow_mut().push(*answer)).probe_with(&probe);
             find(questions, &index, "there", |_: &Datum, _: &Datum| None::<u8>).probe_with(&probe);
+            input
         });
         (0..COPIES).for_each(|_| questions.update((1, datum(7)), 1isize));
-        (0..3).for_each(|value| rows.update((1, datum(value)), 1isize));
+        (0..3).for_each(|value| input.push((1, datum(value)), 0));
         // No rows come any more, but questions do.
-        rows.close();
+        drop(input);
         questions.advance_to(1);
         questions.flush();
         worker.step_while(|| probe.less_than(&1));
@@ -166,8 +168,8 @@ fn expired_rows_leave_and_results_stay() {
 struct Seen(u64, Arc<u8>);
 
 impl Expires<u64> for Seen {
-    fn expiry(&self) -> Option<u64> {
-        Some(self.0)
+    fn expiry(&self) -> u64 {
+        self.0
     }
 }
 
@@ -175,11 +177,12 @@ impl Expires<u64> for Seen {
 fn questions_leave_when_they_have_expired() {
     const TICKS: u64 = 20;
     let kept = timely::execute_directly(move |worker| {
-        let (mut rows, mut questions) = (InputSession::<u64, (u64, Datum), _>::new(), InputSession::new());
-        let probe = worker.dataflow::<u64, _, _>(|scope| {
-            let index = index(rows.to_collection(scope), "rows");
+        let mut questions = InputSession::new();
+        let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = AppendInput::new(scope);
+            let index = index(rows, "rows");
             let questions = questions.to_collection(scope);
-            find(questions, &index, "answers", |_: &Seen, row: &Datum| Some(row.value)).probe().0
+            (input, find(questions, &index, "answers", |_: &Seen, row: &Datum| Some(row.value)).probe().0)
         });
         let (question, mut kept) = (Arc::new(0), Vec::new());
         for tick in 0..TICKS {
@@ -187,10 +190,10 @@ fn questions_leave_when_they_have_expired() {
                 // Equal ones of a step would be asked once.
                 questions.update((tick << 32 | number, Seen(tick + 3, Arc::clone(&question))), 1isize);
             }
-            rows.update((tick, Datum { key: tick, value: 0, until: tick }), 1isize);
-            rows.advance_to(tick + 1);
+            input.push((tick, Datum { key: tick, value: 0, until: tick + 1 }), tick);
+            input.advance_to(tick + 1);
             questions.advance_to(tick + 1);
-            rows.flush();
+            input.flush();
             questions.flush();
             worker.step_while(|| probe.less_than(&(tick + 1)));
             kept.push(Arc::strong_count(&question) / SEGMENT_ROWS);
@@ -201,26 +204,77 @@ fn questions_leave_when_they_have_expired() {
     assert!(kept.iter().skip(1).all(|segments| *segments == 2), "{kept:?}");
 }
 
+/// Schedule I of the review.
+#[test]
+fn a_question_that_is_asked_and_taken_back_again_and_again_is_kept_a_few_times() {
+    const FLIPS: u64 = 10_000;
+    let datum = |key, value| Datum { key, value, until: u64::MAX };
+    let (rows, met) = (Postings::<Datum, u64>::new(), Cell::new(0));
+    let answer = |question: &Datum, row: &Datum| {
+        met.set(met.get() + 1);
+        pair(question, row)
+    };
+    let mut asking = Asking { asked: Postings::new(), known: 0, answer };
+    let (reader, mut found) = (asking.asked.reader(), Vec::new());
+    let mut send = |_, time: u64, diff| found.push((time, diff));
+    // Another of the key stands all the time.
+    asking.step(vec![((1, datum(1, 0)), 0, 1)], &rows, &[], &mut send);
+    for time in 1..=FLIPS {
+        let diff = if time % 2 == 1 { 1 } else { -1 };
+        let new_rows = [(hash(1), datum(1, 7), time)];
+        asking.step(vec![((1, datum(1, 1)), time, diff)], &rows, &new_rows, &mut send);
+        asking.asked.advance_and_move(reader, &time, |asked| asked.hash);
+        assert!(asking.asked.len() <= 4 * SEGMENT_ROWS, "{} questions after {time} flips", asking.asked.len());
+        assert!(asking.asked.list(hash(1)).count() <= 2);
+    }
+    assert!(met.get() <= 3 * FLIPS, "{} meetings", met.get());
+    // At an even time the row meets the question, and what takes it back.
+    for (time, mut expected) in [(FLIPS - 1, vec![1, 1]), (FLIPS, vec![1, 1, -1])] {
+        let mut diffs: Vec<isize> = found.iter().filter(|(at, _)| *at == time).map(|(_, diff)| *diff).collect();
+        diffs.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(diffs, expected);
+    }
+}
+
+#[test]
+#[should_panic(expected = "rows: 1 updates")]
+#[cfg(debug_assertions)]
+fn a_row_that_comes_when_it_has_expired_is_found() {
+    timely::execute_directly(|worker| {
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = AppendInput::new(scope);
+            index(rows, "rows");
+            input
+        });
+        input.push((1, Datum { key: 1, value: 0, until: 4 }), 3);
+        input.push((1, Datum { key: 1, value: 0, until: 4 }), 4);
+        drop(input);
+        while worker.step() {}
+    });
+}
+
 /// What is contested of rows that come at these ticks, and of each its time; the key is a row's own.
 fn contested_of(ticks: Vec<Vec<(u64, u8, u64)>>, workers: usize) -> Vec<(Datum, u64)> {
     let found = Arc::new(Mutex::new(Vec::new()));
     let (all, ticks) = (Arc::clone(&found), Arc::new(ticks));
     let guards = timely::execute(Config::process(workers), move |worker| {
-        let (mut rows, probe, all) = (InputSession::new(), Handle::new(), Arc::clone(&all));
-        worker.dataflow::<u64, _, _>(|scope| {
-            let index = index(rows.to_collection(scope), "rows");
-            let contested = index.contested();
+        let (probe, all) = (Handle::new(), Arc::clone(&all));
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = AppendInput::new(scope);
+            let contested = index(rows, "rows").contested();
             contested.inspect(move |change| all.lock().unwrap().push(*change)).probe_with(&probe);
+            input
         });
         for (tick, updates) in (0..).map(|tick| 10 * tick).zip(&*ticks) {
             for (number, (key, value, late)) in updates.iter().enumerate() {
                 if number % worker.peers() == worker.index() {
                     let datum = Datum { key: *key, value: *value, until: u64::MAX };
-                    rows.update_at((*key, datum), tick + late, 1isize);
+                    input.push((*key, datum), tick + late);
                 }
             }
-            rows.advance_to(tick + 10);
-            rows.flush();
+            input.advance_to(tick + 10);
+            input.flush();
             while probe.less_than(&(tick + 10)) {
                 worker.step();
             }
@@ -270,4 +324,36 @@ proptest! {
             prop_assert!(times(&found).iter().zip(times(&rows)).all(|(is, must)| *is <= must), "told too late: {found:?}");
         }
     }
+}
+
+#[test]
+fn a_row_is_contested_once_though_one_that_came_since_has_gone() {
+    let (mut found, rows_left) = timely::execute_directly(|worker| {
+        let (probe, found) = (Handle::new(), Rc::new(RefCell::new(Vec::new())));
+        let all = Rc::clone(&found);
+        let (mut input, size) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, rows) = AppendInput::new(scope);
+            let index: Index<Datum, _> = index(rows, "rows");
+            let contested = index.contested();
+            contested.inspect(move |(row, time, _)| all.borrow_mut().push((row.value, *time))).probe_with(&probe);
+            (input, index.size())
+        });
+        for tick in 0..20 {
+            // A segment of rows of which the first has a key that comes again; those of the second expire soon.
+            let (value, until) = if tick == 1 { (1, 5) } else { (tick as u8, 1_000) };
+            if [0, 1, 15].contains(&tick) {
+                (0..SEGMENT_ROWS as u64).for_each(|row| {
+                    let key = if row == 0 { 7 } else { (tick << 32) + 100 + row };
+                    input.push((key, Datum { key, value, until }), tick);
+                });
+            }
+            input.advance_to(tick + 1);
+            input.flush();
+            worker.step_while(|| probe.less_than(&(tick + 1)));
+        }
+        (found.take(), size.rows())
+    });
+    assert_eq!(rows_left, 2 * SEGMENT_ROWS, "the second segment has gone");
+    found.sort_unstable();
+    assert_eq!(found, [(0, 1), (1, 1), (15, 15)]);
 }

@@ -9,11 +9,11 @@ use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::Probe;
 
 use super::*;
-use crate::shared::{arrange_keys_shared, arrange_shared, reduce_shared};
+use crate::shared::{arrange_shared, reduce_shared};
 
 type Rows = ValView<u8, u8, i64>;
 type Sums = ValView<u8, i64, i64>;
-type Keys = KeyView<u8, i64>;
+type Keys = ValView<u8, (), i64>;
 
 /// The updates of each tick, in order.
 type Script = Vec<Vec<(u8, u8, i64)>>;
@@ -103,7 +103,7 @@ fn play(script: &Script, workers: usize, hold: usize) -> Vec<Seen> {
                 output.push((rows.iter().map(|(_, diff)| diff).sum(), 1));
             });
             publisher.register("sums", sums.trace.clone());
-            let keys = arrange_keys_shared(rows.map(|(key, _)| key), "Keys");
+            let keys = arrange_shared(rows.map(|(key, _)| (key, ())), "Keys");
             publisher.register("keys", keys.trace);
             sums.stream.probe_with(&probe);
         });
@@ -209,7 +209,7 @@ fn closed_views_are_complete() {
     });
     let rows: Rows = hub.view("rows").unwrap();
     assert_eq!(hub.snapshot().unwrap().get(rows, &1), [(2, 3)]);
-    assert!(hub.view::<SharedKeyBatch<u8, u64, i64>>("rows").is_none(), "another type");
+    assert!(hub.view::<SharedValBatch<u8, (), u64, i64>>("rows").is_none(), "another type");
     assert!(hub.view::<SharedValBatch<u8, u8, u64, i64>>("row").is_none(), "another name");
 }
 
