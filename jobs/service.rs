@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bidstream::lake::Patience;
+use bidstream::lake::RetryPolicy;
 use bidstream::observe::telemetry::{self, Health, Server};
 use bidstream::run::cuts::Cuts;
 use bidstream::run::pipeline::Run;
@@ -35,7 +35,7 @@ pub fn serve(run: &Run, http: Option<(SocketAddr, PrometheusHandle)>) -> anyhow:
             Some(server)
         }
     };
-    runtime.spawn(watch(Arc::clone(&run.cuts), run.patience.clone(), run.health.clone()));
+    runtime.spawn(watch(Arc::clone(&run.cuts), run.retries.clone(), run.health.clone()));
     Ok(Service { _server: server, _runtime: runtime })
 }
 
@@ -59,17 +59,17 @@ async fn stop_on_signal(stop: impl FnOnce() + Send) {
 }
 
 /// A store that fails or has fallen behind makes the process not ready. A run that is to stop does not wait for it.
-async fn watch(cuts: Arc<Cuts>, patience: Patience, health: Health) {
+async fn watch(cuts: Arc<Cuts>, retries: RetryPolicy, health: Health) {
     loop {
         let full = cuts
             .backpressure()
             .then_some("records wait for a commit: the store has fallen behind, reading has stopped");
-        match patience.trouble().or(full.map(str::to_owned)) {
+        match retries.trouble().or(full.map(str::to_owned)) {
             Some(trouble) => health.not_ready("ledger", trouble),
             None => health.ready("ledger"),
         }
         if cuts.stopping() {
-            patience.end();
+            retries.end();
         }
         tokio::time::sleep(READY_EVERY).await;
     }

@@ -49,7 +49,7 @@ enum Kind {
 
 impl Clock {
     /// The system's clock. It never goes back: where the system's time falls behind what was already told, it goes on
-    /// at the pace of the monotonic clock.
+    /// at the throttle of the monotonic clock.
     pub fn system() -> Clock {
         Clock(Arc::new(Kind::System { origin: Instant::now(), origin_ms: wall_ms(), lead: Lead::default() }))
     }

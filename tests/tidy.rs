@@ -1,5 +1,6 @@
 //! The rules of the house that no compiler checks: who may use what, and that every file says what it holds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Lines of a file beyond which it should have been two.
@@ -54,6 +55,71 @@ fn only_the_clock_asks_the_system_for_the_time() {
     for (path, text) in sources("src") {
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         assert!(path.ends_with("clock.rs") || !code.contains("SystemTime::now"), "{}: use the clock", path.display());
+    }
+}
+
+/// The files of a crate that each file names, tests apart, by their module paths.
+fn imports(dir: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+    let module = |path: &Path| {
+        let path = path.strip_prefix(&root).unwrap().with_extension("");
+        let parts: Vec<_> = path.iter().map(|part| part.to_str().unwrap()).filter(|part| *part != "mod").collect();
+        parts.join("::")
+    };
+    let is_test = |module: &str| module.split("::").any(|part| part.ends_with("tests") || part == "simulation");
+    let files: BTreeMap<String, String> = sources(dir)
+        .into_iter()
+        .map(|(path, text)| (module(&path), text))
+        .filter(|(module, _)| module != "lib" && !is_test(module))
+        .collect();
+    // The file of a path is that of its longest beginning which is one.
+    let file = |path: &str| {
+        let mut path = path;
+        while !files.contains_key(path) {
+            path = path.rsplit_once("::")?.0;
+        }
+        Some(path.to_owned())
+    };
+    let of = |module: &str, text: &str| {
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = lines.collect::<Vec<_>>().join(" ");
+        let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+        let mut named = BTreeSet::new();
+        for (start, from) in [("crate::", ""), ("super::", parent)] {
+            for (at, _) in code.match_indices(start) {
+                let rest = &code[at + start.len()..];
+                let end =
+                    rest.find(|char: char| !(char.is_alphanumeric() || "_:".contains(char))).unwrap_or(rest.len());
+                let (path, after) = rest.split_at(end);
+                let group = after.strip_prefix('{').and_then(|group| group.split('}').next()).unwrap_or_default();
+                let each = group.split(',').map(|name| format!("{path}{}", name.trim().split("::").next().unwrap()));
+                let all = each.chain([path.trim_end_matches(':').to_owned()]);
+                let full = all.map(|path| if from.is_empty() { path } else { format!("{from}::{path}") });
+                named.extend(full.filter_map(|path| file(&path)).filter(|other| other != module));
+            }
+        }
+        named
+    };
+    files.iter().map(|(module, text)| (module.clone(), of(module, text))).collect()
+}
+
+#[test]
+fn no_file_needs_one_that_needs_it() {
+    for dir in ["src", "dataflows/src", "operators/src", "schemas/src"] {
+        let mut imports = imports(dir);
+        assert!(imports.values().any(|named| !named.is_empty()), "{dir}");
+        // Whoever needs nothing that is left is taken out, until none is: what is left needs itself.
+        while let Some(free) = imports.iter().find(|(_, needs)| needs.is_empty()).map(|(module, _)| module.clone()) {
+            imports.remove(&free);
+            imports.values_mut().for_each(|needs| _ = needs.remove(&free));
+        }
+        // Nor is who only needs a circle in it.
+        while let Some(top) = imports.keys().find(|module| !imports.values().any(|needs| needs.contains(*module))) {
+            let top = top.clone();
+            imports.remove(&top);
+        }
+        assert!(imports.is_empty(), "a circle of imports in {dir}: {imports:#?}");
     }
 }
 

@@ -111,8 +111,8 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
         let mut backlogs = Vec::new();
         if views == Views::All {
             let cutover = Cutover { replay_from: 0, snapshot_at: None };
-            for (_, view) in views::maintained() {
-                backlogs.push((view.build)(&mut inputs).attach(&mut publisher, &probe, cutover));
+            for (_, output) in views::outputs(&mut inputs) {
+                backlogs.push(output.attach(&mut publisher, &probe, cutover));
             }
             return (input, backlogs);
         }

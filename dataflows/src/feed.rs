@@ -1,4 +1,4 @@
-//! How accepted records enter the dataflow: as [`Facts`], which any thread makes, through the [`Feed`] of a worker.
+//! How accepted records enter the dataflow: as [`InputBatch`], which any thread makes, through the [`Feed`] of a worker.
 //!
 //! What a record says is a function of the record, so the thread that reads it can say it, and a worker is left to its dataflow.
 
@@ -15,13 +15,14 @@ use timely::dataflow::InputHandle;
 use crate::attribution::hot::CappedCopy;
 use crate::attribution::targets::TargetRow;
 use crate::attribution::touch_row::TouchRow;
-use crate::attribution::touches::{Entry, Heaps, Rival, Stored, entries};
+use crate::attribution::touches::{Contender, Entry, Heaps, Stored, entries};
+use crate::event_row::{EventRow, OtherEvent, TouchRest};
 use crate::horizon::{Horizons, TargetKey};
 use crate::params::PersonRule;
-use crate::standing::{EventRow, OtherEvent, Pool, Step, TouchRest};
+use crate::standing::{Pool, Step};
 
 /// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
-pub struct Facts {
+pub struct InputBatch {
     horizons: Horizons,
     person: PersonRule,
     records: usize,
@@ -33,13 +34,13 @@ pub struct Facts {
     by_fingerprint: Vec<((u64, Entry), Tick)>,
     capped: Vec<((u64, CappedCopy), Tick)>,
     targets: Vec<((TargetKey, Arc<TargetRow>), Tick)>,
-    others: Vec<((u64, Rival), Option<OtherEvent>, Tick)>,
+    others: Vec<((u64, Contender), Option<OtherEvent>, Tick)>,
 }
 
-impl Facts {
-    fn new(horizons: Horizons, person: PersonRule, with_events: bool) -> Facts {
+impl InputBatch {
+    fn new(horizons: Horizons, person: PersonRule, with_events: bool) -> InputBatch {
         let (events, touches, by_id, by_fingerprint, capped, targets, others) = Default::default();
-        Facts {
+        InputBatch {
             horizons,
             person,
             records: 0,
@@ -55,8 +56,8 @@ impl Facts {
     }
 
     /// None, for the same feed.
-    pub fn like(&self) -> Facts {
-        Facts::new(self.horizons, self.person, self.with_events)
+    pub fn like(&self) -> InputBatch {
+        InputBatch::new(self.horizons, self.person, self.with_events)
     }
 
     /// The records that say them.
@@ -89,7 +90,7 @@ impl Facts {
         for of_costs in [false, true] {
             if is_tombstone || of_costs == (event_type == EventType::Cost) {
                 let event = event.map(|event| OtherEvent::of(&event, of_costs, horizons));
-                self.others.push((Rival::of(record, of_costs, horizons), event, tick));
+                self.others.push((Contender::of(record, of_costs, horizons), event, tick));
             }
         }
         if matches!(event_type, EventType::Install | EventType::Conversion) {
@@ -120,23 +121,23 @@ pub struct Feed {
 
 impl Feed {
     /// No facts yet, to be filled on any thread.
-    pub fn facts(&self) -> Facts {
-        Facts::new(self.horizons, self.person, self.with_events.get())
+    pub fn facts(&self) -> InputBatch {
+        InputBatch::new(self.horizons, self.person, self.with_events.get())
     }
 
     /// Takes all facts in and leaves none.
     ///
     /// # Panics
     /// When the feed was already advanced past the tick of one.
-    pub fn take(&mut self, facts: &mut Facts) {
+    pub fn take(&mut self, facts: &mut InputBatch) {
         if let Some(step) = self.pool.step(&mut facts.events) {
             self.arrivals.send(step);
         }
         for (row, rest, tick) in facts.touches.drain(..) {
             self.copies.push(self.heaps.touch(row, rest), tick);
         }
-        for (rival, event, tick) in facts.others.drain(..) {
-            self.copies.push(self.heaps.rival(rival, event), tick);
+        for (contender, event, tick) in facts.others.drain(..) {
+            self.copies.push(self.heaps.contender(contender, event), tick);
         }
         facts.by_id.drain(..).for_each(|(entry, tick)| self.by_id.push(entry, tick));
         facts.by_fingerprint.drain(..).for_each(|(entry, tick)| self.by_fingerprint.push(entry, tick));

@@ -19,7 +19,7 @@ use schemas::view::Method;
 use schemas::{EventKey, EventTime, EventType, Tick};
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::paths::Eligibility;
+use crate::attribution::eligibility::Eligibility;
 use crate::params::InstallsParams;
 
 /// Two thousand years: more than any two accepted records lie apart where nothing is too late.
@@ -147,7 +147,7 @@ fn minutes(span_ms: i64) -> u32 {
 
 /// The identity of an install or conversion, with its kind and how long it can be found.
 ///
-/// Copies that differ in kind are reduced apart; each knows of the others as its rivals.
+/// Copies that differ in kind are reduced apart; each knows of the others as its contenders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TargetKey {
     /// The identity.

@@ -9,8 +9,9 @@ use operators::AppendInput;
 use schemas::Tick;
 use timely::dataflow::{InputHandle, Scope, Stream};
 
+use crate::attribution::indexes::{TouchIndexes, touch_indexes};
 use crate::attribution::targets::TargetRow;
-use crate::attribution::touches::{Heaps, TouchIndexes, touch_indexes};
+use crate::attribution::touches::Heaps;
 use crate::attribution::{Attribution, attribution};
 use crate::feed::Feed;
 use crate::horizon::{Horizons, Retention, TargetKey};

@@ -5,6 +5,7 @@
 
 pub mod attribution;
 pub mod changes;
+pub mod event_row;
 pub mod feed;
 pub mod grid;
 pub mod horizon;

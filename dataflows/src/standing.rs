@@ -17,152 +17,16 @@ use std::rc::Rc;
 
 use differential_dataflow::{AsCollection, Data, VecCollection};
 use operators::{Expires, reduce};
-use schemas::event::Accepted;
-use schemas::{EventId, EventTime, EventType, Micros, PayloadHash, Subject, Symbol, Tick};
+use schemas::{EventType, Tick};
 use serde::{Deserialize, Serialize};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use crate::attribution::touch_row::TouchRow;
-use crate::attribution::touches::{Copies, Identity, halves, halves_of_cost};
+use crate::attribution::identity::{split_cost_identity, split_identity};
+use crate::attribution::touches::Copies;
+use crate::event_row::{EventRow, until};
 use crate::horizon::{Horizons, Until};
-
-/// What views read of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EventRow {
-    /// Hash of its bytes; the least copy stands.
-    pub payload_hash: PayloadHash,
-    /// What happened.
-    pub event_type: EventType,
-    /// Account.
-    pub tenant: Symbol,
-    /// App.
-    pub app: Symbol,
-    /// When it happened.
-    pub event_time: EventTime,
-    /// Its event id.
-    pub event_id: EventId,
-    /// Its subject.
-    pub subject: Subject,
-    /// Campaign.
-    pub campaign: Symbol,
-    /// Ad group.
-    pub ad_group: Symbol,
-    /// Creative.
-    pub creative: Symbol,
-    /// Publisher or traffic source.
-    pub source: Symbol,
-    /// Marketing channel.
-    pub channel: Symbol,
-    /// Country.
-    pub country: Symbol,
-    /// Currency of a cost; none of a touch.
-    pub currency: Symbol,
-    /// Media cost; none of a touch.
-    pub cost: Option<Micros>,
-    /// Version of a cost; none of a touch.
-    pub version: Option<i64>,
-}
-
-impl EventRow {
-    /// The row of an accepted record.
-    pub fn of(record: &Accepted) -> EventRow {
-        let event = &record.event;
-        let is_touch = event.event_type.is_touch();
-        EventRow {
-            payload_hash: record.payload_hash,
-            event_type: event.event_type,
-            tenant: event.tenant,
-            app: event.app,
-            event_time: event.event_time,
-            event_id: event.event_id,
-            subject: event.subject,
-            campaign: event.campaign,
-            ad_group: event.ad_group,
-            creative: event.creative,
-            source: event.source,
-            channel: event.channel,
-            country: event.country,
-            currency: if is_touch { Symbol::NONE } else { event.currency },
-            cost: event.cost.filter(|_| !is_touch),
-            version: event.version.filter(|_| !is_touch),
-        }
-    }
-
-    /// The row of a touch.
-    pub(crate) fn of_touch(touch: &TouchRow, rest: &TouchRest) -> EventRow {
-        EventRow {
-            payload_hash: touch.payload_hash,
-            event_type: touch.traits.event_type(),
-            tenant: rest.tenant,
-            app: rest.app,
-            event_time: touch.event_time,
-            event_id: touch.event_id,
-            subject: touch.subject,
-            campaign: touch.campaign,
-            ad_group: touch.ad_group,
-            creative: touch.creative,
-            source: touch.source,
-            channel: touch.channel,
-            country: rest.country,
-            currency: Symbol::NONE,
-            cost: None,
-            version: None,
-        }
-    }
-
-    /// What all copies of it share.
-    pub fn identity(&self) -> Identity {
-        (self.event_time, self.event_id, self.subject)
-    }
-}
-
-/// What [`EventRow`] has of a touch and [`TouchRow`] has not.
-#[derive(Clone, Copy, Debug)]
-pub struct TouchRest {
-    tenant: Symbol,
-    app: Symbol,
-    country: Symbol,
-    until: Until,
-}
-
-impl TouchRest {
-    /// Of a touch.
-    pub fn of(event: &EventRow, horizons: &Horizons) -> TouchRest {
-        let EventRow { tenant, app, country, .. } = *event;
-        TouchRest { tenant, app, country, until: horizons.target(event.event_time) }
-    }
-}
-
-impl Expires<Tick> for TouchRest {
-    fn expiry(&self) -> Tick {
-        self.until.expiry()
-    }
-}
-
-/// An event that is no touch, or a tombstone.
-#[derive(Clone, Copy, Debug)]
-pub struct OtherEvent {
-    /// Its row.
-    pub row: EventRow,
-    /// Whether it is a copy of costs, or withdraws one.
-    pub of_costs: bool,
-    until: Until,
-}
-
-impl OtherEvent {
-    /// Of any event but a touch.
-    pub fn of(row: &EventRow, of_costs: bool, horizons: &Horizons) -> OtherEvent {
-        OtherEvent { row: *row, of_costs, until: until(row.event_time, of_costs, horizons) }
-    }
-}
-
-impl Expires<Tick> for OtherEvent {
-    fn expiry(&self) -> Tick {
-        self.until.expiry()
-    }
-}
 
 /// Accepted records as they came, each with its tick. Shared by all who read them; given back to be filled again.
 pub struct Step {
@@ -216,11 +80,6 @@ pub struct Events<'scope> {
     pub contested: VecCollection<'scope, Tick, (Contested, EventRow), isize>,
 }
 
-/// Until when a copy of an event can come.
-fn until(event_time: EventTime, of_costs: bool, horizons: &Horizons) -> Until {
-    if of_costs { horizons.cost(event_time) } else { horizons.target(event_time) }
-}
-
 /// What tells an event of which there are several copies from all others, until none can come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Contested {
@@ -241,7 +100,7 @@ pub fn standing<'scope>(
     horizons: Horizons,
 ) -> Events<'scope> {
     let contested = copies.contested().map(move |(row, of_costs)| {
-        let halves = if of_costs { halves_of_cost(row.identity()) } else { halves(row.identity()) };
+        let halves = if of_costs { split_cost_identity(row.identity()) } else { split_identity(row.identity()) };
         (Contested { halves, until: until(row.event_time, of_costs, &horizons) }, row)
     });
     let withdraws = |row: &EventRow| row.event_type == EventType::Tombstone;

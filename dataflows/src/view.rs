@@ -25,11 +25,9 @@ use timely::dataflow::operators::{Inspect, Probe};
 
 use crate::attribution::touches::Forgetting;
 use crate::changes::{Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
-use crate::inputs::Inputs;
+use crate::event_row::EventRow;
 use crate::params::Params;
-use crate::sql_text::tokens;
-use crate::standing::{EventRow, Events};
-use crate::views::view;
+use crate::standing::Events;
 
 /// What a view is.
 pub struct View {
@@ -57,8 +55,6 @@ pub struct Maintained {
     pub columns: &'static [Column],
     /// The columns of what a cut writes.
     pub schema: fn() -> SchemaRef,
-    /// Builds its dataflow.
-    pub build: for<'scope> fn(&mut Inputs<'scope>) -> Output<'scope>,
 }
 
 /// What a cut writes of a maintained view.
@@ -73,12 +69,12 @@ pub enum Form {
 
 impl Maintained {
     /// A view of rows of type `R`.
-    pub const fn rows<R: Columns>(build: for<'scope> fn(&mut Inputs<'scope>) -> Output<'scope>) -> Maintained {
-        Maintained { form: Form::Rows, columns: R::COLUMNS, schema: R::changelog, build }
+    pub const fn rows<R: Columns>() -> Maintained {
+        Maintained { form: Form::Rows, columns: R::COLUMNS, schema: R::changelog }
     }
 
     /// A log of sums by `K`.
-    pub const fn sums<K, const N: usize>(build: for<'scope> fn(&mut Inputs<'scope>) -> Output<'scope>) -> Maintained
+    pub const fn sums<K, const N: usize>() -> Maintained
     where
         Sum<K, N>: Columns,
     {
@@ -86,26 +82,7 @@ impl Maintained {
             form: Form::Sums(N),
             columns: <Sum<K, N> as Columns>::COLUMNS,
             schema: <Sum<K, N> as Columns>::sum_log,
-            build,
         }
-    }
-}
-
-impl View {
-    /// What names the view's table: 16 hexadecimal digits that cover the words of its SQL with these parameters (but not how they
-    /// are laid out, nor its comments), its code number and the hashes of the views that it reads.
-    pub fn hash(&self, params: &Params) -> String {
-        let mut hasher = blake3::Hasher::new();
-        let mut part = |bytes: &[u8]| {
-            hasher.update(&(bytes.len() as u64).to_be_bytes());
-            hasher.update(bytes);
-        };
-        part(tokens(&(self.sql)(params)).as_bytes());
-        part(&self.code.to_be_bytes());
-        for read in self.reads.iter().filter_map(|name| view(name)) {
-            part(read.hash(params).as_bytes());
-        }
-        hasher.finalize().to_hex()[..16].to_owned()
     }
 }
 

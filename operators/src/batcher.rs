@@ -56,24 +56,24 @@ impl<D: Data, T: Timestamp + TotalOrder, R: Semigroup + 'static> Batcher for Sor
 }
 
 /// Passes containers on as they come.
-pub struct AsTheyCome<C> {
+pub struct PassThrough<C> {
     waiting: VecDeque<C>,
     given: C,
 }
 
-impl<C: Default> Default for AsTheyCome<C> {
+impl<C: Default> Default for PassThrough<C> {
     fn default() -> Self {
-        AsTheyCome { waiting: VecDeque::new(), given: C::default() }
+        PassThrough { waiting: VecDeque::new(), given: C::default() }
     }
 }
 
-impl<C: Default> PushInto<&mut C> for AsTheyCome<C> {
+impl<C: Default> PushInto<&mut C> for PassThrough<C> {
     fn push_into(&mut self, container: &mut C) {
         self.waiting.push_back(std::mem::take(container));
     }
 }
 
-impl<C: timely::Container> ContainerBuilder for AsTheyCome<C> {
+impl<C: timely::Container> ContainerBuilder for PassThrough<C> {
     type Container = C;
 
     fn extract(&mut self) -> Option<&mut C> {

@@ -41,7 +41,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::order::{PartialOrder, TotalOrder};
 use timely::progress::Timestamp;
 
-use crate::batcher::{AsTheyCome, SortingBatcher};
+use crate::batcher::{PassThrough, SortingBatcher};
 use crate::pending::Updates;
 use crate::shared::{Shared, SharedBuilder};
 
@@ -148,7 +148,7 @@ where
     arrange_core::<
         _,
         _,
-        AsTheyCome<Updates<(K, V), T, R>>,
+        PassThrough<Updates<(K, V), T, R>>,
         SortingBatcher<(K, V), T, R>,
         SharedForgettingBuilder<K, V, T, R, H>,
         SharedForgettingSpine<K, V, T, R, H>,

@@ -25,7 +25,7 @@ use timely::progress::Timestamp;
 
 use crate::forget::{Horizon, SharedForgettingBatch, SharedForgettingSpine};
 use crate::offsets::Rows;
-use crate::spread::{BLOCK, Spread, places};
+use crate::spread::{BLOCK, UniformKey, places};
 
 /// After so many updates what was made is passed on.
 const OUTPUT_UPDATES: usize = 1_024;
@@ -40,7 +40,7 @@ pub fn join<'scope, K, V1, V2, T, H1, H2, L, I, D>(
     logic: L,
 ) -> VecCollection<'scope, T, D, isize>
 where
-    K: ExchangeData + Spread,
+    K: ExchangeData + UniformKey,
     V1: ExchangeData,
     V2: ExchangeData,
     T: Timestamp + Lattice + TotalOrder,
@@ -63,7 +63,7 @@ impl<K, V1, V2, T, H1, H2, L, I, D>
         Vec<(D, T, isize)>,
     > for BatchByBatch<L>
 where
-    K: ExchangeData + Spread,
+    K: ExchangeData + UniformKey,
     V1: ExchangeData,
     V2: ExchangeData,
     T: Timestamp + Lattice + TotalOrder,
@@ -118,7 +118,7 @@ fn join_block<K, V1, V2, T, I, D>(
     found: &mut Vec<(D, T, isize)>,
 ) -> bool
 where
-    K: ExchangeData + Spread,
+    K: ExchangeData + UniformKey,
     V1: ExchangeData,
     V2: ExchangeData,
     T: Timestamp + Lattice,

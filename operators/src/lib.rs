@@ -3,7 +3,7 @@
 //! No words of advertising and no I/O. [`shared`] makes arrangements that other threads may read, [`publish`] hands
 //! them out, all views at one tick, [`forget`] makes arrangements that drop the rows which nothing can find,
 //! [`heap`] keeps rows that are too large to move, [`index`](mod@index) finds rows that only come, [`reduce`](mod@reduce)
-//! is for keys of which few change, and [`join`](mod@join) for keys that are [spread](Spread) evenly, of which few meet.
+//! is for keys of which few change, and [`join`](mod@join) for keys that are [spread](UniformKey) evenly, of which few meet.
 //!
 //! # What is for what
 //! | rows | they live | operator |
@@ -39,4 +39,4 @@ pub use late::late_updates;
 pub use publish::{Hub, Publisher, Snapshot, View};
 pub use reduce::{reduce, reduce_forgetting};
 pub use shared::{arrange_shared, reduce_shared};
-pub use spread::Spread;
+pub use spread::UniformKey;

@@ -11,19 +11,19 @@ pub(crate) const BLOCK: usize = 64;
 const CORRECTIONS: usize = 2;
 
 /// A key that begins with 64 bits which look random.
-pub trait Spread: Ord {
+pub trait UniformKey: Ord {
     /// These bits; they order as the keys do.
     fn prefix(&self) -> u64;
 }
 
-impl Spread for u64 {
+impl UniformKey for u64 {
     #[inline(always)]
     fn prefix(&self) -> u64 {
         *self
     }
 }
 
-impl<T: Ord> Spread for (u64, T) {
+impl<T: Ord> UniformKey for (u64, T) {
     #[inline(always)]
     fn prefix(&self) -> u64 {
         self.0
@@ -32,7 +32,7 @@ impl<T: Ord> Spread for (u64, T) {
 
 /// Where each of the keys stands, or would stand, among others; both are in order. Each loop reads memory at places that do
 /// not depend on each other, so the processor waits for them together.
-pub(crate) fn places<K: Spread>(sought: &[K], among: &[K]) -> [usize; BLOCK] {
+pub(crate) fn places<K: UniformKey>(sought: &[K], among: &[K]) -> [usize; BLOCK] {
     let mut places = [0; BLOCK];
     let share = |prefix: u64| ((u128::from(prefix) * among.len() as u128) >> 64) as usize;
     for (place, key) in places.iter_mut().zip(sought) {

@@ -103,11 +103,11 @@ pub struct Lake {
     /// leave it out are named.
     pub voids: BTreeSet<String>,
     /// Whether `lake.json` still names the views of an earlier definition: those of this run are being built beside them.
-    pub(super) unnamed: bool,
+    pub(super) rebuilding: bool,
     pub(super) storage: Storage,
 }
 
-/// How the tables of a lake are reached.
+/// How the tables of a lake are hit.
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
     /// The store that holds the tables, by their paths in the lake; none: the lake's directory does.
@@ -158,7 +158,7 @@ impl Lake {
                  maintains them, and if it writes, the newer build makes them anew"
             );
         }
-        Ok(Lake { path: path.to_owned(), settings, views, voids, unnamed: false, storage: Storage::default() })
+        Ok(Lake { path: path.to_owned(), settings, views, voids, rebuilding: false, storage: Storage::default() })
     }
 
     /// The version of its format: the least that says all that it is.
@@ -229,8 +229,8 @@ impl Lake {
         let lake = Lake::read(path)?;
         lake.check(settings)?;
         let ours = views(&settings.views, &lake.voids);
-        let unnamed = lake.views != ours || lake.settings.views != settings.views;
-        Ok(Lake { settings: settings.clone(), views: ours, unnamed, ..lake })
+        let rebuilding = lake.views != ours || lake.settings.views != settings.views;
+        Ok(Lake { settings: settings.clone(), views: ours, rebuilding, ..lake })
     }
 
     /// Checks that the lake was made with what is fixed in these settings.
@@ -256,7 +256,7 @@ impl Lake {
         if voids != self.voids {
             self.views = views(&self.settings.views, &voids);
             self.voids = voids;
-            self.unnamed = true;
+            self.rebuilding = true;
         }
     }
 
@@ -265,7 +265,7 @@ impl Lake {
         let file = self.path.join("lake.json");
         let aside = write_aside(&self.path, &content(&self.settings, &self.views, &self.voids))?;
         std::fs::rename(&aside, &file).map_err(LedgerError::io(&file))?;
-        self.unnamed = false;
+        self.rebuilding = false;
         tracing::info!(views = ?self.views, "the names of the views are those of this run's tables now");
         Ok(())
     }
@@ -335,7 +335,7 @@ fn views(params: &Params, voids: &BTreeSet<String>) -> BTreeMap<String, String> 
         }
         hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     };
-    views::maintained().map(|(view, _)| (view.name.to_owned(), hash(view.hash(params)))).collect()
+    views::maintained().map(|(view, _)| (view.name.to_owned(), hash(views::hash(view, params)))).collect()
 }
 
 /// The first place where two values differ: its path, and both values there.

@@ -19,7 +19,7 @@ use parquet::schema::types::ColumnPath;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::pace::Pace;
+use super::throttle::Throttle;
 use crate::clock::Clock;
 
 /// The most rows of one batch read, and of one row group: small enough that a reader of a file holds little.
@@ -62,13 +62,13 @@ pub(super) struct Encoded {
 
 /// Encodes batches of one schema as a Parquet file; none where there are no rows. Each is a run of its own.
 pub(super) fn encode(batches: impl IntoIterator<Item = RecordBatch>) -> Result<Option<Encoded>, DeltaTableError> {
-    encode_runs(batches.into_iter().map(|batch| [batch]), &Pace::default())
+    encode_runs(batches.into_iter().map(|batch| [batch]), &Throttle::default())
 }
 
 /// Encodes runs of batches of one schema as a Parquet file; none where there are no rows. Row groups end between runs.
 pub(super) fn encode_runs<R: IntoIterator<Item = RecordBatch>>(
     runs: impl IntoIterator<Item = R>,
-    pace: &Pace,
+    throttle: &Throttle,
 ) -> Result<Option<Encoded>, DeltaTableError> {
     // Each batch with its run.
     let batches =
@@ -93,7 +93,7 @@ pub(super) fn encode_runs<R: IntoIterator<Item = RecordBatch>>(
         last_run = Some(run);
         stats.add(&batch);
         writer.write(&batch)?;
-        pace.rest(started.elapsed());
+        throttle.rest(started.elapsed());
         started = Instant::now();
     }
     let rows = stats.rows;

@@ -30,10 +30,10 @@ use super::entry::{DataFile, Line};
 use super::error::LedgerError;
 use super::file::Encoded;
 use super::finished;
-use super::pace::Pace;
-use super::patience::{Patience, pause};
+use super::retries::{RetryPolicy, pause};
 #[cfg(test)]
 use super::simulation;
+use super::throttle::Throttle;
 use super::writer::{OVERTAKEN_MAX, Writer};
 use crate::lake::failpoint;
 
@@ -49,8 +49,8 @@ pub(super) struct TableLog {
     name: String,
     store: LogStoreRef,
     retry_after: Duration,
-    patience: Patience,
-    pace: Pace,
+    retries: RetryPolicy,
+    throttle: Throttle,
     /// The version of the next commit.
     next: u64,
     txns: BTreeMap<String, i64>,
@@ -131,8 +131,8 @@ impl TableLog {
             name: name.to_owned(),
             store,
             retry_after: lake.storage.retry_after,
-            patience: Patience::default(),
-            pace: Pace::default(),
+            retries: RetryPolicy::default(),
+            throttle: Throttle::default(),
             next: 0,
             txns: BTreeMap::new(),
             columns,
@@ -145,18 +145,18 @@ impl TableLog {
     }
 
     /// Has the log bear a failing store in another way.
-    pub(super) fn bear(&mut self, patience: &Patience) {
-        self.patience = patience.clone();
+    pub(super) fn retry_by(&mut self, retries: &RetryPolicy) {
+        self.retries = retries.clone();
     }
 
-    /// Has the table's files be written at another pace.
-    pub(super) fn go_at(&mut self, pace: &Pace) {
-        self.pace = pace.clone();
+    /// Has the table's files be written at another throttle.
+    pub(super) fn throttle_by(&mut self, throttle: &Throttle) {
+        self.throttle = throttle.clone();
     }
 
-    /// The pace at which its files are written.
-    pub(super) fn pace(&self) -> Pace {
-        self.pace.clone()
+    /// The throttle at which its files are written.
+    pub(super) fn throttle(&self) -> Throttle {
+        self.throttle.clone()
     }
 
     /// The table's name, for messages.
@@ -235,10 +235,10 @@ impl TableLog {
         for attempt in 1.. {
             match self.try_upload(file, partition).await {
                 Ok(add) => {
-                    self.patience.well();
+                    self.retries.succeeded();
                     return Ok(add);
                 }
-                Err(error) if self.patience.again(&self.name, "upload", attempt, &error) => pause(&mut wait).await,
+                Err(error) if self.retries.retry(&self.name, "upload", attempt, &error) => pause(&mut wait).await,
                 Err(error) => return Err(LedgerError::delta(&self.name)(error)),
             }
         }
@@ -327,10 +327,10 @@ impl TableLog {
         for attempt in 1.. {
             match self.try_put(commit).await {
                 Ok(put) => {
-                    self.patience.well();
+                    self.retries.succeeded();
                     return Ok(put);
                 }
-                Err(error) if self.patience.again(&self.name, "commit", attempt, &error) => pause(&mut wait).await,
+                Err(error) if self.retries.retry(&self.name, "commit", attempt, &error) => pause(&mut wait).await,
                 Err(error) => return Err(error),
             }
             // The put may have been done and its answer lost; and what others did must be seen by the caller. A reading

@@ -44,17 +44,17 @@ pub mod imports;
 mod load;
 pub(crate) mod log;
 pub mod maintain;
-mod pace;
 mod partition;
-mod patience;
 pub mod pieces;
 pub mod repair;
+mod retries;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod sink;
 mod summed;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod widen;
 mod writer;
 
@@ -76,10 +76,10 @@ pub use directory::{Lake, LakeSettings};
 pub use error::LedgerError;
 use file::{Encoded, encode, encode_runs};
 use log::{CUT, EPOCH, Put, TableLog};
-pub use pace::Pace;
 pub use partition::{PartitionId, Resume};
-pub use patience::Patience;
+pub use retries::RetryPolicy;
 use sink::Sink;
+pub use throttle::Throttle;
 use widen::widening;
 use writer::OVERTAKEN_MAX;
 pub use writer::Writer;
@@ -189,7 +189,7 @@ impl Ledger {
         let writer = Writer::here();
         let lock = Lock::take(path, &writer, take_over)?;
         let lake = Lake::read_or_make(path, settings)?;
-        reached("open", "locked")?;
+        hit("open", "locked")?;
         Ledger::claim(lake, Some(lock), writer, void, symbols).await
     }
 
@@ -212,7 +212,7 @@ impl Ledger {
         let logs = sinks.iter().map(|sink| &sink.log).chain([&names]);
         let above = logs.filter_map(|log| log.txn(EPOCH)).max().unwrap_or(0);
         let epoch = claim(&mut records, &writer, above, &void).await?;
-        reached("open", "claimed")?;
+        hit("open", "claimed")?;
         let declared = voids(&records);
         if declared != lake.voids {
             // A start that was fenced by this one had declared others meanwhile.
@@ -222,7 +222,7 @@ impl Ledger {
         // From here on nobody else commits to `records`: what it says now is what this start goes on from.
         let committed = records.cut();
         follow(&mut names, &writer, epoch).await?;
-        reached("recovery", "symbols")?;
+        hit("recovery", "symbols")?;
         let mut saved = HashSet::new();
         load::symbols(&names, |name| {
             saved.insert(name.symbol);
@@ -231,9 +231,9 @@ impl Ledger {
         .await?;
         for sink in &mut sinks {
             follow(&mut sink.log, &writer, epoch).await?;
-            sink.begin(&records, committed, lake.unnamed)?;
+            sink.begin(&records, committed, lake.rebuilding)?;
         }
-        reached("open", "followed")?;
+        hit("open", "followed")?;
         let last = committed.unwrap_or(0);
         let held = sinks.iter().map(|sink| if sink.is_fresh() { last } else { sink.done() });
         let load_to = held.min().unwrap_or(last);
@@ -242,7 +242,7 @@ impl Ledger {
             epoch,
             committed,
             load_to,
-            behind: load_to < last || fresh.contains(&true) || lake.unnamed,
+            behind: load_to < last || fresh.contains(&true) || lake.rebuilding,
             fresh,
             any_age: records.txn(ANY_AGE).is_some(),
             resumes: resumes(&records),
@@ -272,15 +272,15 @@ impl Ledger {
     }
 
     /// Has the ledger bear a failing store in another way.
-    pub fn bear(&mut self, patience: &Patience) {
+    pub fn retry_by(&mut self, retries: &RetryPolicy) {
         let logs = self.sinks.iter_mut().map(|sink| &mut sink.log);
-        logs.chain([&mut self.records, &mut self.symbols]).for_each(|log| log.bear(patience));
+        logs.chain([&mut self.records, &mut self.symbols]).for_each(|log| log.retry_by(retries));
     }
 
-    /// Has the ledger write its files at another pace.
-    pub fn go_at(&mut self, pace: &Pace) {
+    /// Has the ledger write its files at another throttle.
+    pub fn throttle_by(&mut self, throttle: &Throttle) {
         let logs = self.sinks.iter_mut().map(|sink| &mut sink.log);
-        logs.chain([&mut self.records]).for_each(|log| log.go_at(pace));
+        logs.chain([&mut self.records]).for_each(|log| log.throttle_by(throttle));
     }
 
     /// Checks that no other run has claimed the lake since: one without work would not notice otherwise.
@@ -305,7 +305,7 @@ impl Ledger {
         names: Vec<Name>,
     ) -> Result<CommitStats, LedgerError> {
         assert!(self.committed.is_none_or(|last| cut > last), "cut {cut} is not after {:?}", self.committed);
-        reached("commit", "begin")?;
+        hit("commit", "begin")?;
         if let Some(lock) = &mut self.lock {
             lock.hold(&self.writer)?;
         }
@@ -314,10 +314,10 @@ impl Ledger {
         let files = self.encode_changes(cut, &changes).await?;
         let mut stats = self.commit_records(cut, parts, &files).await?;
         stats.changes = self.commit_changes(cut, files).await?;
-        if self.lake.unnamed {
+        if self.lake.rebuilding {
             self.lake.name_views()?;
         }
-        reached("commit", "end")?;
+        hit("commit", "end")?;
         Ok(stats)
     }
 
@@ -351,8 +351,8 @@ impl Ledger {
             "a record outside {cuts:?}"
         );
         let encode = |part: Part| {
-            let pace = self.records.pace();
-            tokio::task::spawn_blocking(move || encode_records(&part.rows, &pace))
+            let throttle = self.records.throttle();
+            tokio::task::spawn_blocking(move || encode_records(&part.rows, &throttle))
         };
         let encoding: Vec<_> = parts.into_iter().map(encode).collect();
         let mut adds = Vec::new();
@@ -464,9 +464,9 @@ impl Ledger {
 
     /// Reads the accepted records of the cuts in (`from`, `to`], in no order, a batch at a time.
     pub async fn load(&self, from: Tick, to: Tick, each: impl FnMut(Vec<RecordRow>)) -> Result<(), LedgerError> {
-        reached("recovery", "begin")?;
+        hit("recovery", "begin")?;
         load::records(&self.records, from, to, each).await?;
-        reached("recovery", "end")
+        hit("recovery", "end")
     }
 }
 
@@ -515,7 +515,7 @@ async fn follow(log: &mut TableLog, writer: &Writer, epoch: i64) -> Result<(), L
 
 /// The files of a worker's records, by arrival date: sorted by type and event time, and in batches of one type, so
 /// that row groups prune.
-fn encode_records(pieces: &[Piece], pace: &Pace) -> Result<Vec<(String, Encoded)>, DeltaTableError> {
+fn encode_records(pieces: &[Piece], throttle: &Throttle) -> Result<Vec<(String, Encoded)>, DeltaTableError> {
     // Where each belongs, beside a reference: a row is large to move, and to look at for each comparison.
     let place = |row: &RecordRow| {
         let day = row.arrival_ms.div_euclid(DAY_MS);
@@ -526,7 +526,7 @@ fn encode_records(pieces: &[Piece], pace: &Pace) -> Result<Vec<(String, Encoded)
     let files = rows.chunk_by(|((one, ..), _), ((other, ..), _)| one == other).map(|rows| {
         let runs = rows.chunk_by(|((_, one, _), _), ((_, other, _), _)| one == other);
         let batch = |rows: &[(_, &RecordRow)]| table::records_batch(rows.iter().map(|(_, row)| *row));
-        let file = encode_runs(runs.map(|run| run.chunks(BATCH_ROWS).map(batch)), pace)?;
+        let file = encode_runs(runs.map(|run| run.chunks(BATCH_ROWS).map(batch)), throttle)?;
         let ((day, ..), _) = rows[0];
         Ok(file.map(|file| (load::date(day), file)))
     });
@@ -560,7 +560,7 @@ fn topic_ids(records: &TableLog) -> BTreeMap<String, String> {
 }
 
 /// A failpoint between the steps of the ledger, or of what follows it.
-pub(crate) fn reached(what: &str, step: &str) -> Result<(), LedgerError> {
+pub(crate) fn hit(what: &str, step: &str) -> Result<(), LedgerError> {
     failpoint::hit(what, step).map_err(LedgerError::delta(what))
 }
 

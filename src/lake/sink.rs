@@ -91,7 +91,7 @@ impl Sink {
         cut: Tick,
         changes: Vec<Arc<dyn CutChanges>>,
     ) -> Result<Option<Encoded>, LedgerError> {
-        let (view, done, pace) = (self.view, self.done(), self.log.pace());
+        let (view, done, throttle) = (self.view, self.done(), self.log.throttle());
         #[cfg(test)]
         let done = if simulation::planted(simulation::Bug::MissingFilter) { 0 } else { done };
         let encoding = tokio::task::spawn_blocking(move || {
@@ -100,7 +100,7 @@ impl Sink {
                 let last = compute::max(batch["_cut"].as_primitive::<Int64Type>());
                 assert!(last <= Some(cut as i64), "{view}: a change after cut {cut}");
             });
-            encode_runs([batches], &pace)
+            encode_runs([batches], &throttle)
         });
         finished(encoding.await).map_err(LedgerError::delta(self.view))
     }

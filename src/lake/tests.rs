@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use super::file::encode;
 use super::log::{EPOCH, TableLog};
-use super::{CommitStats, Lake, LakeSettings, Ledger, LedgerError, Pace, Part, State};
+use super::{CommitStats, Lake, LakeSettings, Ledger, LedgerError, Part, State, Throttle};
 use crate::lake::{PartitionId, Resume};
 
 /// 2026-11-21, 00:00 UTC.
@@ -316,7 +316,7 @@ async fn row_groups_hold_one_type() {
         })
     };
     let both: Vec<_> = rows(EventType::Click, 0..10_000).chain(rows(EventType::Impression, 10_000..30_000)).collect();
-    let files = super::encode_records(&[both.into()], &Pace::default()).unwrap();
+    let files = super::encode_records(&[both.into()], &Throttle::default()).unwrap();
     let file = bytes::Bytes::from(files[0].1.payload().clone());
     let reader = parquet::file::serialized_reader::SerializedFileReader::new(file).unwrap();
     let groups = parquet::file::reader::FileReader::metadata(&reader).row_groups().iter();

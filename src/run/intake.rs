@@ -9,7 +9,7 @@ use schemas::fault::Extras;
 use schemas::table::{RecordRow, Verdict};
 use schemas::{Accepted, Capped, PayloadHash, Tick};
 
-use dataflows::feed::Facts;
+use dataflows::feed::InputBatch;
 use dataflows::grid::{GRID_MS, cut_of};
 
 use crate::clock::Clock;
@@ -97,7 +97,7 @@ impl<'a> Intake<'a> {
         &mut self,
         source: &mut dyn Source,
         frontier: Tick,
-        facts: &mut Facts,
+        facts: &mut InputBatch,
     ) -> Result<Progress, SourceError> {
         let bytes_before = self.waiting.bytes;
         let now_ms = self.clock.now_ms();
@@ -119,7 +119,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes in one record: decides on it, notes what it says when accepted, and keeps its row.
-    fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, facts: &mut Facts) {
+    fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, facts: &mut InputBatch) {
         let Arrived { partition, offset, arrival_ms, payload } = arrived;
         let (payload_hash, decoded, raw, about, mapped) = match payload {
             Payload::Bytes { bytes, start, encoding, about } => {

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::ingest::gate::{Gate, HOT_KEY_TOUCHES};
 use crate::job::Lateness;
 use crate::lake::directory::id_key_check;
-use crate::lake::{Lake, LakeSettings, Ledger, Pace, Patience, State};
+use crate::lake::{Lake, LakeSettings, Ledger, RetryPolicy, State, Throttle};
 use crate::observe::telemetry::Health;
 use crate::reads::live::Live;
 use crate::run::agreement::RunError;
@@ -44,7 +44,7 @@ pub struct Plan {
     pub replays: Option<String>,
     /// Worker threads.
     pub workers: usize,
-    /// The pace of commits.
+    /// The throttle of commits.
     pub commit_every: Duration,
     /// Whether to take the lake over from a run that holds it.
     pub take_over: bool,
@@ -91,7 +91,7 @@ pub struct Run {
     /// Whether it is ready: each part says for itself.
     pub health: Health,
     /// How it bears a store that fails.
-    pub patience: Patience,
+    pub retries: RetryPolicy,
     workers: Option<timely::communication::WorkerGuards<()>>,
     committer: Option<JoinHandle<()>>,
 }
@@ -119,8 +119,8 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let symbols = Arc::new(Symbols::new());
     let opened = Ledger::open(&plan.lake, &plan.settings, plan.take_over, &plan.void, &symbols);
     let (mut ledger, state) = runtime.block_on(opened)?;
-    let patience = Patience::endless();
-    ledger.bear(&patience);
+    let retries = RetryPolicy::endless();
+    ledger.retry_by(&retries);
     let retention = retention(&plan, &state);
     if retention.is_none() {
         ledger.set_any_age();
@@ -129,7 +129,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
     let committed = state.committed.unwrap_or(0);
     let cuts = Arc::new(Cuts::new(plan.workers, plan.commit_every, committed));
-    ledger.go_at(&Pace::gentle({
+    ledger.throttle_by(&Throttle::gentle({
         let cuts = Arc::clone(&cuts);
         move || cuts.flush_eagerly()
     }));
@@ -175,7 +175,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
         live,
         status,
         health,
-        patience,
+        retries,
         workers: Some(workers.expect("threads can be started")),
         committer: Some(committer.expect("a thread can be started")),
     })

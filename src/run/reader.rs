@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use dataflows::feed::Facts;
+use dataflows::feed::InputBatch;
 use dataflows::grid::CUT_MS;
 use schemas::Tick;
 
@@ -28,13 +28,13 @@ use crate::run::intake::{Arrivals, Intake};
 const LEAD_MS_LESS: Tick = 59_000;
 /// How often memory that was not used goes back.
 const TRIM_EVERY: Duration = Duration::from_secs(15);
-/// Facts of which the memory is kept for later; those that were used last are used first.
+/// InputBatch of which the memory is kept for later; those that were used last are used first.
 const SPARES_MAX: usize = 16;
 
 /// What was read since the last.
 pub struct Read {
     /// What the accepted records say.
-    pub facts: Facts,
+    pub facts: InputBatch,
     /// When they arrived.
     pub arrivals: Arrivals,
     /// Nothing comes before this tick any more.
@@ -46,7 +46,7 @@ pub struct Read {
 /// The worker's end of its reader.
 pub struct Reader {
     reads: Receiver<Read>,
-    used: Sender<Facts>,
+    used: Sender<InputBatch>,
     told: Arc<Told>,
     thread: Option<JoinHandle<()>>,
 }
@@ -59,7 +59,13 @@ struct Told {
 
 impl Reader {
     /// Starts the reader of the calling worker.
-    pub fn start(shared: &Arc<Shared>, worker: usize, workers: usize, facts: Facts, parts: Sender<CutPart>) -> Reader {
+    pub fn start(
+        shared: &Arc<Shared>,
+        worker: usize,
+        workers: usize,
+        facts: InputBatch,
+        parts: Sender<CutPart>,
+    ) -> Reader {
         let committed = shared.recovered.committed;
         let told = Arc::new(Told { frontier: AtomicU64::new(committed), done: AtomicBool::new(false) });
         let ((reads, read), (used, reused)) = (channel(), channel());
@@ -94,7 +100,7 @@ impl Reader {
     }
 
     /// Gives the memory of facts back.
-    pub fn give_back(&self, facts: Facts) {
+    pub fn give_back(&self, facts: InputBatch) {
         // A reader that has left needs none.
         let _left = self.used.send(facts);
     }
@@ -122,10 +128,10 @@ struct Reading {
     workers: usize,
     told: Arc<Told>,
     /// Those of the records since the last hand-over.
-    facts: Facts,
-    spares: Vec<Facts>,
+    facts: InputBatch,
+    spares: Vec<InputBatch>,
     /// Memory that comes back.
-    reused: Receiver<Facts>,
+    reused: Receiver<InputBatch>,
     reads: Sender<Read>,
     consumer: Thread,
     /// The tick that was handed over last.

@@ -13,7 +13,7 @@ use schemas::units::DAY_MS;
 use schemas::{Accepted, Tick};
 use timely::dataflow::ProbeHandle;
 
-use crate::lake::reached;
+use crate::lake::hit;
 use crate::observe::telemetry::{self, name};
 use crate::run::agreement::RunError;
 use crate::run::committer::{self, CutPart, PartOf};
@@ -93,7 +93,7 @@ impl Running<'_> {
         while !leaving() && self.probe.less_than(&self.shared.recovered.committed) {
             self.worker.step_or_park(Some(IDLE));
         }
-        reached("recovery", "worker")?;
+        hit("recovery", "worker")?;
         self.left_early = leaving();
         if self.shared.recovered.behind {
             self.shared.cuts.note_offset_progress();

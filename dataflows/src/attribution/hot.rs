@@ -12,7 +12,7 @@
 //! | `hot minutes` | (half a fingerprint, hour) → minute, type, channel | minute, type and channel with a mark |
 //! | `hot times` | (half a fingerprint, minute) → time, type, channel | mark |
 //!
-//! Which copy of a touch stands is decided alone for the *disturbed*: those with a capped copy and anything else of the
+//! Which copy of a touch stands is decided alone for the *contested*: those with a capped copy and anything else of the
 //! same identity that could stand. All other capped copies are marks as they come.
 
 use differential_dataflow::hashable::Hashable;
@@ -25,9 +25,10 @@ use schemas::view::Method;
 use schemas::{Capped, EventId, EventTime, EventType, PayloadHash, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::paths::Eligibility;
-use crate::attribution::touch_row::{Rest, TouchRow};
-use crate::attribution::touches::{Copied, Copies, Forgetting, Identity, Rival, Standing, halves};
+use crate::attribution::eligibility::Eligibility;
+use crate::attribution::identity::{Identity, split_identity};
+use crate::attribution::touch_row::{KeyCheck, TouchRow};
+use crate::attribution::touches::{Contender, Copied, Copies, Dedup, Forgetting};
 use crate::horizon::{Horizons, Until};
 
 /// A copy of a touch that is capped by its fingerprint.
@@ -53,13 +54,13 @@ pub struct Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Mark {
     half: u64,
-    rest: Rest,
+    rest: KeyCheck,
     span: Span,
 }
 
-/// Half of what tells touches apart of which one is disturbed.
+/// Half of what tells touches apart of which one is contested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Disturbed {
+struct ContestedTouch {
     half: u64,
     until: Until,
 }
@@ -76,7 +77,7 @@ impl Expires<Tick> for Mark {
     }
 }
 
-impl Expires<Tick> for Disturbed {
+impl Expires<Tick> for ContestedTouch {
     fn expiry(&self) -> Tick {
         self.until.expiry()
     }
@@ -85,7 +86,7 @@ impl Expires<Tick> for Disturbed {
 /// A fingerprint's rest and when it was hot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct HotSpan {
-    rest: Rest,
+    rest: KeyCheck,
     span: Span,
 }
 
@@ -108,9 +109,9 @@ impl CappedCopy {
             payload_hash: record.payload_hash,
             event_id: event.event_id,
             subject: event.subject,
-            mark: Mark { half: fingerprint.0.route(), rest: Rest::of(fingerprint), span },
+            mark: Mark { half: fingerprint.0.route(), rest: KeyCheck::of(fingerprint), span },
         };
-        Some((halves(copy.identity()).0, copy))
+        Some((split_identity(copy.identity()).0, copy))
     }
 
     fn identity(&self) -> Identity {
@@ -118,7 +119,7 @@ impl CappedCopy {
     }
 
     /// Whether this row of the same half key may make a difference to whether the copy stands.
-    fn is_disturbed_by(&self, row: &TouchRow) -> bool {
+    fn is_contested_by(&self, row: &TouchRow) -> bool {
         row.identity() == self.identity()
             && (row.payload_hash != self.payload_hash || !row.traits.capped().has(Capped::FINGERPRINT))
     }
@@ -137,7 +138,7 @@ pub struct Marks<'scope> {
 enum Fact {
     Capped(CappedCopy),
     Copy(TouchRow),
-    Rival(Rival),
+    Contender(Contender),
 }
 
 /// Counts the marks: of the touches with a capped copy those that stand and are capped.
@@ -146,34 +147,34 @@ pub fn marks<'scope>(
     copies: &Copies<'scope>,
 ) -> Marks<'scope> {
     let as_they_come = capped.clone().map(|(_, copy)| copy.mark);
-    let disturbed = copies.ask(capped.clone(), "rows like capped", |capped: CappedCopy, copy| {
-        let is_disturbed = match copy {
-            Copied::Touch(row) => capped.is_disturbed_by(row),
-            Copied::Rival(rival) => rival.of_event(capped.identity()).is_some(),
+    let contested = copies.ask(capped.clone(), "rows like capped", |capped: CappedCopy, copy| {
+        let is_contested = match copy {
+            Copied::Touch(row) => capped.is_contested_by(row),
+            Copied::Contender(contender) => contender.of_event(capped.identity()).is_some(),
         };
-        let half = halves(capped.identity()).0;
-        is_disturbed.then_some(Disturbed { half, until: capped.mark.span.until })
+        let half = split_identity(capped.identity()).0;
+        is_contested.then_some(ContestedTouch { half, until: capped.mark.span.until })
     });
-    let disturbed = distinct(disturbed, "disturbed").map(|disturbed| (disturbed.half, disturbed));
-    let facts = copies.ask(disturbed.clone(), "rows of disturbed touches", |touch: Disturbed, copy| {
+    let contested = distinct(contested, "contested").map(|contested| (contested.half, contested));
+    let facts = copies.ask(contested.clone(), "rows of contested touches", |touch: ContestedTouch, copy| {
         Some((
             touch,
             match copy {
                 Copied::Touch(row) => Fact::Copy(*row),
-                Copied::Rival(rival) => Fact::Rival(*rival),
+                Copied::Contender(contender) => Fact::Contender(*contender),
             },
         ))
     });
     let capped = arrange_forgetting(capped, "capped touches", ByVal);
-    let disturbed = arrange_forgetting(disturbed, "disturbed touches", ByVal);
+    let contested = arrange_forgetting(contested, "contested touches", ByVal);
 
     // Another touch that only shares the half is not theirs to undo.
-    let theirs = |touch: &Disturbed, copy: &CappedCopy| copy.mark.span.until == touch.until;
+    let theirs = |touch: &ContestedTouch, copy: &CappedCopy| copy.mark.span.until == touch.until;
     let undone =
-        join(disturbed.clone(), capped.clone(), move |_, touch, copy| theirs(touch, copy).then_some(copy.mark));
+        join(contested.clone(), capped.clone(), move |_, touch, copy| theirs(touch, copy).then_some(copy.mark));
     let capped =
-        join(disturbed, capped, move |_, touch, copy| theirs(touch, copy).then_some((*touch, Fact::Capped(*copy))));
-    let decided = reduce(facts.concat(capped), "disturbed marks", |_, facts, output| {
+        join(contested, capped, move |_, touch, copy| theirs(touch, copy).then_some((*touch, Fact::Capped(*copy))));
+    let decided = reduce(facts.concat(capped), "contested marks", |_, facts, output| {
         output.extend(standing(facts).map(|mark| (mark, 1)));
     });
     let marks = as_they_come.concat(undone.negate()).concat(decided.map(|(_, mark)| mark));
@@ -218,11 +219,13 @@ fn standing(facts: &[(&Fact, isize)]) -> impl Iterator<Item = Mark> {
         }
     }
     copies.retain(|copy| {
-        let mut standing = Standing::default();
+        let mut standing = Dedup::default();
         for fact in facts() {
             match fact {
                 Fact::Copy(row) if row.identity() == copy.identity() => standing.copy(row),
-                Fact::Rival(rival) => rival.of_event(copy.identity()).into_iter().for_each(|hash| standing.rival(hash)),
+                Fact::Contender(contender) => {
+                    contender.of_event(copy.identity()).into_iter().for_each(|hash| standing.contender(hash))
+                }
                 Fact::Copy(_) | Fact::Capped(_) => {}
             }
         }
@@ -236,7 +239,7 @@ fn standing(facts: &[(&Fact, isize)]) -> impl Iterator<Item = Mark> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ask<A> {
     /// The rest of its fingerprint.
-    pub fingerprint: Rest,
+    pub fingerprint: KeyCheck,
     /// When it happened.
     pub event_time: EventTime,
     /// Whom to tell.

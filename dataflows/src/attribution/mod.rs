@@ -1,6 +1,9 @@
 //! Attribution as a whole: from touches and targets to the arrangements that `installs` and `credits` are made of.
 
+pub mod eligibility;
 pub mod hot;
+pub mod identity;
+pub mod indexes;
 pub mod paths;
 pub mod targets;
 pub mod touch_row;
@@ -13,9 +16,11 @@ use differential_dataflow::VecCollection;
 use operators::ByKey;
 use schemas::Tick;
 
-use crate::attribution::paths::{Eligibility, matches};
+use crate::attribution::eligibility::Eligibility;
+use crate::attribution::indexes::TouchIndexes;
+use crate::attribution::paths::matches;
 use crate::attribution::targets::{TargetRow, standing};
-use crate::attribution::touches::{Forgetting, TouchIndexes};
+use crate::attribution::touches::Forgetting;
 use crate::horizon::{Horizons, TargetKey};
 use crate::params::{InstallsParams, Params};
 use crate::views::credits::{Credited, credited, governed_matches, governors};

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 use operators::{Expires, find};
 use schemas::view::{InstallRef, Method, PATH_TOUCHES_MAX, PathTouch};
-use schemas::{Capped, EventTime, EventType, JoinKey, Symbol, Tick};
+use schemas::{Capped, EventTime, EventType, JoinKey, Tick};
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::eligibility::Eligibility;
 use crate::attribution::hot;
+use crate::attribution::identity::Identity;
+use crate::attribution::indexes::TouchIndexes;
 use crate::attribution::targets::TargetRow;
-use crate::attribution::touch_row::{Rest, TouchRow};
-use crate::attribution::touches::{Copied, Identity, Rival, Standing, TouchIndexes};
+use crate::attribution::touch_row::{KeyCheck, TouchRow};
+use crate::attribution::touches::{Contender, Copied, Dedup};
 use crate::horizon::{Horizons, TargetKey};
 use crate::params::{InstallsParams, PersonRule, Windows};
 
@@ -124,61 +127,6 @@ fn window_sql(windows: &Windows) -> String {
     sql
 }
 
-/// Of whom a touch can be, and how long it can be credited.
-#[derive(Clone, Debug)]
-pub struct Eligibility {
-    person: PersonRule,
-    click: ChannelWindows,
-    view: ChannelWindows,
-    fingerprint_ms: i64,
-}
-
-#[derive(Clone, Debug)]
-struct ChannelWindows {
-    default_ms: i64,
-    by_channel_ms: BTreeMap<Symbol, i64>,
-}
-
-impl ChannelWindows {
-    fn of(windows: &Windows) -> ChannelWindows {
-        let by_channel_ms = windows.by_symbol().into_iter().map(|(channel, span)| (channel, span.0)).collect();
-        ChannelWindows { default_ms: windows.default.0, by_channel_ms }
-    }
-
-    fn of_channel_ms(&self, channel: Symbol) -> i64 {
-        self.by_channel_ms.get(&channel).copied().unwrap_or(self.default_ms)
-    }
-
-    pub fn longest_ms(&self) -> i64 {
-        self.by_channel_ms.values().copied().fold(self.default_ms, i64::max)
-    }
-}
-
-impl Eligibility {
-    /// What these parameters say.
-    pub fn of(params: &InstallsParams) -> Eligibility {
-        Eligibility {
-            person: params.person,
-            click: ChannelWindows::of(&params.click_window),
-            view: ChannelWindows::of(&params.view_window),
-            fingerprint_ms: params.fingerprint_window.0,
-        }
-    }
-
-    /// The window of a touch of this type and channel, matched by this method.
-    pub fn window_ms(&self, event_type: EventType, channel: Symbol, method: Method) -> i64 {
-        let windows = if event_type == EventType::Click { &self.click } else { &self.view };
-        let window_ms = windows.of_channel_ms(channel);
-        if method == Method::Fingerprint { window_ms.min(self.fingerprint_ms) } else { window_ms }
-    }
-
-    /// No touch that is older than this can be matched by this method.
-    pub fn longest_ms(&self, method: Method) -> i64 {
-        let longest_ms = self.click.longest_ms().max(self.view.longest_ms());
-        if method == Method::Fingerprint { longest_ms.min(self.fingerprint_ms) } else { longest_ms }
-    }
-}
-
 /// What the joins have to say to a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Match {
@@ -189,7 +137,7 @@ pub enum Match {
     /// A copy of a touch that may be eligible.
     Copy(TouchRow),
     /// Something else with half the key of such a touch, perhaps its identity, or its tombstone.
-    Rival(Rival),
+    Contender(Contender),
     /// The install whose frozen path this conversion follows, and how many touches that leaves out.
     Governor(InstallRef, i64),
     /// A touch of that path. These order as the path does.
@@ -239,13 +187,13 @@ pub fn matches<'scope>(
             target,
             match copy {
                 Copied::Touch(row) => Match::Copy(*row),
-                Copied::Rival(rival) => Match::Rival(*rival),
+                Copied::Contender(contender) => Match::Contender(*contender),
             },
         ))
     });
 
     let hot_asks = targets.clone().filter(|(_, row)| !row.fingerprint.is_none()).map(|(asker, row)| {
-        let fingerprint = Rest::of(row.fingerprint);
+        let fingerprint = KeyCheck::of(row.fingerprint);
         (row.fingerprint.0.route(), hot::Ask { fingerprint, event_time: row.event_time, asker })
     });
     let hot = hot::hot(hot_asks, &touches.marks, eligibility).map(|target| (target, Match::FingerprintHot));
@@ -280,26 +228,29 @@ impl Path {
     pub fn of(found: &[(&Match, isize)], eligibility: &Eligibility) -> Option<(Arc<TargetRow>, Path)> {
         let mut target = None;
         let mut hot = false;
-        let mut standing: BTreeMap<Identity, Standing> = BTreeMap::new();
-        let mut rivals = Vec::new();
+        let mut standing: BTreeMap<Identity, Dedup> = BTreeMap::new();
+        let mut contenders = Vec::new();
         for (found, _) in found {
             match found {
                 Match::Target(row) => target = Some(Arc::clone(row)),
                 Match::FingerprintHot => hot = true,
                 Match::Copy(row) => standing.entry(row.identity()).or_default().copy(row),
-                Match::Rival(rival) => rivals.push(*rival),
+                Match::Contender(contender) => contenders.push(*contender),
                 Match::Governor(..) | Match::Frozen(_) => {}
             }
         }
         let target = target?;
-        if !rivals.is_empty() {
+        if !contenders.is_empty() {
             for (identity, standing) in &mut standing {
-                rivals.iter().filter_map(|rival| rival.of_event(*identity)).for_each(|hash| standing.rival(hash));
+                contenders
+                    .iter()
+                    .filter_map(|contender| contender.of_event(*identity))
+                    .for_each(|hash| standing.contender(hash));
             }
         }
         let mut eligible: Vec<Eligible> = standing
             .values()
-            .filter_map(Standing::touch)
+            .filter_map(Dedup::touch)
             .filter_map(|touch| eligible(&target, touch, hot, eligibility))
             .collect();
         eligible.sort_by_key(|found| (found.touch.event_time, found.touch.event_id, found.touch.subject));
@@ -334,10 +285,11 @@ fn eligible(target: &TargetRow, touch: TouchRow, hot: bool, eligibility: &Eligib
     let age_ms = target.event_time.0 - touch.event_time.0;
     let (event_type, capped) = (touch.traits.event_type(), touch.traits.capped());
     let within = |method| (0..=eligibility.window_ms(event_type, touch.channel, method)).contains(&age_ms);
-    let same = |one: Rest, other: JoinKey, bit| !one.is_none() && one == Rest::of(other) && !capped.has(bit);
+    let same = |one: KeyCheck, other: JoinKey, bit| !one.is_none() && one == KeyCheck::of(other) && !capped.has(bit);
 
     // Where both have a device, their persons are these devices.
-    let conflict = touch.traits.has_device() && !target.device.is_none() && touch.person != Rest::of(target.person());
+    let conflict =
+        touch.traits.has_device() && !target.device.is_none() && touch.person != KeyCheck::of(target.person());
     let by_person = match eligibility.person {
         PersonRule::DeviceElseUser => same(touch.person, target.person(), Capped::PERSON),
         PersonRule::DeviceOrUser => {
@@ -365,7 +317,7 @@ fn eligible(target: &TargetRow, touch: TouchRow, hot: bool, eligibility: &Eligib
 /// The devices, else users, else touches that share the target's fingerprint, also those that another join found.
 fn distinct_candidates(eligible: &[Eligible]) -> i64 {
     let by_fingerprint = || eligible.iter().filter(|found| found.by_fingerprint).map(|found| found.touch.person);
-    let persons: BTreeSet<Rest> = by_fingerprint().filter(|person| !person.is_none()).collect();
+    let persons: BTreeSet<KeyCheck> = by_fingerprint().filter(|person| !person.is_none()).collect();
     let nameless = by_fingerprint().filter(|person| person.is_none()).count();
     (persons.len() + nameless) as i64
 }

@@ -9,7 +9,9 @@ use schemas::event::Accepted;
 use schemas::{DeviceId, EventId, EventTime, EventType, JoinKey, Micros, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::touches::{Copied, Identity, TouchIndexes, halves};
+use crate::attribution::identity::{Identity, split_identity};
+use crate::attribution::indexes::TouchIndexes;
+use crate::attribution::touches::Copied;
 use crate::horizon::TargetKey;
 
 /// One install or conversion. Ordered by payload hash first: of its copies the least stands.
@@ -88,7 +90,7 @@ impl TargetRow {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Fact {
     Copy(Arc<TargetRow>),
-    Rival(PayloadHash),
+    Contender(PayloadHash),
 }
 
 /// Of each install and conversion the copy that stands, if it is one and was not withdrawn.
@@ -96,32 +98,35 @@ pub fn standing<'scope>(
     copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     touches: &TouchIndexes<'scope>,
 ) -> VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize> {
-    let keys = copies.clone().map(|(target, row)| (halves(row.identity()).0, Sought { target, row: row.identity() }));
-    let rivals = touches.copies.ask(keys, "rivals of targets", |sought, copy| {
+    let keys =
+        copies.clone().map(|(target, row)| (split_identity(row.identity()).0, Sought { target, row: row.identity() }));
+    let contenders = touches.copies.ask(keys, "contenders of targets", |sought, copy| {
         let hash = match copy {
             Copied::Touch(row) => (row.identity() == sought.row).then_some(row.payload_hash),
-            Copied::Rival(rival) => rival.of_event(sought.row),
+            Copied::Contender(contender) => contender.of_event(sought.row),
         };
-        hash.map(|hash| (sought.target, Fact::Rival(hash)))
+        hash.map(|hash| (sought.target, Fact::Contender(hash)))
     });
     let copies = copies.map(|(key, row)| (key, Fact::Copy(row)));
-    reduce(copies.concat(rivals), "standing targets", |_, facts, output| {
+    reduce(copies.concat(contenders), "standing targets", |_, facts, output| {
         let mut least: Option<&Arc<TargetRow>> = None;
-        let mut rival: Option<PayloadHash> = None;
+        let mut contender: Option<PayloadHash> = None;
         for (fact, _) in facts {
             match fact {
                 Fact::Copy(row) => least = Some(least.map_or(row, |least| least.min(row))),
-                Fact::Rival(hash) => rival = Some(rival.map_or(*hash, |rival| rival.min(*hash))),
+                Fact::Contender(hash) => contender = Some(contender.map_or(*hash, |contender| contender.min(*hash))),
             }
         }
-        // The target's own hash is among the rivals (it is a rival to touches), so equal is no defeat.
+        // The target's own hash is among the contenders (it is a contender to touches), so equal is no defeat.
         output.extend(
-            least.filter(|row| rival.is_none_or(|rival| row.payload_hash <= rival)).map(|row| (Arc::clone(row), 1)),
+            least
+                .filter(|row| contender.is_none_or(|contender| row.payload_hash <= contender))
+                .map(|row| (Arc::clone(row), 1)),
         );
     })
 }
 
-/// A target whose rivals are sought.
+/// A target whose contenders are sought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Sought {
     target: TargetKey,

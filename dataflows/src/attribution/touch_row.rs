@@ -6,29 +6,29 @@ use schemas::view::{Method, PathTouch};
 use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::touches::Identity;
+use crate::attribution::identity::Identity;
 use crate::horizon::{Horizons, Until};
 
 /// What confirms a join key that half of it found: a word that differs wherever either half does alone, or 0 for an
 /// absent key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Rest(u64);
+pub struct KeyCheck(u64);
 
-impl Rest {
+impl KeyCheck {
     /// Of an absent key.
-    pub const NONE: Rest = Rest(0);
+    pub const NONE: KeyCheck = KeyCheck(0);
 
     /// The rest of a join key.
-    pub fn of(key: JoinKey) -> Rest {
+    pub fn of(key: JoinKey) -> KeyCheck {
         if key.is_none() {
-            return Rest::NONE;
+            return KeyCheck::NONE;
         }
-        Rest((key.0.rest() ^ key.0.route().wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1))
+        KeyCheck((key.0.rest() ^ key.0.route().wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1))
     }
 
     /// Whether the key is absent.
     pub fn is_none(self) -> bool {
-        self == Rest::NONE
+        self == KeyCheck::NONE
     }
 }
 
@@ -44,11 +44,11 @@ pub struct TouchRow {
     /// Its subject.
     pub subject: Subject,
     /// Its person in its app: its device, else its user.
-    pub person: Rest,
+    pub person: KeyCheck,
     /// Its click id in its app.
-    pub click: Rest,
+    pub click: KeyCheck,
     /// Its fingerprint in its app.
-    pub fingerprint: Rest,
+    pub fingerprint: KeyCheck,
     /// Marketing channel.
     pub channel: Symbol,
     /// Campaign.
@@ -137,9 +137,9 @@ impl TouchRow {
             event_time: event.event_time,
             event_id: event.event_id,
             subject: event.subject,
-            person: event.person_key().map_or(Rest::NONE, Rest::of),
-            click: event.click_key().map_or(Rest::NONE, Rest::of),
-            fingerprint: event.fingerprint_key().map_or(Rest::NONE, Rest::of),
+            person: event.person_key().map_or(KeyCheck::NONE, KeyCheck::of),
+            click: event.click_key().map_or(KeyCheck::NONE, KeyCheck::of),
+            fingerprint: event.fingerprint_key().map_or(KeyCheck::NONE, KeyCheck::of),
             channel: event.channel,
             campaign: event.campaign,
             ad_group: event.ad_group,
@@ -179,7 +179,7 @@ impl TouchRow {
             return false;
         }
         if !self.traits.has_device() {
-            return Some(self.person) == JoinKey::user(app, user).map(Rest::of);
+            return Some(self.person) == JoinKey::user(app, user).map(KeyCheck::of);
         }
         self.subject.0 == user.0 && self.traits.app == Traits::app(app)
     }

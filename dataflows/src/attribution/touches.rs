@@ -13,12 +13,12 @@
 //! A touch with device and user has an entry under each (`docs/decisions/0018-device-or-user.md`); that it was found twice is
 //! seen where its row is looked up.
 //!
-//! The rows themselves ([`TouchRow`], and [`Rival`] of all that is no touch) never move
+//! The rows themselves ([`TouchRow`], and [`Contender`] of all that is no touch) never move
 //! (`docs/decisions/0011-where-the-time-went.md`). Records are never taken back, so neither index need be an arrangement
 //! (`docs/decisions/0014-indexes-of-what-only-comes.md`). Where fingerprints were hot is in [`crate::attribution::hot`].
 //!
-//! Keys of 128 bits are found by some of the bits of one half and confirmed by the rest: of a join key ([`Rest`](crate::attribution::touch_row::Rest)) as of what tells
-//! events apart ([`halves`]). Two that share those bits only meet; they are told apart before they count.
+//! Keys of 128 bits are found by some of the bits of one half and confirmed by the rest: of a join key ([`KeyCheck`](crate::attribution::touch_row::KeyCheck)) as of what tells
+//! events apart ([`split_identity`]). Two that share those bits only meet; they are told apart before they count.
 //!
 //! Each row says until when it can be found (see [`crate::horizon`]); then it is forgotten.
 
@@ -26,55 +26,25 @@ use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::{ExchangeData, VecCollection};
 use operators::forget::SharedForgettingSpine;
 use operators::shared::SharedValSpine;
-use operators::{Appends, Expires, Heap, Index, RowId, find, index, look_up};
+use operators::{Expires, Heap, Index, RowId, find, look_up};
 use schemas::event::Accepted;
-use schemas::units::MINUTE_MS;
 use schemas::view::Method;
-use schemas::{Capped, EventId, EventTime, EventType, JoinKey, PayloadHash, Subject, Tick};
+use schemas::{Capped, EventTime, EventType, JoinKey, PayloadHash, Tick};
 use serde::{Deserialize, Serialize};
 
-use crate::attribution::hot::{CappedCopy, Marks, marks};
+use crate::attribution::identity::{Identity, MS_OF_MINUTE, split_cost_identity, split_identity};
 use crate::attribution::touch_row::TouchRow;
+use crate::event_row::{EventRow, OtherEvent, TouchRest};
 use crate::horizon::{Horizons, Until};
 use crate::params::PersonRule;
-use crate::standing::{EventRow, OtherEvent, TouchRest};
 
 /// An arrangement by key that forgets rows as `H` says.
 pub type Forgetting<'scope, K, V, H> = Arranged<'scope, TraceAgent<SharedForgettingSpine<K, V, Tick, isize, H>>>;
 /// An arrangement by key whose batches other threads read.
 pub type SharedByKey<'scope, K, V> = Arranged<'scope, TraceAgent<SharedValSpine<K, V, Tick, isize>>>;
 
-/// The payload hash of a tombstone as a [`Rival`]: smaller than that of any copy, so it stands.
+/// The payload hash of a tombstone as a [`Contender`]: smaller than that of any copy, so it stands.
 pub const WITHDRAWN: PayloadHash = PayloadHash::NONE;
-
-/// What tells an event from all others: its ids hash the tenant.
-pub type Identity = (EventTime, EventId, Subject);
-
-/// 128 bits that tell an event from all others, to find it by the first half and confirm it by the second.
-///
-/// Ids are keyed hashes, so mixing them is as good as hashing them: events with the same ids differ in time, which
-/// the first half tells, and of other events the halves differ like random words. The second differs where the first
-/// does alone, so it tells apart also what was not found by one first half.
-///
-/// The last bits of the first half are the millisecond of the event's minute: an index that holds it and the minute knows
-/// when the event was ([`Entry::may_precede`]).
-pub fn halves((event_time, event_id, subject): Identity) -> (u64, u64) {
-    let word = (event_time.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mix = |id: u64, subject: u64| id ^ subject.rotate_left(32) ^ word;
-    let mixed = mix(event_id.0.route(), subject.0.route());
-    let first = mixed & !MS_OF_MINUTE | event_time.0.rem_euclid(MINUTE_MS) as u64;
-    (first, mix(event_id.0.rest(), subject.0.rest()) ^ mixed.wrapping_mul(0xd6e8_feb8_6659_fd93))
-}
-
-/// The [`halves`] of costs of this identity. A cost is a copy of costs alone.
-pub fn halves_of_cost(identity: Identity) -> (u64, u64) {
-    let (first, second) = halves(identity);
-    (first ^ 0x8bb8_4b93_962e_acc9 & !MS_OF_MINUTE, second ^ 0x2d35_8dcc_aa6c_78a5)
-}
-
-/// Where the first of [`halves`] tells the millisecond of the minute.
-const MS_OF_MINUTE: u64 = 0xffff;
-const _: () = assert!(MINUTE_MS as u64 <= MS_OF_MINUTE);
 
 /// A touch under one of its join keys, in 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -126,8 +96,8 @@ impl Expires<Tick> for Stored {
 /// What shares the identity of a touch or target and is no touch: a copy of another type, or a tombstone; and what shares that of
 /// a cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Rival {
-    /// The second half of [`halves`].
+pub struct Contender {
+    /// The second half of [`split_identity`].
     rest: u64,
     /// Its payload hash, or [`WITHDRAWN`].
     hash: PayloadHash,
@@ -135,26 +105,26 @@ pub struct Rival {
     until: Until,
 }
 
-impl Rival {
-    /// The key of its copies in [`Copies`], and the rival: of costs, or of all others.
-    pub fn of(record: &Accepted, of_costs: bool, horizons: &Horizons) -> (u64, Rival) {
+impl Contender {
+    /// The key of its copies in [`Copies`], and the contender: of costs, or of all others.
+    pub fn of(record: &Accepted, of_costs: bool, horizons: &Horizons) -> (u64, Contender) {
         let event = &record.event;
         let identity = (event.event_time, event.event_id, event.subject);
         let ((half, rest), until) = match of_costs {
-            true => (halves_of_cost(identity), horizons.cost(event.event_time)),
-            false => (halves(identity), horizons.touch(event.event_time)),
+            true => (split_cost_identity(identity), horizons.cost(event.event_time)),
+            false => (split_identity(identity), horizons.touch(event.event_time)),
         };
         let hash = if event.event_type == EventType::Tombstone { WITHDRAWN } else { record.payload_hash };
-        (half, Rival { rest, hash, until })
+        (half, Contender { rest, hash, until })
     }
 
-    /// Its payload hash, where it is a rival of this event.
+    /// Its payload hash, where it is a contender of this event.
     pub fn of_event(self, identity: Identity) -> Option<PayloadHash> {
-        (self.rest == halves(identity).1).then_some(self.hash)
+        (self.rest == split_identity(identity).1).then_some(self.hash)
     }
 }
 
-impl Expires<Tick> for Rival {
+impl Expires<Tick> for Contender {
     fn expiry(&self) -> Tick {
         self.until.expiry()
     }
@@ -164,7 +134,7 @@ impl Expires<Tick> for Rival {
 /// fingerprint's.
 pub fn entries(record: &Accepted, horizons: &Horizons, rule: PersonRule) -> impl Iterator<Item = (bool, (u64, Entry))> {
     let (event, capped, horizons) = (&record.event, record.capped, *horizons);
-    let (touch, _) = halves((event.event_time, event.event_id, event.subject));
+    let (touch, _) = split_identity((event.event_time, event.event_id, event.subject));
     // The first is that of its person, which its bit bounds; a user beside a device is the second.
     let mut of_person = rule.keys(event.app, event.device, event.user);
     let (person, user) = (of_person.next(), of_person.next().filter(|_| capped.leaves_user()));
@@ -185,12 +155,12 @@ pub fn entries(record: &Accepted, horizons: &Horizons, rule: PersonRule) -> impl
 
 /// Finds which copy of a touch stands.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Standing {
+pub struct Dedup {
     touch: Option<TouchRow>,
-    rival: Option<PayloadHash>,
+    contender: Option<PayloadHash>,
 }
 
-impl Standing {
+impl Dedup {
     /// Takes in a copy. `capped` of the standing copy is what all copies with its hash share.
     pub fn copy(&mut self, row: &TouchRow) {
         match &mut self.touch {
@@ -204,13 +174,13 @@ impl Standing {
     }
 
     /// Takes in a copy of the same identity that is no touch, or a tombstone as [`WITHDRAWN`].
-    pub fn rival(&mut self, hash: PayloadHash) {
-        self.rival = Some(self.rival.map_or(hash, |rival| rival.min(hash)));
+    pub fn contender(&mut self, hash: PayloadHash) {
+        self.contender = Some(self.contender.map_or(hash, |contender| contender.min(hash)));
     }
 
     /// The touch, if it is one and was not withdrawn.
     pub fn touch(&self) -> Option<TouchRow> {
-        self.touch.filter(|touch| self.rival.is_none_or(|rival| touch.payload_hash < rival))
+        self.touch.filter(|touch| self.contender.is_none_or(|contender| touch.payload_hash < contender))
     }
 }
 
@@ -218,14 +188,14 @@ impl Standing {
 #[derive(Clone)]
 pub struct Heaps {
     touches: Heap<TouchRow, Tick>,
-    rivals: Heap<Rival, Tick>,
+    contenders: Heap<Contender, Tick>,
     touch_rests: Heap<TouchRest, Tick>,
     other_events: Heap<OtherEvent, Tick>,
 }
 
 /// The numbers of the heaps of a worker.
 const TOUCHES: u8 = 0;
-const RIVALS: u8 = 1;
+const CONTENDERS: u8 = 1;
 const TOUCH_RESTS: u8 = 2;
 const OTHER_EVENTS: u8 = 3;
 
@@ -234,7 +204,7 @@ impl Heaps {
     pub fn new(worker: usize) -> Heaps {
         Heaps {
             touches: Heap::new(worker, TOUCHES),
-            rivals: Heap::new(worker, RIVALS),
+            contenders: Heap::new(worker, CONTENDERS),
             touch_rests: Heap::new(worker, TOUCH_RESTS),
             other_events: Heap::new(worker, OTHER_EVENTS),
         }
@@ -242,28 +212,28 @@ impl Heaps {
 
     /// Keeps a copy of a touch, with what events have besides where a view reads them: its key and entry in [`Copies`].
     pub fn touch(&self, row: TouchRow, rest: Option<TouchRest>) -> (u64, Stored) {
-        let (half, until, row) = (halves(row.identity()).0, row.until, self.touches.push(row));
+        let (half, until, row) = (split_identity(row.identity()).0, row.until, self.touches.push(row));
         (half, Stored { until, row, event: rest.map_or(row, |rest| self.touch_rests.push(rest)) })
     }
 
-    /// Keeps what is no touch, of the first of its [`halves`].
-    pub fn rival(&self, (half, rival): (u64, Rival), event: Option<OtherEvent>) -> (u64, Stored) {
-        let (until, row) = (rival.until, self.rivals.push(rival));
+    /// Keeps what is no touch, of the first of its [`split_identity`].
+    pub fn contender(&self, (half, contender): (u64, Contender), event: Option<OtherEvent>) -> (u64, Stored) {
+        let (until, row) = (contender.until, self.contenders.push(contender));
         (half, Stored { until, row, event: event.map_or(row, |event| self.other_events.push(event)) })
     }
 
     /// How many rows there are for attribution.
     pub fn rows(&self) -> usize {
-        self.touches.len() + self.rivals.len()
+        self.touches.len() + self.contenders.len()
     }
 }
 
-/// All copies by the first of their [`halves`].
+/// All copies by the first of their [`split_identity`].
 #[derive(Clone)]
 pub struct Copies<'scope> {
     /// Where their rows are.
     pub index: Index<'scope, Stored, Tick>,
-    heaps: Heaps,
+    pub(super) heaps: Heaps,
 }
 
 /// What a copy is to those that share its identity.
@@ -272,7 +242,7 @@ pub enum Copied<'a> {
     /// A copy of a touch.
     Touch(&'a TouchRow),
     /// Any other, or a tombstone.
-    Rival(&'a Rival),
+    Contender(&'a Contender),
 }
 
 impl<'scope> Copies<'scope> {
@@ -291,9 +261,10 @@ impl<'scope> Copies<'scope> {
         let touches = look_up(of(TOUCHES), &self.heaps.touches, name, move |question, row| {
             of_touches(question, Copied::Touch(row))
         });
-        let rivals =
-            look_up(of(RIVALS), &self.heaps.rivals, name, move |question, row| answer(question, Copied::Rival(row)));
-        touches.concat(rivals)
+        let contenders = look_up(of(CONTENDERS), &self.heaps.contenders, name, move |question, row| {
+            answer(question, Copied::Contender(row))
+        });
+        touches.concat(contenders)
     }
 
     /// Records that share their key with another, each once, from when the other came too; tombstones are among them, and
@@ -305,7 +276,7 @@ impl<'scope> Copies<'scope> {
         let touches = look_up(touches, &self.heaps.touch_rests, "rests of contested touches", |touch, rest| {
             Some((EventRow::of_touch(&touch, rest), false))
         });
-        let others = of(RIVALS).map(|copy| (copy.event, ()));
+        let others = of(CONTENDERS).map(|copy| (copy.event, ()));
         let others = look_up(others, &self.heaps.other_events, "other contested events", |(), other| {
             Some((other.row, other.of_costs))
         });
@@ -313,42 +284,16 @@ impl<'scope> Copies<'scope> {
     }
 }
 
-/// What is known of touches and withdrawals, shared by all paths.
-#[derive(Clone)]
-pub struct TouchIndexes<'scope> {
-    /// Candidates by half the join key of a person or click.
-    pub by_id: Index<'scope, Entry, Tick>,
-    /// Candidates by half the join key of a fingerprint. Their window is shorter.
-    pub by_fingerprint: Index<'scope, Entry, Tick>,
-    /// All copies.
-    pub copies: Copies<'scope>,
-    /// Where fingerprints were hot.
-    pub marks: Marks<'scope>,
-}
-
-/// Builds the indexes over all accepted touches, those that are capped, and all copies, whose rows are in the heaps.
-pub fn touch_indexes<'scope>(
-    by_id: Appends<'scope, Tick, (u64, Entry)>,
-    by_fingerprint: Appends<'scope, Tick, (u64, Entry)>,
-    copies: Appends<'scope, Tick, (u64, Stored)>,
-    heaps: Heaps,
-    capped: VecCollection<'scope, Tick, (u64, CappedCopy), isize>,
-) -> TouchIndexes<'scope> {
-    let (by_id, by_fingerprint) = (index(by_id, "touches by id"), index(by_fingerprint, "touches by fingerprint"));
-    let copies = Copies { index: index(copies, "copies"), heaps };
-    let marks = marks(capped, &copies);
-    TouchIndexes { by_id, by_fingerprint, copies, marks }
-}
-
 #[cfg(test)]
 mod tests {
     use differential_dataflow::input::Input;
     use operators::AppendInput;
     use schemas::ids::Id;
-    use schemas::units::{DAY_MS, HOUR_MS};
-    use schemas::{DeviceId, Event, Fingerprint};
+    use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
+    use schemas::{DeviceId, Event, EventId, Fingerprint, Subject};
 
     use super::*;
+    use crate::attribution::indexes::touch_indexes;
     use crate::params::InstallsParams;
 
     #[test]
@@ -359,14 +304,14 @@ mod tests {
         assert_eq!(size_of::<Stored>(), 20);
         assert_eq!(size_of::<TouchRest>(), 32);
         assert_eq!(size_of::<OtherEvent>(), 176);
-        assert_eq!(size_of::<Rival>(), 32);
+        assert_eq!(size_of::<Contender>(), 32);
         assert_eq!(size_of::<crate::attribution::paths::Match>(), 128);
     }
 
     #[test]
     fn halves_tell_the_millisecond_and_whatever_they_leave_out_together() {
         let id = |hi: u64, lo: u64| Id::from_bytes((u128::from(hi) << 64 | u128::from(lo)).to_be_bytes());
-        let at = |time: i64, event: Id| halves((EventTime(time), EventId(event), Subject::NONE));
+        let at = |time: i64, event: Id| split_identity((EventTime(time), EventId(event), Subject::NONE));
         for time in [0, 59_999, 60_000, 1_793_491_259_999] {
             assert_eq!((at(time, id(7, 9)).0 & MS_OF_MINUTE) as i64, time % MINUTE_MS);
         }

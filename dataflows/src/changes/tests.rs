@@ -202,8 +202,14 @@ fn rows_of_credits_come_in_pieces_of_whole_conversions_and_only_what_changed() {
         let (mut feed, mut backlog) = worker.dataflow::<Tick, _, _>(|scope| {
             let (feed, mut inputs) = Inputs::new(scope, &Params::default(), None);
             let cutover = Cutover { replay_from: 0, snapshot_at: None };
-            let credits = views::view("credits").unwrap().maintained.as_ref().unwrap();
-            (feed, (credits.build)(&mut inputs).attach(&mut hub.publisher(0), &probe, cutover))
+            (
+                feed,
+                crate::views::credits::output(inputs.attribution().credited, &inputs.params).attach(
+                    &mut hub.publisher(0),
+                    &probe,
+                    cutover,
+                ),
+            )
         });
         let mut facts = feed.facts();
         // In the first cut each person's two touches and conversion; in the second, for half of them one touch more.

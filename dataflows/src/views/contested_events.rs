@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::changes::AsArranged;
 use crate::horizon::Until;
 use crate::inputs::Inputs;
-use crate::standing::EventRow;
+use crate::event_row::EventRow;
 use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\
@@ -31,7 +31,7 @@ pub static CONTESTED_EVENTS: View = View {
     code: 1,
     reads: &["records", "voids"],
     sql: |_| SQL.to_owned(),
-    maintained: Some(Maintained::rows::<ContestedEvent>(build)),
+    maintained: Some(Maintained::rows::<ContestedEvent>()),
 };
 
 /// One row of `contested_events`.
@@ -65,7 +65,8 @@ columns! {
     }
 }
 
-fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
+/// Builds it.
+pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
     let several = reduce(inputs.events().contested, "events with several records", |_, records, output| {
         let count: isize = records.iter().map(|(_, times)| times).sum();
         if let (Some((record, _)), true) = (records.first(), count > 1) {

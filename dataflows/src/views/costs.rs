@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::changes::AsArranged;
 use crate::horizon::{Horizons, Until};
-use crate::standing::{EventRow, Events};
+use crate::standing::Events;
+use crate::event_row::EventRow;
 use crate::attribution::touches::Forgetting;
 use crate::view::{Maintained, Output, View};
 
@@ -36,7 +37,7 @@ pub static COSTS: View = View {
     code: 1,
     reads: &["events"],
     sql: |_| SQL.to_owned(),
-    maintained: Some(Maintained::rows::<CostRow>(|inputs| Output::rows("costs", inputs.costs(), AsArranged))),
+    maintained: Some(Maintained::rows::<CostRow>()),
 };
 
 /// One row of `costs`: unique by tenant, source, campaign, ad group and hour.
@@ -112,6 +113,11 @@ fn version(event: &EventRow, horizons: &Horizons) -> (CostKey, Version) {
         CostKey { tenant, source, campaign, ad_group, hour, until },
         Version { number: version.unwrap_or(0), payload_hash, row },
     )
+}
+
+/// What is written of it.
+pub fn output(costs: CostArrangement<'_>) -> Output<'_> {
+    Output::rows(COSTS.name, costs, AsArranged)
 }
 
 /// `costs` by what they are unique by: those of which a version may still come.

@@ -13,7 +13,8 @@ use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
 use crate::views::installs::{InstallRow, Installs, lasting};
 use crate::params::{Params, PersonRule, Span};
-use crate::attribution::paths::{self, Eligibility, Match, Path};
+use crate::attribution::paths::{self, Match, Path};
+use crate::attribution::eligibility::Eligibility;
 use crate::attribution::targets::TargetRow;
 use crate::attribution::touches::Forgetting;
 use crate::view::{Maintained, Output, View};
@@ -196,11 +197,16 @@ pub static CREDITS: View = View {
     code: 1,
     reads: &["events", "installs"],
     sql,
-    maintained: Some(Maintained::rows::<CreditRow>(|inputs| {
-        let weights = Weights::of(&inputs.params.credits);
-        Output::rows("credits", inputs.attribution().credited, Rows { weights })
-    })),
+    maintained: Some(Maintained::rows::<CreditRow>()),
 };
+
+/// What is written of it.
+pub fn output<'scope>(
+    credited: Forgetting<'scope, TargetKey, Arc<Credited>, ByKey>,
+    params: &Params,
+) -> Output<'scope> {
+    Output::rows(CREDITS.name, credited, Rows { weights: Weights::of(&params.credits) })
+}
 
 /// Rows of `credits` from what is arranged, by conversion: where what earned one changes, only the rows that it changes are written.
 struct Rows {

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
 use crate::params::{Params, PersonRule, Span};
-use crate::attribution::paths::{self, Eligibility, Match, Path};
+use crate::attribution::paths::{self, Match, Path};
+use crate::attribution::eligibility::Eligibility;
 use crate::attribution::targets::TargetRow;
 use crate::attribution::touches::{Forgetting, SharedByKey};
 use crate::view::{Maintained, Output, View};
@@ -76,10 +77,13 @@ pub static INSTALLS: View = View {
     code: 1,
     reads: &["events"],
     sql,
-    maintained: Some(Maintained::rows::<InstallRow>(|inputs| {
-        Output::rows("installs", inputs.attribution().installs, Rows)
-    })),
+    maintained: Some(Maintained::rows::<InstallRow>()),
 };
+
+/// What is written of it.
+pub fn output<'scope>(installs: Forgetting<'scope, TargetKey, Arc<InstallRow>, ByKey>) -> Output<'scope> {
+    Output::rows(INSTALLS.name, installs, Rows)
+}
 
 /// The step that tells the reinstalls.
 const INSTALLED_SQL: &str = "\

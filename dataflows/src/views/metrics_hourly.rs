@@ -16,7 +16,7 @@ use crate::views::costs::{CostRow, hour};
 use crate::views::credits::{Credited, channel};
 use crate::inputs::Inputs;
 use crate::views::installs::InstallRow;
-use crate::standing::EventRow;
+use crate::event_row::EventRow;
 use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\
@@ -61,7 +61,7 @@ pub static METRICS_HOURLY: View = View {
     code: 1,
     reads: &["events", "installs", "credits", "costs"],
     sql: |_| SQL.replace("{no_channel}", &Symbol::of(NO_CHANNEL).0.to_string()),
-    maintained: Some(Maintained::sums::<MetricsKey, MEASURES>(build)),
+    maintained: Some(Maintained::sums::<MetricsKey, MEASURES>()),
 };
 
 /// The number of its measures.
@@ -208,7 +208,8 @@ fn of_cost(row: &CostRow) -> MetricsRow {
     addition(key, Brings { spend: cost, ..Brings::default() })
 }
 
-fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
+/// Builds it.
+pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
     let attribution = inputs.attribution();
     let installs = each_change(attribution.installs.stream, "metrics of installs", |row| of_install(row));
     let conversions =

@@ -9,11 +9,17 @@ use crate::feed::Feed;
 use crate::horizon::Retention;
 use crate::inputs::Inputs;
 use crate::params::Params;
+use crate::sql_text::tokens;
 use crate::view::{Maintained, Output, View};
 
-/// Declares the modules of views and lists them.
+/// Builds the dataflow of a view from what views may read.
+pub type Build = for<'scope> fn(&mut Inputs<'scope>) -> Output<'scope>;
+
+/// Declares the modules of views and lists them, a maintained one with what builds its dataflow.
 macro_rules! views {
-    ($($name:ident: $view:ident,)*) => {
+    (@build) => { None };
+    (@build $build:expr) => { Some($build) };
+    ($($name:ident: $view:ident $(=> $build:expr)?,)*) => {
         $(pub mod $name;)*
 
         static VIEWS: &[&View] = &[
@@ -26,16 +32,18 @@ macro_rules! views {
             &ledger::IMPORTS,
             $(&$name::$view,)*
         ];
+
+        static BUILDS: &[(&View, Option<Build>)] = &[$((&$name::$view, views!(@build $($build)?)),)*];
     };
 }
 
 // Each after those that it reads.
 views! {
-    contested_events: CONTESTED_EVENTS,
-    costs: COSTS,
-    installs: INSTALLS,
-    credits: CREDITS,
-    metrics_hourly: METRICS_HOURLY,
+    contested_events: CONTESTED_EVENTS => contested_events::build,
+    costs: COSTS => |inputs| costs::output(inputs.costs()),
+    installs: INSTALLS => |inputs| installs::output(inputs.attribution().installs),
+    credits: CREDITS => |inputs| credits::output(inputs.attribution().credited, &inputs.params),
+    metrics_hourly: METRICS_HOURLY => metrics_hourly::build,
     metrics_daily: METRICS_DAILY,
 }
 
@@ -62,6 +70,27 @@ pub fn build<'scope>(
     retention: Option<Retention>,
 ) -> (Feed, Vec<Output<'scope>>) {
     let (feed, mut inputs) = Inputs::new(scope, params, retention);
-    let outputs = maintained().map(|(_, maintained)| (maintained.build)(&mut inputs)).collect();
+    let outputs = outputs(&mut inputs).into_iter().map(|(_, output)| output).collect();
     (feed, outputs)
+}
+
+/// Builds the dataflow of each maintained view, in their order.
+pub fn outputs<'scope>(inputs: &mut Inputs<'scope>) -> Vec<(&'static View, Output<'scope>)> {
+    BUILDS.iter().filter_map(|(view, build)| Some((*view, build.as_ref()?(inputs)))).collect()
+}
+
+/// What names a view's table: 16 hexadecimal digits that cover the words of its SQL with these parameters (but not how they
+/// are laid out, nor its comments), its code number and the hashes of the views that it reads.
+pub fn hash(of: &View, params: &Params) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    part(tokens(&(of.sql)(params)).as_bytes());
+    part(&of.code.to_be_bytes());
+    for read in of.reads.iter().filter_map(|name| view(name)) {
+        part(hash(read, params).as_bytes());
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
 }

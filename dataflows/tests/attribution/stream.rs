@@ -165,10 +165,9 @@ fn live(
             let rows = attribution.credited.clone().flat_map_ref(move |_, credited| credited.rows(&weights));
             rows.inspect(move |change| credits.lock().expect("no panic").credits.push(*change)).probe_with(&probe);
             let cutover = Cutover { replay_from: life.load_to, snapshot_at: None };
-            let backlogs: Vec<_> = views::maintained()
-                .map(|(view, maintained)| {
-                    (view.name, (maintained.build)(&mut inputs).attach(&mut publisher, &probe, cutover))
-                })
+            let backlogs: Vec<_> = views::outputs(&mut inputs)
+                .into_iter()
+                .map(|(view, output)| (view.name, output.attach(&mut publisher, &probe, cutover)))
                 .collect();
             (feed, backlogs)
         });

@@ -218,7 +218,7 @@ impl FileSource {
             let start = row.checked_sub(1).map_or(0, |before| replay.ends[before as usize]);
             let text = &replay.text[start..replay.ends[row as usize]];
             let (offset, arrival_ms) = (self.position, self.arrival_ms);
-            self.scan.again(&self.input, &self.mapping, (row, entry as usize, text), |mut made| {
+            self.scan.retry(&self.input, &self.mapping, (row, entry as usize, text), |mut made| {
                 each(Arrived { partition: 0, offset, arrival_ms, payload: made.payload() });
             });
             self.position += 1;

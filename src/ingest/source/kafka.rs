@@ -42,7 +42,7 @@ use self::probe::{Answer, Findings, Prober};
 use self::read::Handed;
 pub use self::shared::SharedTicks;
 pub use self::value::{ABOUT_BYTES_MAX, NULL_VALUE};
-use super::{Arrived, PartitionId, Progress, Source, SourceError, Standing};
+use super::{Arrived, PartitionId, Progress, Source, SourceError, SourceHealth};
 
 /// A partition whose last arrival is further ahead of the frontier than this is not polled.
 pub const AHEAD_MS_MAX: i64 = 60_000;
@@ -206,7 +206,7 @@ impl KafkaSource {
         self.partitions.push(Partition { topic, number, follow, queue: None, refused: None, resumed });
     }
 
-    /// The clock; where it is behind the committed cut, the pace of the monotonic clock from there. The greater of both: a
+    /// The clock; where it is behind the committed cut, the throttle of the monotonic clock from there. The greater of both: a
     /// clock that comes as far as the cut is still behind what was told since.
     fn now_ms(&self) -> i64 {
         let (start, start_ms) = self.origin;
@@ -418,14 +418,14 @@ impl Source for KafkaSource {
         self.notes.clone()
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> SourceHealth {
         let status = self.status();
         let unknown = || "the brokers have not answered yet".to_owned();
         let trouble = match status.connected {
             true => self.consumer.context().refusal().map(|reason| format!("nothing can be read: {reason}")),
             false => Some(status.last_error.unwrap_or_else(unknown)),
         };
-        Standing {
+        SourceHealth {
             trouble,
             lag_records: status.partitions.iter().map(|partition| partition.lag).collect(),
             raised: status.raised,

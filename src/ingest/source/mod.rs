@@ -82,7 +82,7 @@ pub struct Progress {
 
 /// How it stands with a source, for metrics and readiness.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct SourceHealth {
     /// Why nothing can be read at present; none where all is well.
     pub trouble: Option<String>,
     /// Offsets between each partition's position and its end, where known, in the order of [`Source::partitions`].
@@ -109,8 +109,8 @@ pub trait Source {
     fn position(&self, partition: usize) -> i64;
 
     /// How it stands. Asked about once a second.
-    fn standing(&self) -> Standing {
-        Standing::default()
+    fn standing(&self) -> SourceHealth {
+        SourceHealth::default()
     }
 
     /// The ids that the log gives to the topics read, by name, where it gives any: a topic made anew has another.

@@ -340,7 +340,7 @@ fn lake(store: SimulatedStore, views: &[&str]) -> Lake {
         settings: settings(),
         views,
         voids: Default::default(),
-        unnamed: false,
+        rebuilding: false,
         storage,
     }
 }

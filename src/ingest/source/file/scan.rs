@@ -113,7 +113,7 @@ impl Scan {
     }
 
     /// Hands over what an entry made of a row, from the row's text.
-    pub fn again(
+    pub fn retry(
         &mut self,
         input: &Input,
         mapping: &Mapping,

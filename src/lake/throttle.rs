@@ -10,12 +10,12 @@ const REST_MAX: Duration = Duration::from_millis(100);
 
 /// Whether to rest between batches. All clones are one.
 #[derive(Clone, Default)]
-pub struct Pace(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+pub struct Throttle(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 
-impl Pace {
+impl Throttle {
     /// Rests unless it is hurried; the default never rests.
-    pub fn gentle(hurried: impl Fn() -> bool + Send + Sync + 'static) -> Pace {
-        Pace(Some(Arc::new(hurried)))
+    pub fn gentle(hurried: impl Fn() -> bool + Send + Sync + 'static) -> Throttle {
+        Throttle(Some(Arc::new(hurried)))
     }
 
     /// Rests from work that took so long.
@@ -41,10 +41,10 @@ mod tests {
     #[test]
     fn only_a_gentle_pace_rests_while_nothing_hurries_it_and_never_long() {
         let (short, hour) = (Duration::from_millis(5), Duration::from_secs(3_600));
-        let gentle = Pace::gentle(|| false);
+        let gentle = Throttle::gentle(|| false);
         assert_eq!([short, hour].map(|worked| gentle.due(worked)), [short, REST_MAX]);
-        for pace in [Pace::default(), Pace::gentle(|| true)] {
-            assert_eq!(pace.due(short), Duration::ZERO);
+        for throttle in [Throttle::default(), Throttle::gentle(|| true)] {
+            assert_eq!(throttle.due(short), Duration::ZERO);
         }
     }
 }

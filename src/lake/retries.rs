@@ -16,7 +16,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Whether to go on trying, and what the trouble is. All clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Patience(Option<Arc<Shared>>);
+pub struct RetryPolicy(Option<Arc<Shared>>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -24,10 +24,10 @@ struct Shared {
     trouble: Mutex<Option<String>>,
 }
 
-impl Patience {
-    /// Goes on until [`Patience::end`]; the default gives up after a few attempts.
-    pub fn endless() -> Patience {
-        Patience(Some(Arc::default()))
+impl RetryPolicy {
+    /// Goes on until [`RetryPolicy::end`]; the default gives up after a few attempts.
+    pub fn endless() -> RetryPolicy {
+        RetryPolicy(Some(Arc::default()))
     }
 
     /// From now on an attempt that fails is the last, but for the few that everybody makes.
@@ -43,7 +43,7 @@ impl Patience {
     }
 
     /// Notes that an attempt failed. Whether there is to be another.
-    pub(super) fn again(&self, table: &str, step: &str, attempt: u32, error: &dyn Display) -> bool {
+    pub(super) fn retry(&self, table: &str, step: &str, attempt: u32, error: &dyn Display) -> bool {
         metrics::counter!(name::COMMIT_RETRIES, "table" => table.to_owned()).increment(1);
         let endless = self.0.as_ref().is_some_and(|shared| !shared.ended.load(Ordering::SeqCst));
         let again = endless || attempt < ATTEMPTS_MAX;
@@ -58,7 +58,7 @@ impl Patience {
     }
 
     /// Notes that the store works.
-    pub(super) fn well(&self) {
+    pub(super) fn succeeded(&self) {
         if let Some(shared) = &self.0 {
             *shared.trouble.lock().expect("no panic while locked") = None;
         }
@@ -79,14 +79,14 @@ mod tests {
 
     #[test]
     fn a_run_is_patient_until_it_ends_and_says_what_the_trouble_is() {
-        let (command, run) = (Patience::default(), Patience::endless());
-        assert!(command.again("records", "upload", ATTEMPTS_MAX - 1, &"down"));
-        assert!(!command.again("records", "upload", ATTEMPTS_MAX, &"down"));
-        assert!(run.again("records", "upload", 1_000, &"disk full"));
+        let (command, run) = (RetryPolicy::default(), RetryPolicy::endless());
+        assert!(command.retry("records", "upload", ATTEMPTS_MAX - 1, &"down"));
+        assert!(!command.retry("records", "upload", ATTEMPTS_MAX, &"down"));
+        assert!(run.retry("records", "upload", 1_000, &"disk full"));
         assert_eq!(run.trouble().unwrap(), "upload of records failed 1000 times: disk full");
-        run.well();
+        run.succeeded();
         assert_eq!(run.trouble(), None);
         run.end();
-        assert!(!run.again("records", "upload", 1_001, &"disk full"));
+        assert!(!run.retry("records", "upload", 1_001, &"disk full"));
     }
 }

@@ -1,0 +1,151 @@
+//! What is kept of an event: its row, and the parts of it that lie apart.
+
+use operators::Expires;
+use schemas::event::Accepted;
+use schemas::{EventId, EventTime, EventType, Micros, PayloadHash, Subject, Symbol, Tick};
+use serde::{Deserialize, Serialize};
+
+use crate::attribution::identity::Identity;
+use crate::attribution::touch_row::TouchRow;
+use crate::horizon::{Horizons, Until};
+
+/// What views read of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EventRow {
+    /// Hash of its bytes; the least copy stands.
+    pub payload_hash: PayloadHash,
+    /// What happened.
+    pub event_type: EventType,
+    /// Account.
+    pub tenant: Symbol,
+    /// App.
+    pub app: Symbol,
+    /// When it happened.
+    pub event_time: EventTime,
+    /// Its event id.
+    pub event_id: EventId,
+    /// Its subject.
+    pub subject: Subject,
+    /// Campaign.
+    pub campaign: Symbol,
+    /// Ad group.
+    pub ad_group: Symbol,
+    /// Creative.
+    pub creative: Symbol,
+    /// Publisher or traffic source.
+    pub source: Symbol,
+    /// Marketing channel.
+    pub channel: Symbol,
+    /// Country.
+    pub country: Symbol,
+    /// Currency of a cost; none of a touch.
+    pub currency: Symbol,
+    /// Media cost; none of a touch.
+    pub cost: Option<Micros>,
+    /// Version of a cost; none of a touch.
+    pub version: Option<i64>,
+}
+
+impl EventRow {
+    /// The row of an accepted record.
+    pub fn of(record: &Accepted) -> EventRow {
+        let event = &record.event;
+        let is_touch = event.event_type.is_touch();
+        EventRow {
+            payload_hash: record.payload_hash,
+            event_type: event.event_type,
+            tenant: event.tenant,
+            app: event.app,
+            event_time: event.event_time,
+            event_id: event.event_id,
+            subject: event.subject,
+            campaign: event.campaign,
+            ad_group: event.ad_group,
+            creative: event.creative,
+            source: event.source,
+            channel: event.channel,
+            country: event.country,
+            currency: if is_touch { Symbol::NONE } else { event.currency },
+            cost: event.cost.filter(|_| !is_touch),
+            version: event.version.filter(|_| !is_touch),
+        }
+    }
+
+    /// The row of a touch.
+    pub(crate) fn of_touch(touch: &TouchRow, rest: &TouchRest) -> EventRow {
+        EventRow {
+            payload_hash: touch.payload_hash,
+            event_type: touch.traits.event_type(),
+            tenant: rest.tenant,
+            app: rest.app,
+            event_time: touch.event_time,
+            event_id: touch.event_id,
+            subject: touch.subject,
+            campaign: touch.campaign,
+            ad_group: touch.ad_group,
+            creative: touch.creative,
+            source: touch.source,
+            channel: touch.channel,
+            country: rest.country,
+            currency: Symbol::NONE,
+            cost: None,
+            version: None,
+        }
+    }
+
+    /// What all copies of it share.
+    pub fn identity(&self) -> Identity {
+        (self.event_time, self.event_id, self.subject)
+    }
+}
+
+/// What [`EventRow`] has of a touch and [`TouchRow`] has not.
+#[derive(Clone, Copy, Debug)]
+pub struct TouchRest {
+    tenant: Symbol,
+    app: Symbol,
+    country: Symbol,
+    until: Until,
+}
+
+impl TouchRest {
+    /// Of a touch.
+    pub fn of(event: &EventRow, horizons: &Horizons) -> TouchRest {
+        let EventRow { tenant, app, country, .. } = *event;
+        TouchRest { tenant, app, country, until: horizons.target(event.event_time) }
+    }
+}
+
+impl Expires<Tick> for TouchRest {
+    fn expiry(&self) -> Tick {
+        self.until.expiry()
+    }
+}
+
+/// An event that is no touch, or a tombstone.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherEvent {
+    /// Its row.
+    pub row: EventRow,
+    /// Whether it is a copy of costs, or withdraws one.
+    pub of_costs: bool,
+    until: Until,
+}
+
+impl OtherEvent {
+    /// Of any event but a touch.
+    pub fn of(row: &EventRow, of_costs: bool, horizons: &Horizons) -> OtherEvent {
+        OtherEvent { row: *row, of_costs, until: until(row.event_time, of_costs, horizons) }
+    }
+}
+
+impl Expires<Tick> for OtherEvent {
+    fn expiry(&self) -> Tick {
+        self.until.expiry()
+    }
+}
+
+/// Until when a copy of an event can come.
+pub(crate) fn until(event_time: EventTime, of_costs: bool, horizons: &Horizons) -> Until {
+    if of_costs { horizons.cost(event_time) } else { horizons.target(event_time) }
+}
