@@ -215,7 +215,7 @@ mod tests {
         )
         .await;
         let rows: Vec<&str> = some.lines().skip(1).collect();
-        assert_eq!(rows[0], "a,0.015,3.0,0.6666666666666666");
+        assert_eq!(rows[0], "a,0.015,3,0.6666666666666666");
         assert_eq!(rows[1..4], ["b,,,", "c,0.1111111111111111,,", "d,,,"], "undefined, or of two currencies");
     }
 

@@ -264,7 +264,7 @@ fn cell(text: &str) -> String {
 
 const INTRODUCTION: &str = "\
 # Mappings
-How the rows of a file become events. This page is made from the code (`src/mapping/reference.rs`); a test compares the
+How the rows of a file become events. This page is made from the code (`src/job/mapping/reference.rs`); a test compares the
 two, and `BLESS=1 cargo test -p bidstream --lib mapping::reference` writes it anew.
 
 ```yaml
