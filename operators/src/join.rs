@@ -132,24 +132,24 @@ where
     for (at, place) in (next.key..end).zip(places) {
         if larger.get(place) == Some(&smaller[at]) {
             let keys = if left_is_smaller { (at, place) } else { (place, at) };
-            next.pair = join_key((left, keys.0), (right, keys.1), next.pair, logic, found);
-            if next.pair > 0 {
+            if let Some(pair) = join_key((left, keys.0), (right, keys.1), next.pair, logic, found) {
+                *next = Next { key: at, pair };
                 return false;
             }
         }
-        next.key = at + 1;
+        *next = Next { key: at + 1, pair: 0 };
     }
     next.key == smaller.len()
 }
 
-/// Pairs the rows of a key, given its place in each batch, from a pair on until enough was found; the next pair, 0 at the end.
+/// Pairs the rows of a key, given its place in each batch, from a pair on until enough was found; the next pair, none at the end.
 fn join_key<K, V1, V2, T, I, D>(
     (left, key1): (&Storage<K, V1, T>, usize),
     (right, key2): (&Storage<K, V2, T>, usize),
     first_pair: usize,
     logic: &mut impl FnMut(&K, &V1, &V2) -> I,
     found: &mut Vec<(D, T, isize)>,
-) -> usize
+) -> Option<usize>
 where
     K: ExchangeData,
     V1: ExchangeData,
@@ -162,7 +162,7 @@ where
     let (rows1, rows2) = (end1 - start1, end2 - start2);
     for pair in first_pair..rows1 * rows2 {
         if found.len() >= OUTPUT_UPDATES {
-            return pair;
+            return Some(pair);
         }
         let (row1, row2) = (start1 + pair / rows2, start2 + pair % rows2);
         for datum in logic(&left.keys[key1], left.vals.get_abs(row1), right.vals.get_abs(row2)) {
@@ -174,7 +174,7 @@ where
             }
         }
     }
-    0
+    None
 }
 
 #[cfg(test)]
@@ -266,6 +266,16 @@ mod tests {
         all.sort_unstable();
         expected.sort_unstable();
         assert!(all == expected);
+    }
+
+    /// What is passed on is full in the midst of a key, and at the end of one.
+    #[test]
+    fn a_step_of_many_keys_loses_none() {
+        for (keys, rows) in [(3_000, 1), (3_000, 2), (700, 3), (40, 32), (3, 600)] {
+            let row = |left| (0..keys).flat_map(move |key| (0..rows).map(move |row| (left, key << 40, row % 5, 1)));
+            let [here, there] = joined(vec![vec![], row(true).chain(row(false)).collect(), row(true).collect()]);
+            assert!(!there.is_empty() && here == there, "{keys} keys of {rows} rows");
+        }
     }
 
     fn updates(keys: impl Strategy<Value = u64>) -> impl Strategy<Value = Vec<Vec<Update>>> {

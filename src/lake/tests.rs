@@ -32,7 +32,7 @@ pub(super) const T0: Tick = 1_795_219_200_000;
 pub(super) fn settings() -> LakeSettings {
     LakeSettings {
         allowed_lateness_ms: Some(3 * DAY_MS),
-        lateness_by_type_ms: BTreeMap::new(),
+        lateness_by_type_ms: BTreeMap::default(),
         lateness_bound_ms: 3_600_000,
         cut_ms: 1_000,
         hot_key_touches: 64,
@@ -153,15 +153,7 @@ async fn commit_records(
     let mut files = Vec::new();
     for (view, _) in views::maintained() {
         let changed = unwritten.contains(&view.name);
-        files.push(if changed {
-            Some(
-                encode([symbols_batch(&[Name { symbol: Symbol(1), name: "x".into(), first: None }], cut)])
-                    .unwrap()
-                    .unwrap(),
-            )
-        } else {
-            None
-        });
+        files.push(if changed { Some(encode([symbols_batch(&[Name::of("x")], cut)]).unwrap().unwrap()) } else { None });
     }
     ledger.commit_records(cut, vec![part], &files).await
 }

@@ -385,6 +385,7 @@ async fn audit_finds_exactly_what_was_planted() {
     let lake = lake().await;
     let clean = audited(&lake, &[]).await;
     let expected = "at cut 1767225703000 (2026-01-01T00:01:43.000Z)\n\
+         contested_events: 1 rows expected, 1 present: no difference\n\
          costs: 0 rows expected, 0 present: no difference\n\
          installs: 1 rows expected, 1 present: no difference\n\
          credits: 12 rows expected, 12 present: no difference\n\
@@ -407,7 +408,7 @@ async fn audit_finds_exactly_what_was_planted() {
     let report = audited(&lake, &[]).await;
     let text = report.text();
     let ids = |id: &str| super::format::hex(&hasher().hash(IdKind::Event, "shop", id.as_bytes()).to_bytes());
-    let lines: Vec<&str> = text.lines().skip(1).collect();
+    let lines: Vec<&str> = text.lines().skip(2).collect();
     assert_eq!(lines[1], "installs: 1 rows expected, 1 present: 1 difference");
     assert!(lines[2].starts_with("~ {\"tenant\":\"shop\",\"subject\":") && lines[2].contains(&ids("n1")), "{text}");
     assert_eq!(lines[3], "    ctit_ms: expected 30000, present 12345");
@@ -433,8 +434,8 @@ async fn audit_finds_exactly_what_was_planted() {
     let credits = audited(&lake, &["credits"]).await;
     assert_eq!((credits.views.len(), credits.views[0].differences.len()), (1, 3));
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["views"][1]["differences"][0]["difference"], "changed");
-    assert_eq!(json["views"][1]["differences"][0]["columns"][0]["present"], 12345);
+    assert_eq!(json["views"][2]["differences"][0]["difference"], "changed");
+    assert_eq!(json["views"][2]["differences"][0]["columns"][0]["present"], 12345);
     let unknown = audit(&at(&lake, None).await, &["events".to_owned()]).await.unwrap_err();
     let expected = "there is no view \"events\"; there are: contested_events, costs, installs, credits, metrics_hourly";
     assert!(unknown.to_string().starts_with(expected), "{unknown}");
