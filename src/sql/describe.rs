@@ -83,7 +83,7 @@ fn description(view: &View, params: &Params, schema: &Schema) -> Description {
     let parameters = serde_json::to_value(params).expect("parameters are plain data");
     let columns = columns(schema);
     let has = |name: &&str| columns.iter().any(|column| column.name == **name);
-    let ratios = RATIOS.iter().filter(|ratio| ratio.arguments.iter().all(|name| has(name))).collect();
+    let ratios = RATIOS.iter().filter(|ratio| ratio.arguments.iter().all(has)).collect();
     Description {
         name: view.name,
         question: view.question,

@@ -13,7 +13,7 @@ pub type Identity = (EventTime, EventId, Subject);
 /// does alone, so it tells apart also what was not found by one first half.
 ///
 /// The last bits of the first half are the millisecond of the event's minute: an index that holds it and the minute knows
-/// when the event was ([`Entry::may_precede`]).
+/// when the event was ([`Entry::may_precede`](crate::attribution::touches::Entry::may_precede)).
 pub fn split_identity((event_time, event_id, subject): Identity) -> (u64, u64) {
     let word = (event_time.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mix = |id: u64, subject: u64| id ^ subject.rotate_left(32) ^ word;

@@ -19,7 +19,6 @@ use super::*;
 use crate::grid::CUT_MS;
 use crate::inputs::Inputs;
 use crate::params::Params;
-use crate::views;
 
 const END: Tick = 10 * CUT_MS;
 
