@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Filter;
 
 use crate::attribution::identity::{split_cost_identity, split_identity};
 use crate::attribution::touches::Copies;
@@ -103,6 +104,8 @@ pub fn standing<'scope>(
         let halves = if of_costs { split_cost_identity(row.identity()) } else { split_identity(row.identity()) };
         (Contested { halves, until: until(row.event_time, of_costs, &horizons) }, row)
     });
+    // One that has expired only shares some bits with another: no copy of it can come.
+    let contested = contested.inner.filter(|((key, _), time, _)| !key.expired(time)).as_collection();
     let withdraws = |row: &EventRow| row.event_type == EventType::Tombstone;
     let passed = contested.clone().filter(move |(_, row)| !withdraws(row)).map(|(_, row)| row);
     let decided = reduce(contested.clone(), "contested events", move |_, copies, output| {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A network: 4 or 6 in the highest byte, then the bits of its prefix. [`Network::NONE`] (0) is absent; tables write it as null.
 ///
-/// Release 0.1.0 wrote a symbol in its place. One of 2^64 hashes is a network by chance.
+/// Release 0.1.0 wrote a symbol in its place, whose name is looked for first: one hash of 65,536 reads as a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(pub i64);
 

@@ -45,7 +45,9 @@ impl Gate {
     pub fn retention(&self, more_ms: i64) -> Option<Retention> {
         let longest = |of_costs: bool| {
             let of = EventType::ALL.iter().zip(self.allowed_ms?);
-            of.filter(|(of, _)| (**of == EventType::Cost) == of_costs).map(|(_, ms)| ms + more_ms).max()
+            // A tombstone withdraws either.
+            let is_of = |of: EventType| of == EventType::Tombstone || (of == EventType::Cost) == of_costs;
+            of.filter(|(of, _)| is_of(**of)).map(|(_, ms)| ms + more_ms).max()
         };
         Some(Retention { ms: longest(false)?, cost_ms: longest(true)? })
     }
@@ -209,6 +211,9 @@ mod tests {
         let by_type = [(EventType::Cost, Span(35 * DAY_MS)), (EventType::Open, Span(DAY_MS))].into();
         let gate = Gate::of(&Lateness::Within { default: Span(3 * DAY_MS), by_type });
         assert_eq!(gate.retention(1), Some(Retention { ms: 3 * DAY_MS + 1, cost_ms: 35 * DAY_MS + 1 }));
+        let sooner = Lateness::Within { default: Span(7 * DAY_MS), by_type: [(EventType::Cost, Span(DAY_MS))].into() };
+        let both = Gate::of(&sooner).retention(0);
+        assert_eq!(both, Some((7 * DAY_MS).into()), "a tombstone of seven days withdraws a cost");
         let arrival_ms = 100 * DAY_MS;
         for (of, days) in [(EventType::Cost, 35), (EventType::Open, 1), (EventType::Tombstone, 3)] {
             let passage = |late_ms| gate.passage(of, EventTime(arrival_ms - days * DAY_MS - late_ms), arrival_ms);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, Volatility, create_udaf};
 use serde::Serialize;
 
@@ -100,7 +100,10 @@ pub fn ratios() -> impl Iterator<Item = AggregateUDF> {
             input,
             Arc::new(DataType::Float64),
             Volatility::Immutable,
-            Arc::new(move |_| Ok(Box::new(Sums::of(ratio)))),
+            Arc::new(move |arguments| match arguments.is_distinct {
+                true => plan_err!("{} takes no DISTINCT: it divides sums", ratio.name),
+                false => Ok(Box::new(Sums::of(ratio)) as Box<dyn Accumulator>),
+            }),
             Arc::new(vec![sum.clone(), sum, DataType::Utf8, DataType::Boolean]),
         )
     })
