@@ -1,5 +1,6 @@
 //! Bidstream runs dataflows over the ad event stream: sources feed a gate, the gate feeds the dataflow and the ledger,
-//! and the ledger commits what readers see. `docs/architecture.md` is the map; each folder uses only those above it here.
+//! and the ledger commits what readers see. `docs/architecture.md` is the map, with the folders in
+//! the order in which they use each other.
 
 pub mod clock;
 pub mod ingest;

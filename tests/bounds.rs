@@ -99,7 +99,7 @@ fn files_stay_few_while_a_job_on_kafka_keeps_house() {
     drop(kept);
     run.cuts.stop();
     run.wait().unwrap();
-    // The bound of `ledger::maintain`, where no table comes to the rows of a large file.
+    // The bound of `lake::maintain`, where no table comes to the rows of a large file.
     let (pause, retention, cut) = (RETENTION.as_secs_f64() / 6.0, RETENTION.as_secs_f64(), CUT_MS as f64 / 1e3);
     let data_max = (WORKERS as f64 / cut + 1.0 / pause) * (2.0 * PASS_SECONDS_MAX + retention) + 2.0;
     let log_max = (1.0 / cut + 2.0 / pause) * (PASS_SECONDS_MAX + retention) + 20.0;

@@ -128,10 +128,10 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
         }
         (input, backlogs)
     });
-    let mut facts = input.facts();
+    let mut batch = input.batch();
     let feed = move |events: &[Accepted], tick| {
-        events.iter().for_each(|event| facts.push(event, tick));
-        input.take(&mut facts);
+        events.iter().for_each(|event| batch.push(event, tick));
+        input.take(&mut batch);
         input.advance_to(tick + 1);
         input.flush();
     };

@@ -120,30 +120,30 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// No facts yet, to be filled on any thread.
-    pub fn facts(&self) -> InputBatch {
+    /// A batch without rows, to be filled on any thread.
+    pub fn batch(&self) -> InputBatch {
         InputBatch::new(self.horizons, self.person, self.with_events.get())
     }
 
-    /// Takes all facts in and leaves none.
+    /// Takes a batch in and leaves it without rows.
     ///
     /// # Panics
     /// When the feed was already advanced past the tick of one.
-    pub fn take(&mut self, facts: &mut InputBatch) {
-        if let Some(step) = self.pool.step(&mut facts.events) {
+    pub fn take(&mut self, batch: &mut InputBatch) {
+        if let Some(step) = self.pool.step(&mut batch.events) {
             self.arrivals.send(step);
         }
-        for (row, rest, tick) in facts.touches.drain(..) {
+        for (row, rest, tick) in batch.touches.drain(..) {
             self.copies.push(self.heaps.touch(row, rest), tick);
         }
-        for (contender, event, tick) in facts.others.drain(..) {
+        for (contender, event, tick) in batch.others.drain(..) {
             self.copies.push(self.heaps.contender(contender, event), tick);
         }
-        facts.by_id.drain(..).for_each(|(entry, tick)| self.by_id.push(entry, tick));
-        facts.by_fingerprint.drain(..).for_each(|(entry, tick)| self.by_fingerprint.push(entry, tick));
-        facts.capped.drain(..).for_each(|(copy, tick)| self.capped.push(copy, tick));
-        facts.targets.drain(..).for_each(|(target, tick)| self.targets.push(target, tick));
-        facts.records = 0;
+        batch.by_id.drain(..).for_each(|(entry, tick)| self.by_id.push(entry, tick));
+        batch.by_fingerprint.drain(..).for_each(|(entry, tick)| self.by_fingerprint.push(entry, tick));
+        batch.capped.drain(..).for_each(|(copy, tick)| self.capped.push(copy, tick));
+        batch.targets.drain(..).for_each(|(target, tick)| self.targets.push(target, tick));
+        batch.records = 0;
     }
 
     /// Promises that no record will come before `tick`.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::decode::{IdRules, NAME_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::referrer::{DEPTH_MAX, KEPT_BYTES_MAX};
+use crate::symbols::NAMES_MAX;
 use crate::wire::Event;
 use crate::{placeholders, referrer};
 
@@ -154,6 +155,8 @@ pub fn events() -> String {
         "`currency` is needed by an amount other than 0 alone, and a cost's `version` must be in range: both are strict there.".to_owned(),
         format!("Names longer than {NAME_BYTES_MAX} bytes are cut, and end in a hash of the whole, so that two of them stay two; tenant, and \
                  currency of an amount, must be shorter. Records are at most {RECORD_BYTES_MAX} bytes."),
+        format!("A tenant may bring {NAMES_MAX} names in a field, and there may be as many tenants: a record with one more is a dead letter. \
+                 What is new with each record is an id, no name."),
         "Numbers beyond ±2^53 are out of range.".to_owned(),
     ];
     line(&mut out, "\n## Every encoding");

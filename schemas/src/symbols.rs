@@ -57,7 +57,8 @@ pub struct Clash {
     pub second: String,
 }
 
-/// Names that one tenant may bring in one field, as `creative`: every process keeps all of them in memory.
+/// Names that one tenant may bring in one field, as `creative`, and tenants that there may be: every process keeps all of them in
+/// memory.
 pub const NAMES_MAX: usize = 1_000_000;
 
 /// Why a name was refused.
@@ -68,7 +69,7 @@ pub enum Refused {
     Clash(#[from] Clash),
     /// Its tenant has brought too many.
     #[error(
-        "{field} would be one name more than the {max} that a tenant may bring there: send names that repeat, and what is new with \
+        "{field} would be one name more than the {max} that there may be, of a tenant or of tenants: send names that repeat, and what is new with \
          each record as an id"
     )]
     TooMany {
@@ -82,7 +83,7 @@ pub enum Refused {
 /// Who was the first to use a name: a tenant, in a field of its events.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct First {
-    /// The tenant.
+    /// The tenant; none where the name is a tenant's.
     pub tenant: Symbol,
     /// The field.
     pub field: Box<str>,
@@ -164,7 +165,9 @@ impl Symbols {
         let mut held = self.names.write().expect("no panic while the lock is held");
         held.agree(&named)?;
         let tenant = (self.hash)(tenant);
-        let first = |field: &str| First { tenant, field: field.into() };
+        // Tenants are names of one field, not of each tenant.
+        let first =
+            |field: &str| First { tenant: if field == "tenant" { Symbol::NONE } else { tenant }, field: field.into() };
         let is_full = |(field, (symbol, _)): (&&'static str, &(Symbol, &str))| {
             !held.knows(*symbol) && held.brought.get(&first(field)).is_some_and(|brought| *brought >= self.names_max)
         };
@@ -287,6 +290,14 @@ mod tests {
         assert_eq!(symbols.take_unsaved(), vec![], "neither the other name of the record");
         bring(&symbols, "other", "three", "").unwrap();
         bring(&symbols, "shop", "three", "y").unwrap();
+        // Tenants are counted together.
+        let tenant = |symbols: &Symbols, name: &str| symbols.intern_all(name, [("tenant", name)].into_iter()).map(drop);
+        let tenants = Symbols::with_names_max(2);
+        ["one", "two", "one"].iter().for_each(|name| tenant(&tenants, name).unwrap());
+        assert_eq!(tenant(&tenants, "three"), Err(Refused::TooMany { field: "tenant", max: 2 }));
+        let again = Symbols::with_names_max(2);
+        tenants.take_unsaved().into_iter().for_each(|name| again.load(name));
+        assert!(tenant(&again, "three").is_err() && tenant(&again, "two").is_ok());
         // The next process counts on.
         let next = Symbols::with_names_max(2);
         saved.into_iter().for_each(|name| next.load(name));

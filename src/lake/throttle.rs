@@ -1,6 +1,6 @@
 //! How eagerly files are written. By itself a ledger writes as fast as it can. A run has time until the next commit is due,
 //! and what it writes takes the processors and their caches from its workers: so it rests after every batch for as long
-//! as that took, unless it is hurried.
+//! as that took, unless it is eager.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ const REST_MAX: Duration = Duration::from_millis(100);
 pub struct Throttle(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 
 impl Throttle {
-    /// Rests unless it is hurried; the default never rests.
-    pub fn gentle(hurried: impl Fn() -> bool + Send + Sync + 'static) -> Throttle {
-        Throttle(Some(Arc::new(hurried)))
+    /// Rests unless it is eager; the default never rests.
+    pub fn gentle(eager: impl Fn() -> bool + Send + Sync + 'static) -> Throttle {
+        Throttle(Some(Arc::new(eager)))
     }
 
     /// Rests from work that took so long.
@@ -28,7 +28,7 @@ impl Throttle {
 
     fn due(&self, worked: Duration) -> Duration {
         match &self.0 {
-            Some(hurried) if !hurried() => worked.min(REST_MAX),
+            Some(eager) if !eager() => worked.min(REST_MAX),
             _ => Duration::ZERO,
         }
     }

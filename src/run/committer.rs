@@ -70,8 +70,8 @@ pub async fn commit_parts(
 ) {
     loop {
         let mut parts: Vec<Part> = (0..cuts.workers).map(|worker| Part { worker, ..Part::default() }).collect();
-        let (mut bytes, mut halves) = (0, 0);
-        while halves < 2 * cuts.workers {
+        let (mut bytes, mut taken) = (0, 0);
+        while taken < 2 * cuts.workers {
             // Blocking is right: this thread has nothing else to do.
             let closed = match closed.recv_timeout(LOOK_EVERY) {
                 Ok(closed) => closed,
@@ -83,7 +83,7 @@ pub async fn commit_parts(
                 },
             };
             bytes += closed.of.add_to(&mut parts[closed.worker]);
-            halves += 1;
+            taken += 1;
         }
         let cut = cuts.announced();
         let started = Instant::now();

@@ -35,7 +35,7 @@ pub struct Shared {
     pub gate: Gate,
     /// The process's clock.
     pub clock: Clock,
-    /// Agreement about cuts.
+    /// When a cut is due, and what all workers agree on.
     pub cuts: Arc<Cuts>,
     /// What was done so far.
     pub status: Arc<Status>,

@@ -1,4 +1,4 @@
-//! The intake of a worker: what turns an arrived record into a row of `records` and, if accepted, into facts for the
+//! The intake of a worker: what turns an arrived record into a row of `records` and, if accepted, into input of the
 //! dataflow. Rows wait here for their cut.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -92,16 +92,16 @@ impl<'a> Intake<'a> {
         std::mem::take(&mut self.arrivals)
     }
 
-    /// Polls the source; what accepted records say is added to `facts`.
+    /// Polls the source; what accepted records say is added to `batch`.
     pub fn poll(
         &mut self,
         source: &mut dyn Source,
         frontier: Tick,
-        facts: &mut InputBatch,
+        batch: &mut InputBatch,
     ) -> Result<Progress, SourceError> {
         let bytes_before = self.waiting.bytes;
         let now_ms = self.clock.now_ms();
-        let progress = source.poll(frontier, POLL_RECORDS_MAX, &mut |arrived| self.take(arrived, now_ms, facts))?;
+        let progress = source.poll(frontier, POLL_RECORDS_MAX, &mut |arrived| self.take(arrived, now_ms, batch))?;
         // A source may find a partition during a poll.
         self.partitions.extend_from_slice(&source.partitions()[self.partitions.len()..]);
         self.counters.extend(self.partitions[self.counters.len()..].iter().map(RecordCounters::new));
@@ -119,7 +119,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes in one record: decides on it, notes what it says when accepted, and keeps its row.
-    fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, facts: &mut InputBatch) {
+    fn take(&mut self, arrived: Arrived<'_>, now_ms: i64, batch: &mut InputBatch) {
         let Arrived { partition, offset, arrival_ms, payload } = arrived;
         let (payload_hash, decoded, raw, about, mapped) = match payload {
             Payload::Bytes { bytes, start, encoding, about } => {
@@ -165,7 +165,7 @@ impl<'a> Intake<'a> {
                 self.hot_keys.push(HotKeys::default());
             }
             capped = self.hot_keys[partition].count(event, arrival_ms);
-            facts.push(&Accepted { event: *event, payload_hash, capped }, tick);
+            batch.push(&Accepted { event: *event, payload_hash, capped }, tick);
             self.arrivals.note(tick, arrival_ms);
         }
         let extras = match (decoded, verdict) {

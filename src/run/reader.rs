@@ -34,7 +34,7 @@ const SPARES_MAX: usize = 16;
 /// What was read since the last.
 pub struct Read {
     /// What the accepted records say.
-    pub facts: InputBatch,
+    pub batch: InputBatch,
     /// When they arrived.
     pub arrivals: Arrivals,
     /// Nothing comes before this tick any more.
@@ -63,7 +63,7 @@ impl Reader {
         shared: &Arc<Shared>,
         worker: usize,
         workers: usize,
-        facts: InputBatch,
+        batch: InputBatch,
         parts: Sender<CutPart>,
     ) -> Reader {
         let committed = shared.recovered.committed;
@@ -74,7 +74,7 @@ impl Reader {
             worker,
             workers,
             told: Arc::clone(&told),
-            facts,
+            batch,
             spares: Vec::new(),
             reused,
             reads,
@@ -99,10 +99,10 @@ impl Reader {
         self.reads.try_recv().ok()
     }
 
-    /// Gives the memory of facts back.
-    pub fn give_back(&self, facts: InputBatch) {
+    /// Gives the memory of a batch back.
+    pub fn give_back(&self, batch: InputBatch) {
         // A reader that has left needs none.
-        let _left = self.used.send(facts);
+        let _left = self.used.send(batch);
     }
 
     /// Tells how far all workers are.
@@ -128,7 +128,7 @@ struct Reading {
     workers: usize,
     told: Arc<Told>,
     /// Those of the records since the last hand-over.
-    facts: InputBatch,
+    batch: InputBatch,
     spares: Vec<InputBatch>,
     /// Memory that comes back.
     reused: Receiver<InputBatch>,
@@ -158,7 +158,7 @@ impl Reading {
             let past = cuts.memory_pressure() && intake.tick() >= cuts.announced() + CUT_MS;
             if !past && !cuts.backpressure() && !intake.full() {
                 let lead = if cuts.memory_pressure() { frontier.saturating_sub(LEAD_MS_LESS) } else { frontier };
-                let progress = intake.poll(&mut *source, lead, &mut self.facts)?;
+                let progress = intake.poll(&mut *source, lead, &mut self.batch)?;
                 idle = progress.records == 0;
                 if progress.finished {
                     cuts.finish(self.worker);
@@ -197,19 +197,19 @@ impl Reading {
     /// Hands over what was read, if anything was or the tick has moved.
     fn hand_over(&mut self, intake: &mut Intake<'_>, last: bool) {
         let tick = intake.tick();
-        if self.facts.records() == 0 && tick == self.handed && !last {
+        if self.batch.records() == 0 && tick == self.handed && !last {
             return;
         }
         self.handed = tick;
-        for facts in self.reused.try_iter() {
+        for batch in self.reused.try_iter() {
             if self.spares.len() < SPARES_MAX {
-                self.spares.push(facts);
+                self.spares.push(batch);
             }
         }
-        let empty = self.spares.pop().unwrap_or_else(|| self.facts.like());
-        let facts = std::mem::replace(&mut self.facts, empty);
+        let empty = self.spares.pop().unwrap_or_else(|| self.batch.like());
+        let batch = std::mem::replace(&mut self.batch, empty);
         // A worker that has left wants nothing more.
-        let _left = self.reads.send(Read { facts, arrivals: intake.take_arrivals(), tick, last });
+        let _left = self.reads.send(Read { batch, arrivals: intake.take_arrivals(), tick, last });
         self.consumer.unpark();
     }
 

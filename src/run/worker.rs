@@ -67,7 +67,7 @@ impl Running<'_> {
     /// a sink lacks them.
     fn recover(&mut self) -> Result<(), RunError> {
         let load_to = self.shared.recovered.load_to;
-        let mut facts = self.feed.facts();
+        let mut batch = self.feed.batch();
         while let Some(rows) = self.shared.recovered.next() {
             if self.shared.cuts.stopping() || self.shared.cuts.has_failed() {
                 // All of it is durable already: leaving loses nothing.
@@ -81,10 +81,10 @@ impl Running<'_> {
             for row in rows {
                 if let Some(event) = row.event {
                     let accepted = Accepted { event, payload_hash: row.payload_hash, capped: row.capped };
-                    facts.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
+                    batch.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
                 }
             }
-            self.feed.take(&mut facts);
+            self.feed.take(&mut batch);
             self.worker.step();
         }
         self.feed.advance_to(self.shared.recovered.committed);
@@ -112,7 +112,7 @@ impl Running<'_> {
         if self.left_early {
             return cuts.abort();
         }
-        let reader = Reader::start(shared, self.index, self.worker.peers(), self.feed.facts(), parts.clone());
+        let reader = Reader::start(shared, self.index, self.worker.peers(), self.feed.batch(), parts.clone());
         let mut unpublished = Arrivals::default();
         let mut closed = cuts.announced();
         let mut told: Option<Instant> = None;
@@ -120,11 +120,11 @@ impl Running<'_> {
         while !ended && !cuts.has_failed() {
             let mut records = 0;
             while records < STEP_RECORDS_MAX
-                && let Some(Read { mut facts, arrivals, tick, last }) = reader.next()
+                && let Some(Read { mut batch, arrivals, tick, last }) = reader.next()
             {
-                records += facts.records();
-                self.feed.take(&mut facts);
-                reader.give_back(facts);
+                records += batch.records();
+                self.feed.take(&mut batch);
+                reader.give_back(batch);
                 unpublished.append(arrivals);
                 self.feed.advance_to(tick);
                 ended = last;

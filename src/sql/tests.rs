@@ -134,13 +134,13 @@ fn changes(rows: &[RecordRow]) -> Vec<Vec<Arc<dyn CutChanges>>> {
             let attached = outputs.into_iter().map(|output| output.attach(&mut publisher, &probe, cutover));
             (feed, attached.collect::<Vec<_>>())
         });
-        let mut facts = feed.facts();
+        let mut batch = feed.batch();
         for row in rows.iter().filter(|row| row.verdict == Verdict::Ok) {
             let event = row.event.expect("an accepted record is an event");
             let tick = row.cut - 1;
             feed.advance_to(tick);
-            facts.push(&Accepted { event, payload_hash: row.payload_hash, capped: row.capped }, tick);
-            feed.take(&mut facts);
+            batch.push(&Accepted { event, payload_hash: row.payload_hash, capped: row.capped }, tick);
+            feed.take(&mut batch);
         }
         feed.advance_to(CUTS[2]);
         feed.flush();

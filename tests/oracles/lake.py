@@ -1,5 +1,6 @@
 """A lake as DuckDB sees it, with nothing of Bidstream: the Delta logs are read here, and `events` and the current rows of the
-views are made by definitions of our own. Names are text and times are timestamps in UTC, as `bidstream sql` shows them.
+views are made by definitions of our own. Names are text and times are timestamps in UTC, as `bidstream sql` shows them;
+networks are numbers, as they are stored.
 
     lake.py LAKE < QUESTION      answers one statement of SQL: a JSON array of objects
 
@@ -17,7 +18,7 @@ import urllib.parse
 
 import duckdb
 
-SYMBOLS = ["tenant", "app", "campaign", "ad_group", "creative", "source", "channel", "placement", "ip_net", "os", "os_version",
+SYMBOLS = ["tenant", "app", "campaign", "ad_group", "creative", "source", "channel", "placement", "os", "os_version",
            "device_model", "language", "country", "name", "item", "currency"]
 TIMES = ["arrival", "event_time", "install_begin_time", "touch_event_time", "install_event_time", "hour", "_cut"]
 CHANGELOGS = ["installs", "credits", "costs"]
@@ -78,12 +79,12 @@ def open_lake(lake, statement):
         CREATE VIEW accepted AS
         SELECT * FROM {stored("records")} ANTI JOIN voids USING (topic) WHERE verdict = 'ok'""")
     readable(connection, "records", f"SELECT * FROM {stored('records')}", statement)
-    # Of copies the one with the smallest content stands, unless it was withdrawn.
+    # Of copies the one with the smallest content stands, unless it was withdrawn; a cost is a copy of costs alone.
     readable(connection, "events", """
         SELECT * FROM accepted
         ANTI JOIN (SELECT * FROM accepted WHERE type = 'tombstone') USING (tenant, subject, event_id, event_time)
         WHERE type <> 'tombstone'
-        QUALIFY row_number() OVER (PARTITION BY tenant, subject, event_id, event_time
+        QUALIFY row_number() OVER (PARTITION BY tenant, subject, event_id, event_time, type = 'cost'
                                    ORDER BY payload_hash, topic, "partition", "offset") = 1""", statement)
     # What was withdrawn as often as it was added stands no more.
     for view in CHANGELOGS:

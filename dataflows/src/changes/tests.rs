@@ -210,18 +210,18 @@ fn rows_of_credits_come_in_pieces_of_whole_conversions_and_only_what_changed() {
                 ),
             )
         });
-        let mut facts = feed.facts();
+        let mut batch = feed.batch();
         // In the first cut each person's two touches and conversion; in the second, for half of them one touch more.
         for person in 0..PEOPLE {
             let number = person * 10;
-            facts.push(&event(EventType::Click, person, number, 10), 5);
-            facts.push(&event(EventType::Impression, person, number + 1, 20), 5);
-            facts.push(&event(EventType::Conversion, person, number + 2, 30), 5);
+            batch.push(&event(EventType::Click, person, number, 10), 5);
+            batch.push(&event(EventType::Impression, person, number + 1, 20), 5);
+            batch.push(&event(EventType::Conversion, person, number + 2, 30), 5);
             if person % 2 == 0 {
-                facts.push(&event(EventType::Click, person, number + 3, 25), CUT_MS + 5);
+                batch.push(&event(EventType::Click, person, number + 3, 25), CUT_MS + 5);
             }
         }
-        feed.take(&mut facts);
+        feed.take(&mut batch);
         feed.advance_to(2 * CUT_MS);
         feed.flush();
         worker.step_while(|| probe.less_than(&(2 * CUT_MS)));

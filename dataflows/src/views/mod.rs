@@ -75,7 +75,18 @@ pub fn build<'scope>(
 }
 
 /// Builds the dataflow of each maintained view, in their order.
+///
+/// # Panics
+/// When a line of the catalogue and its view do not agree on whether a dataflow maintains it: what is kept of each would be another's.
 pub fn outputs<'scope>(inputs: &mut Inputs<'scope>) -> Vec<(&'static View, Output<'scope>)> {
+    for (view, build) in BUILDS {
+        let agree = view.maintained.is_some() == build.is_some();
+        assert!(
+            agree,
+            "{}: a maintained view has `=> build` in its line of the catalogue, and no other has",
+            view.name
+        );
+    }
     BUILDS.iter().filter_map(|(view, build)| Some((*view, build.as_ref()?(inputs)))).collect()
 }
 

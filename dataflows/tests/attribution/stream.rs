@@ -186,14 +186,14 @@ fn live(
         };
         // Where nothing comes later, or nothing later is written.
         let end = life.end.map_or(ticks.last().map_or(CUT, |tick| cut_of(*tick)), |(written, _)| written);
-        let mut facts = feed.facts();
+        let mut batch = feed.batch();
         for (turn, tick) in ticks.iter().enumerate() {
             feed.advance_to(*tick);
             let ours = records.iter().skip(worker.index()).step_by(worker.peers());
             for (record, _) in ours.filter(|(_, at)| at == tick) {
-                facts.push(record, *tick);
+                batch.push(record, *tick);
             }
-            feed.take(&mut facts);
+            feed.take(&mut batch);
             feed.flush();
             worker.step();
             if pauses[turn % pauses.len()] {

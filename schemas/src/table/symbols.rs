@@ -23,7 +23,7 @@ pub fn symbols_batch(names: &[Name], cut: Tick) -> RecordBatch {
     out.text("name", names.iter().map(|name| &name.name));
     out.long("_cut", names.iter().map(|_| cut as i64));
     let first = || names.iter().map(|name| name.first.as_ref());
-    out.long_or_null("tenant", first().map(|first| Some(first?.tenant.0)));
+    out.long_or_null("tenant", first().map(|first| first?.tenant.some().map(|tenant| tenant.0)));
     out.text_or_null("field", first().map(|first| Some(&*first?.field)));
     out.finish()
 }
@@ -36,11 +36,8 @@ pub fn symbols_rows(batch: &RecordBatch) -> Result<Vec<Name>, TableError> {
     let mut rows = vec![Name { symbol: Symbol::NONE, name: String::new(), first: None }; batch.num_rows()];
     reader.symbol("symbol", |row, value| rows[row].symbol = value)?;
     reader.text("name", |row, value| rows[row].name = value.to_owned())?;
-    reader.symbol("tenant", |row, tenant| rows[row].first = Some(First { tenant, field: "".into() }))?;
-    reader.text("field", |row, field| {
-        if let Some(first) = &mut rows[row].first {
-            first.field = field.into();
-        }
-    })?;
+    let first = |field: &str| First { tenant: Symbol::NONE, field: field.into() };
+    reader.text("field", |row, field| rows[row].first = Some(first(field)))?;
+    reader.symbol("tenant", |row, tenant| rows[row].first.iter_mut().for_each(|first| first.tenant = tenant))?;
     Ok(rows)
 }

@@ -212,7 +212,11 @@ fn events_have_the_columns_of_records() {
 #[test]
 fn symbols_come_back() {
     let name = |name: &str, first| Name { symbol: Symbol::of(name), name: name.to_owned(), first };
-    let names = vec![name("a", None), name("ü", Some(First { tenant: Symbol::of("a"), field: "app".into() }))];
+    let names = vec![
+        name("a", None),
+        name("ü", Some(First { tenant: Symbol::of("a"), field: "app".into() })),
+        name("t", Some(First { tenant: Symbol::NONE, field: "tenant".into() })),
+    ];
     let batch = symbols_batch(&names, 7_000);
     assert_eq!(batch.schema(), symbols_schema());
     assert_eq!(symbols_rows(&batch).unwrap(), names);
