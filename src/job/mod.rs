@@ -76,7 +76,8 @@ pub struct Job {
     /// default 7d; longer than the longest recovery or query.
     #[serde(default = "retention_default")]
     pub retention: Span,
-    /// Parameters of the views.
+    /// Parameters of the views, and with `only: [installs, credits]` which of them it maintains; default: all. Those that it leaves
+    /// out are read by their SQL.
     #[serde(default)]
     pub views: Params,
     /// Additions to the lists of texts that are no ids, and of parameters of a referrer that hold a click id; default: none.

@@ -97,7 +97,8 @@ pub struct Lake {
     pub path: PathBuf,
     /// What was fixed when it was made.
     pub settings: LakeSettings,
-    /// The hash of each maintained view's definition, which names its table's directory.
+    /// The hash of the definition of each view that its job maintains, which names the table's directory. One that it leaves out is
+    /// read by its SQL; its table stays, and goes on where it was left once the job maintains the view again.
     pub views: BTreeMap<String, String>,
     /// The void topics that those views leave out. One that was declared since counts for readers until the views that
     /// leave it out are named.
@@ -322,7 +323,7 @@ fn write_aside(path: &Path, content: &Value) -> Result<PathBuf, LedgerError> {
     Ok(aside)
 }
 
-/// The hash of each maintained view: of its definition, and of the topics that it leaves out.
+/// The hash of each view that a job with these maintains: of its definition, and of the topics that it leaves out.
 fn views(params: &Params, voids: &BTreeSet<String>) -> BTreeMap<String, String> {
     let hash = |definition: String| {
         if voids.is_empty() {
@@ -335,7 +336,7 @@ fn views(params: &Params, voids: &BTreeSet<String>) -> BTreeMap<String, String> 
         }
         hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     };
-    views::maintained().map(|(view, _)| (view.name.to_owned(), hash(views::hash(view, params)))).collect()
+    views::maintained_by(params).map(|(view, _)| (view.name.to_owned(), hash(views::hash(view, params)))).collect()
 }
 
 /// The first place where two values differ: its path, and both values there.

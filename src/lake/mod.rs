@@ -104,7 +104,7 @@ pub struct Ledger {
     epoch: i64,
     records: TableLog,
     symbols: TableLog,
-    /// One of each maintained view, in the catalogue's order.
+    /// One of each view that the job maintains, in the catalogue's order.
     sinks: Vec<Sink>,
     /// The last durable cut.
     committed: Option<Tick>,
@@ -123,7 +123,7 @@ pub struct State {
     pub committed: Option<Tick>,
     /// *m*: every sink that is not fresh holds everything up to here. What lies in (*m*, *N*] is to be replayed into them.
     pub load_to: Tick,
-    /// Of each maintained view whether it is fresh: its table is new, and its first commit gives the whole state at *N*.
+    /// Of each view that the job maintains whether it is fresh: its table is new, and its first commit gives the whole state at *N*.
     pub fresh: Vec<bool>,
     /// Whether some records entered however long ago they happened.
     pub any_age: bool,
@@ -152,7 +152,7 @@ pub struct Part {
     pub topic_ids: BTreeMap<String, String>,
     /// Names and numbers to note in the ledger.
     pub notes: BTreeMap<String, i64>,
-    /// Changes of each maintained view, in the catalogue's order; none at all where none of them changed.
+    /// Changes of each view that the job maintains, in the catalogue's order; none at all where none of them changed.
     pub changes: Vec<Arc<dyn CutChanges>>,
 }
 
@@ -165,15 +165,8 @@ pub struct CommitStats {
     pub bytes: u64,
     /// Number of their files.
     pub files: u64,
-    /// Rows of the changes of each maintained view, in the catalogue's order.
-    pub changes: Vec<u64>,
-}
-
-impl CommitStats {
-    /// Rows of the changes of each maintained view, by its name.
-    pub fn views(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        views::maintained().map(|(view, _)| view.name).zip(self.changes.iter().copied())
-    }
+    /// Rows of the changes of each view that the job maintains.
+    pub views: Vec<(&'static str, u64)>,
 }
 
 impl Ledger {
@@ -313,7 +306,7 @@ impl Ledger {
         let changes: Vec<_> = parts.iter_mut().map(|part| std::mem::take(&mut part.changes)).collect();
         let files = self.encode_changes(cut, &changes).await?;
         let mut stats = self.commit_records(cut, parts, &files).await?;
-        stats.changes = self.commit_changes(cut, files).await?;
+        stats.views = self.commit_changes(cut, files).await?;
         if self.lake.rebuilding {
             self.lake.name_views()?;
         }
@@ -406,14 +399,18 @@ impl Ledger {
     }
 
     /// Commits the changes of all views at once; the rows written of each.
-    async fn commit_changes(&mut self, cut: Tick, files: Vec<Option<Encoded>>) -> Result<Vec<u64>, LedgerError> {
+    async fn commit_changes(
+        &mut self,
+        cut: Tick,
+        files: Vec<Option<Encoded>>,
+    ) -> Result<Vec<(&'static str, u64)>, LedgerError> {
         let (writer, epoch) = (&self.writer, self.epoch);
         let commits = self.sinks.iter_mut().zip(files).map(|(sink, file)| async move {
             if sink.rides(file.as_ref()) {
                 sink.rode(cut);
-                return Ok(0);
+                return Ok((sink.view, 0));
             }
-            sink.commit(writer, epoch, cut, file).await
+            Ok((sink.view, sink.commit(writer, epoch, cut, file).await?))
         });
         try_join_all(commits).await
     }
@@ -473,7 +470,7 @@ impl Ledger {
 /// Opens the tables of the maintained views.
 async fn open_sinks(lake: &Lake) -> Result<Vec<Sink>, LedgerError> {
     let mut sinks = Vec::new();
-    // A lake of the simulation has but some of them.
+    // Those that the job maintains; a lake of the simulation has but some of them.
     for (view, maintained) in views::maintained().filter(|(view, _)| lake.has(view.name)) {
         sinks.push(Sink::open(lake, view.name, &(maintained.schema)()).await?);
     }

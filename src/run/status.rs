@@ -44,7 +44,7 @@ impl Status {
         metrics::histogram!(name::COMMIT_SECONDS).record(took);
         metrics::counter!(name::FILES_WRITTEN).increment(stats.files);
         metrics::gauge!(name::CUT).set(cut as f64);
-        for (table, rows) in iter::once(("records", stats.records)).chain(stats.views()) {
+        for (table, rows) in iter::once(("records", stats.records)).chain(stats.views.iter().copied()) {
             metrics::counter!(name::ROWS_WRITTEN, "table" => table).increment(rows);
             self.rows_written.fetch_add(rows, Ordering::Relaxed);
         }

@@ -62,8 +62,13 @@ pub fn view(name: &str) -> Option<&'static View> {
     VIEWS.iter().find(|view| view.name == name).copied()
 }
 
-/// Builds the dataflow of all maintained views in a scope of a worker: where records enter, and the views in the order of
-/// [`maintained`]. See [`Inputs::new`].
+/// Those of them that a job with these parameters maintains, in the same order.
+pub fn maintained_by(params: &Params) -> impl Iterator<Item = (&'static View, &'static Maintained)> + Clone {
+    maintained().filter(|(view, _)| params.maintains(view.name))
+}
+
+/// Builds the dataflow of the views that a job maintains in a scope of a worker: where records enter, and the views in the order
+/// of [`maintained_by`]. See [`Inputs::new`].
 pub fn build<'scope>(
     scope: Scope<'scope, Tick>,
     params: &Params,
@@ -74,7 +79,7 @@ pub fn build<'scope>(
     (feed, outputs)
 }
 
-/// Builds the dataflow of each maintained view, in their order.
+/// Builds the dataflow of each view that a job maintains, in their order.
 ///
 /// # Panics
 /// When a line of the catalogue and its view do not agree on whether a dataflow maintains it: what is kept of each would be another's.
@@ -87,7 +92,9 @@ pub fn outputs<'scope>(inputs: &mut Inputs<'scope>) -> Vec<(&'static View, Outpu
             view.name
         );
     }
-    BUILDS.iter().filter_map(|(view, build)| Some((*view, build.as_ref()?(inputs)))).collect()
+    let params = inputs.params.clone();
+    let builds = BUILDS.iter().filter(|(view, _)| params.maintains(view.name));
+    builds.filter_map(|(view, build)| Some((*view, build.as_ref()?(inputs)))).collect()
 }
 
 /// What names a view's table: 16 hexadecimal digits that cover the words of its SQL with these parameters (but not how they
