@@ -57,6 +57,9 @@ class Bench:
     def run(self, workers, binary=None):
         job = f"{self.dir}/job.yaml"
         with open(job, "w") as file:
+            # Another build may be older than the choice of views.
+            if self.args.views and not binary == self.args.other:
+                file.write(f"views: {{ only: [{self.args.views}] }}\n")
             file.write(f"lake: {self.dir}/lake\nsource: {{ kafka: {{ brokers: '{self.broker}', topics: {{ ad-events: protobuf }} }} }}\n"
                        f"commit_every: 5s\nworkers: {workers}\nhttp: {self.http}\n")
         return self.start("run", job, binary=binary)
@@ -348,6 +351,7 @@ def main():
     parser.add_argument("--events", type=int, help="of throughput (10,000,000), against (4,000,000) and import (1,000,000)")
     parser.add_argument("--other", help="of against and import: another build's binary")
     parser.add_argument("--rounds", type=int, default=3, help="of against and import")
+    parser.add_argument("--views", help="the views that this build maintains, as installs,credits; default: all")
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--traffic", choices=["flat", "journeys"], default="flat", help="what `bidstream generate` makes")
     parser.add_argument("--workers", type=int, default=1)

@@ -11,7 +11,7 @@ const _: () = assert!(CUT_MS.is_multiple_of(GRID_MS));
 
 /// The cut that holds a tick: cut *n* holds the ticks in [*n* − [`CUT_MS`], *n*).
 pub fn cut_of(tick: Tick) -> Tick {
-    tick / CUT_MS * CUT_MS + CUT_MS
+    (tick / CUT_MS * CUT_MS).saturating_add(CUT_MS)
 }
 
 #[cfg(test)]

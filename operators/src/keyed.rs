@@ -1,0 +1,350 @@
+//! State by key, with timers: what the field calls a keyed process function.
+//!
+//! A view of what a key has done (its sessions, how often it saw a campaign) is found from one record a key, visited once for the
+//! events that a step brings it. As a composition of arrangements it would cost a search and a merge for each of them
+//! (`docs/decisions/0026-keyed-state.md`).
+//!
+//! **Semantics.** [`Keyed::on_event`] takes in each event that came, or was taken back, at its tick; [`Keyed::on_timer`] is called
+//! at the tick that [`Keyed::due`] named. Both change the record and say what follows from it from that tick on. So what the
+//! operator gives is a function of the events up to a tick and of the tick, whenever it was scheduled: a jump of the frontier over
+//! a day has all timers of that day go off one after the other, each at its own tick.
+//!
+//! Events of one key and tick come in the order of their values, those that cancel left out. `on_event` must come to the same
+//! in any order of the events of a tick, and it is never told that an event goes that had not come.
+//!
+//! **State.** A record for each key that is not [`Keyed::is_empty`] after a visit. Timers: one a record, at the earliest tick that
+//! was due when it was set; one that comes too early sets the next. No change waits in a merge batcher for a far tick.
+//!
+//! **Progress.** The operator holds a capability for its earliest timer, so output at that tick can follow whenever the frontier
+//! of its input has passed it.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::{AsCollection, Data, ExchangeData, Hashable, VecCollection};
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+
+/// Ticks of the dataflow.
+type Tick = u64;
+
+/// Tables of a worker: each grows by itself, so no step has to move all records.
+const SHARDS: usize = 256;
+
+/// What is kept of each key and what follows from it.
+pub trait Keyed: 'static {
+    /// What records are kept by. Its hash is taken as it is, so it should be uniform.
+    type Key: ExchangeData + Hashable<Output: Into<u64>> + Copy + Eq;
+    /// What comes.
+    type Event: ExchangeData;
+    /// What is kept of a key.
+    type Record: Default + 'static;
+    /// What follows.
+    type Output: Data;
+
+    /// Takes in that an event came (`diff` > 0) or was taken back (< 0) at `now`.
+    fn on_event(
+        &mut self,
+        key: Self::Key,
+        record: &mut Self::Record,
+        event: &Self::Event,
+        diff: isize,
+        now: Tick,
+        out: &mut impl FnMut(Self::Output, isize),
+    );
+
+    /// Does what is due at `now`, after the events of that tick.
+    fn on_timer(
+        &mut self,
+        key: Self::Key,
+        record: &mut Self::Record,
+        now: Tick,
+        out: &mut impl FnMut(Self::Output, isize),
+    );
+
+    /// When something is due next. What was due before the last visit is done at its tick; after [`Keyed::on_timer`] nothing may be
+    /// due at its tick or before.
+    fn due(&self, record: &Self::Record) -> Option<Tick>;
+
+    /// Whether nothing need be kept.
+    fn is_empty(&self, record: &Self::Record) -> bool;
+}
+
+/// A hash that is there already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only hashes are hashed");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        // The shard and the worker were chosen by its low bits.
+        self.0 = hash.rotate_left(20);
+    }
+}
+
+/// The record of a key, and when its timer is set to.
+struct Slot<K: Keyed> {
+    key: K::Key,
+    record: K::Record,
+    set_to: Option<Tick>,
+}
+
+/// The records of a worker. Keys with one hash lie in one place.
+struct Table<K: Keyed> {
+    shards: Vec<HashMap<u64, Vec<Slot<K>>, BuildHasherDefault<AsItIs>>>,
+    timers: BTreeMap<Tick, Vec<K::Key>>,
+}
+
+impl<K: Keyed> Table<K> {
+    fn new() -> Self {
+        Table { shards: (0..SHARDS).map(|_| HashMap::default()).collect(), timers: BTreeMap::new() }
+    }
+
+    /// Visits the record of a key; sets its timer; drops it if there is nothing to keep.
+    fn visit(&mut self, logic: &mut K, key: K::Key, now: Tick, visit: impl FnOnce(&mut K, &mut Slot<K>)) {
+        let hash: u64 = key.hashed().into();
+        let shard = &mut self.shards[(hash >> 8) as usize % SHARDS];
+        let slots = shard.entry(hash).or_insert_with(|| Vec::with_capacity(1));
+        let at = slots.iter().position(|slot| slot.key == key).unwrap_or_else(|| {
+            slots.push(Slot { key, record: K::Record::default(), set_to: None });
+            slots.len() - 1
+        });
+        let slot = &mut slots[at];
+        visit(logic, slot);
+        if logic.is_empty(&slot.record) {
+            slots.swap_remove(at);
+            if slots.is_empty() {
+                shard.remove(&hash);
+            }
+        } else if let Some(due) = logic.due(&slot.record).map(|due| due.max(now))
+            && slot.set_to.is_none_or(|set_to| due < set_to)
+        {
+            slot.set_to = Some(due);
+            self.timers.entry(due).or_default().push(key);
+        }
+    }
+
+    /// Has the timers of a tick go off.
+    fn go_off(&mut self, logic: &mut K, tick: Tick, out: &mut impl FnMut(K::Output, isize)) {
+        for key in self.timers.remove(&tick).unwrap_or_default() {
+            self.visit(logic, key, tick, |logic, slot| {
+                // One that was set to an earlier tick since has gone off then.
+                if slot.set_to == Some(tick) {
+                    slot.set_to = None;
+                    logic.on_timer(key, &mut slot.record, tick, out);
+                }
+            });
+        }
+    }
+}
+
+/// What `logic` makes of events by their keys. See the module's page.
+pub fn keyed<'scope, K: Keyed>(
+    events: VecCollection<'scope, Tick, (K::Key, K::Event), isize>,
+    name: &str,
+    mut logic: K,
+) -> VecCollection<'scope, Tick, K::Output, isize> {
+    let to_worker = Exchange::new(|((key, _), _, _): &((K::Key, K::Event), Tick, isize)| key.hashed().into());
+    let made = events.inner.unary_frontier(to_worker, name, move |_, _| {
+        let mut table = Table::<K>::new();
+        let mut waiting: Vec<((K::Key, K::Event), Tick, isize)> = Vec::new();
+        let mut held: Option<Capability<Tick>> = None;
+        move |(input, frontier), output| {
+            input.for_each(|capability, events| {
+                if held.as_ref().is_none_or(|held| capability.time() < held.time()) {
+                    held = Some(capability.retain(0));
+                }
+                waiting.append(events);
+            });
+            let complete = frontier.frontier().first().copied();
+            let is_complete = |tick: Tick| complete.is_none_or(|complete| tick < complete);
+            let mut ready: Vec<_> = waiting.extract_if(.., |(_, tick, _)| is_complete(*tick)).collect();
+            consolidate_updates(&mut ready);
+            let by_tick_and_hash =
+                |((key, event), tick, _): &((K::Key, K::Event), Tick, isize),
+                 ((of, other), at, _): &((K::Key, K::Event), Tick, isize)| {
+                    let hash = |key: &K::Key| -> u64 { key.hashed().into() };
+                    let order = tick.cmp(at).then_with(|| hash(key).cmp(&hash(of)));
+                    if order == Ordering::Equal { key.cmp(of).then_with(|| event.cmp(other)) } else { order }
+                };
+            ready.sort_unstable_by(by_tick_and_hash);
+            let mut made = Vec::new();
+            let mut of_ticks = ready.chunk_by(|(_, one, _), (_, other, _)| one == other).peekable();
+            loop {
+                let of_events = of_ticks.peek().map(|events| events[0].1);
+                let of_timers = table.timers.keys().next().copied().filter(|tick| is_complete(*tick));
+                let Some(now) = of_events.into_iter().chain(of_timers).min() else { break };
+                let mut out = |row, diff| made.push((row, now, diff));
+                if of_events == Some(now)
+                    && let Some(events) = of_ticks.next()
+                {
+                    for of_key in events.chunk_by(|((one, _), _, _), ((other, _), _, _)| one == other) {
+                        let ((key, _), ..) = of_key[0];
+                        table.visit(&mut logic, key, now, |logic, slot| {
+                            // What is taken back goes before anything comes.
+                            for going in [true, false] {
+                                for ((_, event), _, diff) in of_key.iter().filter(|(_, _, diff)| (*diff < 0) == going) {
+                                    logic.on_event(key, &mut slot.record, event, *diff, now, &mut out);
+                                }
+                            }
+                        });
+                    }
+                }
+                // What is due at this tick, also by what has just come.
+                while table.timers.contains_key(&now) {
+                    table.go_off(&mut logic, now, &mut out);
+                }
+            }
+            if let Some(holding) = &held {
+                consolidate_updates(&mut made);
+                output.session(holding).give_container(&mut made);
+            }
+            let next = waiting.iter().map(|(_, tick, _)| *tick).chain(table.timers.keys().next().copied()).min();
+            match (next, &mut held) {
+                (Some(next), Some(held)) => held.downgrade(&next),
+                _ => held = None,
+            }
+        }
+    });
+    made.as_collection()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use differential_dataflow::input::InputSession;
+    use timely::dataflow::operators::probe::Handle;
+
+    use super::*;
+
+    /// How many events a key had within the last ten ticks.
+    struct Recent;
+
+    impl Keyed for Recent {
+        type Key = u64;
+        type Event = Tick;
+        type Record = (Vec<Tick>, isize);
+        type Output = (u64, isize);
+
+        fn on_event(
+            &mut self,
+            key: u64,
+            (events, told): &mut (Vec<Tick>, isize),
+            event: &Tick,
+            diff: isize,
+            now: Tick,
+            out: &mut impl FnMut((u64, isize), isize),
+        ) {
+            if diff > 0 {
+                events.extend(std::iter::repeat_n(*event, diff as usize));
+            } else {
+                let at = events.iter().position(|came| came == event);
+                events.remove(at.expect("it had come"));
+            }
+            self.tell(key, events, told, now, out);
+        }
+
+        fn on_timer(
+            &mut self,
+            key: u64,
+            (events, told): &mut (Vec<Tick>, isize),
+            now: Tick,
+            out: &mut impl FnMut((u64, isize), isize),
+        ) {
+            events.retain(|event| event + 10 > now);
+            self.tell(key, events, told, now, out);
+        }
+
+        fn due(&self, (events, _): &(Vec<Tick>, isize)) -> Option<Tick> {
+            events.iter().min().map(|event| event + 10)
+        }
+
+        fn is_empty(&self, (events, _): &(Vec<Tick>, isize)) -> bool {
+            events.is_empty()
+        }
+    }
+
+    impl Recent {
+        fn tell(
+            &self,
+            key: u64,
+            events: &[Tick],
+            told: &mut isize,
+            now: Tick,
+            out: &mut impl FnMut((u64, isize), isize),
+        ) {
+            let count = events.iter().filter(|event| **event + 10 > now).count() as isize;
+            if *told > 0 {
+                out((key, *told), -1);
+            }
+            if count > 0 {
+                out((key, count), 1);
+            }
+            *told = count;
+        }
+    }
+
+    /// Events of a key at their own ticks, fed in steps of so many ticks.
+    fn changes(events: &[(u64, Tick)], step: Tick, workers: usize) -> Vec<((u64, isize), Tick, isize)> {
+        let (events, made) = (events.to_vec(), Arc::new(Mutex::new(Vec::new())));
+        let collected = Arc::clone(&made);
+        timely::execute(timely::Config::process(workers), move |worker| {
+            let (mut input, probe, collected) = (InputSession::new(), Handle::new(), Arc::clone(&collected));
+            worker.dataflow(|scope| {
+                let made = keyed(input.to_collection(scope), "recent", Recent);
+                made.inspect(move |change| collected.lock().unwrap().push(*change)).probe_with(&probe);
+            });
+            for from in (0..100).step_by(step as usize) {
+                for (key, tick) in events.iter().skip(worker.index()).step_by(worker.peers()) {
+                    if (from..from + step).contains(tick) {
+                        input.update_at((*key, *tick), *tick, 1);
+                    }
+                }
+                input.advance_to(from + step);
+                input.flush();
+                worker.step_while(|| probe.less_than(&(from + step)));
+            }
+        })
+        .unwrap()
+        .join()
+        .into_iter()
+        .for_each(|worker| worker.unwrap());
+        let mut made = made.lock().unwrap().clone();
+        consolidate_updates(&mut made);
+        made
+    }
+
+    #[test]
+    fn timers_go_off_at_their_own_ticks_however_the_frontier_moves() {
+        let events: Vec<(u64, Tick)> = (0..300u64).map(|n| (n * n % 7, n * 37 % 80)).collect();
+        let one_by_one = changes(&events, 1, 1);
+        assert!(one_by_one.iter().any(|(_, tick, _)| *tick > 80), "windows end though nothing comes");
+        for tick in 0..99 {
+            for key in 0..7 {
+                let within = events.iter().filter(|(of, at)| *of == key && *at <= tick && at + 10 > tick).count();
+                let rows = one_by_one.iter().filter(|((of, _), at, _)| *of == key && *at <= tick);
+                let told: isize = rows.map(|((_, count), _, diff)| count * diff).sum();
+                assert_eq!(told, within as isize, "key {key} at {tick}");
+            }
+        }
+        for (step, workers) in [(10, 1), (100, 1), (7, 2), (100, 3)] {
+            assert!(changes(&events, step, workers) == one_by_one, "steps of {step}, {workers} workers");
+        }
+    }
+
+    #[test]
+    fn an_operator_without_timers_holds_nothing_back() {
+        assert_eq!(changes(&[(1, 5)], 50, 2), [((1, 1), 5, 1), ((1, 1), 15, -1)]);
+    }
+}
