@@ -9,8 +9,6 @@ use schemas::{DeviceId, JoinKey, Symbol, UserId};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::views;
-
 /// A span of time in milliseconds, written with a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub i64);
@@ -197,10 +195,6 @@ impl Params {
 
     /// Checks every range; the error names the field and what it may be.
     pub fn validate(&self) -> Result<(), String> {
-        let known: Vec<&str> = views::maintained().map(|(view, _)| view.name).collect();
-        if let Some(unknown) = self.only.iter().find(|name| !known.contains(&name.as_str())) {
-            return Err(format!("views.only names {unknown:?}: a job can maintain {}", known.join(", ")));
-        }
         let installs = &self.installs;
         for (name, windows, low, high) in [
             ("click_window", &installs.click_window, Span(DAY_MS), Span(90 * DAY_MS)),
@@ -251,8 +245,6 @@ mod tests {
         assert_eq!(params.validate(), Ok(()));
         params.installs.click_window.by_channel.insert("search".to_owned(), Span(91 * DAY_MS));
         assert_eq!(params.validate().unwrap_err(), "views.installs.click_window.search is 91d: it may be 1d to 90d");
-        params = Params { only: vec!["credits".to_owned(), "credit".to_owned()], ..Params::default() };
-        assert!(params.validate().unwrap_err().starts_with("views.only names \"credit\": a job can maintain "));
         params = Params::default();
         params.installs.view_window.default = Span(8 * DAY_MS);
         assert_eq!(params.validate().unwrap_err(), "views.installs.view_window.default is 8d: it may be 1h to 7d");

@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | only come ([`Appends`]) | until they expire | [`index`](index()) and [`find`], [`Heap`] and [`look_up`] |
 //! | change | until they expire | [`arrange_forgetting`], [`reduce`](reduce()), [`join`](join()) |
+//! | follow from what one key has done, and from time | as long as their record | [`keyed`](keyed()) |
 //! | change | for ever | differential's own; [`arrange_shared`] and [`reduce_shared`] where other threads read |
 //!
 //! Nothing may change at its expiry or after it ([`Expires`]): [`late_updates`] counts what does.

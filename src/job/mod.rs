@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use dataflows::params::{Params, Span};
+use dataflows::views;
 use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 use schemas::units::{DAY_MS, SECOND_MS};
@@ -194,6 +195,11 @@ impl Job {
             let (field, rest) = message.split_once(' ').expect("it begins with the field");
             outline.error(&format!("ids.{field}"), rest)
         })?;
+        let known: Vec<&str> = views::maintained().map(|(view, _)| view.name).collect();
+        if let Some(unknown) = self.views.only.iter().find(|name| !known.contains(&name.as_str())) {
+            let message = format!("names {unknown:?}: a job can maintain {}", known.join(", "));
+            return Err(outline.error("views.only", message));
+        }
         // The views name their own fields first: `views.installs.view_window.default is 8d: it may be 1h to 7d`.
         self.views.validate().map_err(|message| {
             let (field, rest) = message.split_once(' ').unwrap_or(("views", &message));

@@ -1,0 +1,72 @@
+//! A job that maintains some of the views.
+
+use super::*;
+use crate::lake::follow;
+use crate::lake::sink::Sink;
+
+#[tokio::test]
+async fn a_view_that_a_job_leaves_out_goes_on_where_it_was() {
+    let dir = TempDir::new().unwrap();
+    let (mut ledger, _) = open(dir.path()).await;
+    let change = |number, cut| Part { changes: all(vec![install(number, cut, 1)]), ..part(cut, number..number + 1) };
+    commit(&mut ledger, T0 + 1_000, change(0, T0 + 1_000)).await.unwrap();
+    drop(ledger);
+    let mut fewer = settings();
+    fewer.views.only = vec!["costs".to_owned()];
+    let (mut ledger, state) = Ledger::open(dir.path(), &fewer, false, &[], &Symbols::new()).await.unwrap();
+    assert_eq!((state.fresh, state.behind, state.load_to), (vec![false], true, T0 + 1_000));
+    let stats = commit(&mut ledger, T0 + 2_000, part(T0 + 2_000, 1..2)).await.unwrap();
+    assert_eq!(stats.views, [("costs", 0)]);
+    drop(ledger);
+    // Readers find no table of it, so they read it by its SQL.
+    let lake = Lake::read(dir.path()).unwrap();
+    assert_eq!(lake.views.keys().collect::<Vec<_>>(), ["costs"]);
+    // What it missed is replayed.
+    let (mut ledger, state) = open(dir.path()).await;
+    assert!((fresh(&state), state.behind) == (vec![], true), "{state:?}");
+    assert_eq!((state.committed, state.load_to), (Some(T0 + 2_000), T0 + 1_000));
+    let missed = all(vec![install(0, T0 + 1_000, 1), install(1, T0 + 2_000, 1)]);
+    let stats = commit(&mut ledger, T0 + 3_000, Part { changes: missed, ..Part::default() }).await.unwrap();
+    assert_eq!(written(&stats, "installs"), 1, "what it holds is not written again");
+}
+
+/// What views without changes cost a commit: `cargo test --lib views_without_changes -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn views_without_changes_cost_a_commit_nothing() {
+    const COMMITS: u64 = 40;
+    let mut took = [std::time::Duration::ZERO; 2];
+    for round in 0..6 {
+        let idle = 28 * (round % 2);
+        let dir = TempDir::new().unwrap();
+        let mut two = settings();
+        two.views.only = vec!["installs".to_owned()];
+        let (mut ledger, _) = Ledger::open(dir.path(), &two, false, &[], &Symbols::new()).await.unwrap();
+        for number in 0..1 + idle {
+            let name: &'static str = format!("view_{number}").leak();
+            ledger.lake.views.insert(name.to_owned(), "0123456789abcdef".to_owned());
+            let mut sink = Sink::open(&ledger.lake, name, &InstallRow::changelog()).await.unwrap();
+            follow(&mut sink.log, &ledger.writer, ledger.epoch).await.unwrap();
+            sink.begin(&ledger.records, None, false).unwrap();
+            ledger.sinks.push(sink);
+        }
+        let started = std::time::Instant::now();
+        for number in 0..COMMITS {
+            let cut = T0 + 1_000 * (number + 1);
+            let mut part = part(cut, 1_000 * number as i64..1_000 * (number as i64 + 1));
+            let rows: Vec<_> = (0..500)
+                .map(|row| (InstallRow { event_time: EventTime(row), ..install(0, cut, 1).0 }, cut, 1))
+                .collect();
+            let batch = InstallRow::changes(&rows);
+            part.changes = (0..2 + idle)
+                .map(|view| {
+                    let batches = if view < 2 { vec![(cut, batch.clone())] } else { Vec::new() };
+                    Arc::new(AtHand(batches)) as Arc<dyn CutChanges>
+                })
+                .collect();
+            commit(&mut ledger, cut, part).await.unwrap();
+        }
+        took[round % 2] += started.elapsed();
+    }
+    println!("{COMMITS} commits of two views: {:?}; beside 28 without changes: {:?}", took[0] / 3, took[1] / 3);
+}
