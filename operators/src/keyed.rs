@@ -9,8 +9,8 @@
 //! operator gives is a function of the events up to a tick and of the tick, whenever it was scheduled: a jump of the frontier over
 //! a day has all timers of that day go off one after the other, each at its own tick.
 //!
-//! Events of one key and tick come in the order of their values, those that cancel left out. `on_event` must come to the same
-//! in any order of the events of a tick, and it is never told that an event goes that had not come.
+//! Of one key and tick, events that cancel are left out, and what is taken back goes before anything comes. So `on_event` is never
+//! told that an event goes that had not come. What it says of a tick, summed, must not depend on the order of that tick's events.
 //!
 //! **State.** A record for each key that is not [`Keyed::is_empty`] after a visit. Timers: one a record, at the earliest tick that
 //! was due when it was set; one that comes too early sets the next. No change waits in a merge batcher for a far tick.
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_without_timers_holds_nothing_back() {
+    fn a_timer_holds_nothing_back() {
         assert_eq!(changes(&[(1, 5)], 50, 2), [((1, 1), 5, 1), ((1, 1), 15, -1)]);
     }
 }

@@ -78,7 +78,7 @@ pub struct Job {
     #[serde(default = "retention_default")]
     pub retention: Span,
     /// Parameters of the views, and with `only: [installs, credits]` which of them it maintains; default: all. Those that it leaves
-    /// out are read by their SQL.
+    /// out are read by their SQL; without `contested_events` that is slow for `events` too.
     #[serde(default)]
     pub views: Params,
     /// Additions to the lists of texts that are no ids, and of parameters of a referrer that hold a click id; default: none.
