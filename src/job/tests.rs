@@ -85,6 +85,11 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         ("search: 30d", "search: 91d", r#"9: views.installs.click_window.search: is 91d: it may be 1d to 90d"#),
         ("default: 7d, ", "", r#"9: views.installs.click_window.default: is missing"#),
         (
+            "views:\n",
+            "views:\n  only: [credits, credit]\n",
+            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly"#,
+        ),
+        (
             "view_window: 24h",
             "view_window: 3",
             r#"9: views.installs.view_window: invalid type: integer `3`, expected a duration, as 7d, or one per channel, as { default: 7d, search: 30d }"#,
