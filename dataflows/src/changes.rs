@@ -55,11 +55,18 @@ impl Cutover {
 pub trait Backlog {
     /// Takes what came before a cut. All of that has come.
     fn take_through(&mut self, cut: Tick) -> Arc<dyn CutChanges>;
+
+    /// Whether nothing waits.
+    fn is_empty(&self) -> bool;
 }
 
 impl<B: Backlog> Backlog for Rc<RefCell<B>> {
     fn take_through(&mut self, cut: Tick) -> Arc<dyn CutChanges> {
         self.borrow_mut().take_through(cut)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.borrow().is_empty()
     }
 }
 
@@ -220,6 +227,10 @@ impl<V: Ord + 'static, B: Values<V>, R: ToRows<V>> Backlog for RowBacklog<V, B, 
     fn take_through(&mut self, cut: Tick) -> Arc<dyn CutChanges> {
         Arc::new(self.take(cut))
     }
+
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
 }
 
 impl<V: Ord + 'static, B: Values<V>, R: ToRows<V>> CutChanges for CutRows<V, B, R> {
@@ -336,6 +347,10 @@ where
         // Few have come since the cut: it is they that are moved.
         let later = self.waiting.extract_if(.., |(of, _)| *of > cut).collect();
         Arc::new(CutSums(std::mem::replace(&mut self.waiting, later)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 }
 

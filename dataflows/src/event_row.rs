@@ -26,6 +26,8 @@ pub struct EventRow {
     pub event_id: EventId,
     /// Its subject.
     pub subject: Subject,
+    /// Whether its subject is a user or a device.
+    pub has_visitor: bool,
     /// Campaign.
     pub campaign: Symbol,
     /// Ad group.
@@ -38,10 +40,10 @@ pub struct EventRow {
     pub channel: Symbol,
     /// Country.
     pub country: Symbol,
-    /// Currency of a cost; none of a touch.
+    /// Currency of the amount; none of a touch.
     pub currency: Symbol,
-    /// Media cost; none of a touch.
-    pub cost: Option<Micros>,
+    /// The media cost of a cost, the revenue of all else; none of a touch.
+    pub amount: Option<Micros>,
     /// Version of a cost; none of a touch.
     pub version: Option<i64>,
 }
@@ -59,6 +61,7 @@ impl EventRow {
             event_time: event.event_time,
             event_id: event.event_id,
             subject: event.subject,
+            has_visitor: !event.user.is_none() || !event.device.is_none(),
             campaign: event.campaign,
             ad_group: event.ad_group,
             creative: event.creative,
@@ -66,7 +69,7 @@ impl EventRow {
             channel: event.channel,
             country: event.country,
             currency: if is_touch { Symbol::NONE } else { event.currency },
-            cost: event.cost.filter(|_| !is_touch),
+            amount: if event.event_type == EventType::Cost { event.cost } else { event.revenue }.filter(|_| !is_touch),
             version: event.version.filter(|_| !is_touch),
         }
     }
@@ -81,6 +84,7 @@ impl EventRow {
             event_time: touch.event_time,
             event_id: touch.event_id,
             subject: touch.subject,
+            has_visitor: touch.traits.has_user() || touch.traits.has_device(),
             campaign: touch.campaign,
             ad_group: touch.ad_group,
             creative: touch.creative,
@@ -88,9 +92,14 @@ impl EventRow {
             channel: touch.channel,
             country: rest.country,
             currency: Symbol::NONE,
-            cost: None,
+            amount: None,
             version: None,
         }
+    }
+
+    /// Its user, else its device, where known.
+    pub fn visitor(&self) -> Option<Subject> {
+        self.has_visitor.then_some(self.subject)
     }
 
     /// What all copies of it share.

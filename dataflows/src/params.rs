@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use schemas::units::{DAY_MS, HOUR_MS};
-use schemas::{DeviceId, JoinKey, Symbol, UserId};
+use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
+use schemas::{DeviceId, EventType, JoinKey, Symbol, UserId};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -174,6 +174,28 @@ impl Default for CreditsParams {
     }
 }
 
+/// Parameters of `sessions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionsParams {
+    /// The longest time between two events of a session: 1 m to 12 h.
+    pub gap: Span,
+    /// The types of events that sessions are made of.
+    pub types: Vec<EventType>,
+}
+
+impl Default for SessionsParams {
+    fn default() -> SessionsParams {
+        let types = EventType::ALL.into_iter().filter(|of| *of != EventType::Identify && is_of_visitors(*of));
+        SessionsParams { gap: Span(30 * MINUTE_MS), types: types.collect() }
+    }
+}
+
+/// Whether events of a type are something that a visitor does.
+fn is_of_visitors(of: EventType) -> bool {
+    !matches!(of, EventType::Cost | EventType::Tombstone)
+}
+
 /// The parameters of all views.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -185,6 +207,8 @@ pub struct Params {
     pub installs: InstallsParams,
     /// Parameters of `credits`.
     pub credits: CreditsParams,
+    /// Parameters of `sessions`.
+    pub sessions: SessionsParams,
 }
 
 impl Params {
@@ -204,6 +228,13 @@ impl Params {
             for (channel, span) in &windows.by_channel {
                 within(&format!("views.installs.{name}.{channel}"), *span, low, high)?;
             }
+        }
+        within("views.sessions.gap", self.sessions.gap, Span(MINUTE_MS), Span(12 * HOUR_MS))?;
+        if self.sessions.types.is_empty() {
+            return Err("views.sessions.types is empty: name types of events, as [click, open, conversion]".to_owned());
+        }
+        if let Some(of) = self.sessions.types.iter().find(|of| !is_of_visitors(**of)) {
+            return Err(format!("views.sessions.types has {}: no visitor does that", of.name()));
         }
         within("views.installs.fingerprint_window", installs.fingerprint_window, Span(HOUR_MS), Span(DAY_MS))?;
         let lifetime = installs.attribution_lifetime;

@@ -41,7 +41,7 @@ pub struct Cuts {
     waiting_bytes: AtomicUsize,
     /// When records came last, or waited for the dataflow.
     last_input: Mutex<Instant>,
-    offsets_moved: AtomicBool,
+    progressed: AtomicBool,
 }
 
 impl Deref for Cuts {
@@ -62,7 +62,7 @@ impl Cuts {
             since: Mutex::new(Instant::now()),
             waiting_bytes: AtomicUsize::new(0),
             last_input: Mutex::new(Instant::now()),
-            offsets_moved: AtomicBool::new(false),
+            progressed: AtomicBool::new(false),
         }
     }
 
@@ -88,7 +88,12 @@ impl Cuts {
 
     /// Notes that a partition's offset moved without a record.
     pub fn note_offset_progress(&self) {
-        self.offsets_moved.store(true, Ordering::Relaxed);
+        self.progressed.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a view changed, perhaps by time alone: a commit is due though no record comes.
+    pub fn note_changes(&self) {
+        self.progressed.store(true, Ordering::Relaxed);
     }
 
     /// Whether so much waits for a commit that partitions must not be read far ahead of the others: only when the slowest
@@ -122,14 +127,14 @@ impl Cuts {
 
     /// Announces a cut that the frontier has reached.
     pub fn announce(&self, cut: Tick) {
-        self.offsets_moved.store(false, Ordering::Relaxed);
+        self.progressed.store(false, Ordering::Relaxed);
         *self.since.lock().expect("no panic while locked") = Instant::now();
         self.agreement.announce(cut);
     }
 
     /// Whether anything waits for a commit: records, a moved offset, changes that a sink lacks.
     pub fn has_work(&self) -> bool {
-        self.waiting_bytes() > 0 || self.offsets_moved.load(Ordering::Relaxed)
+        self.waiting_bytes() > 0 || self.progressed.load(Ordering::Relaxed)
     }
 
     fn since(&self) -> Instant {

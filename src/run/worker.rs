@@ -138,6 +138,9 @@ impl Running<'_> {
                     shared.status.freshness(now_ms - oldest_ms, records);
                 });
             }
+            if self.backlogs.iter().any(|backlog| !backlog.is_empty()) {
+                cuts.note_changes();
+            }
             if self.index == 0 {
                 cuts.announce_if_due(self.frontier());
                 if told.is_none_or(|told| told.elapsed() >= GAUGES_EVERY) {

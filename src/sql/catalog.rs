@@ -124,6 +124,8 @@ async fn session(
     let raw = context(RAW, &catalog, &resources, None);
     tables.register(&raw, cut, came).await?;
     register_imports(&raw, &imports)?;
+    // For the definitions of views whose rows follow from the time too, as a session that is over.
+    raw.register_table("as_of", raw.sql(&format!("SELECT CAST({cut} AS BIGINT) AS cut")).await?.into_view())?;
     let names = Arc::new(names(&raw).await?);
     let public = context(PUBLIC, &catalog, &resources, Some(rules(&names)));
     for function in functions(hasher, &names) {
@@ -149,7 +151,7 @@ async fn session(
         raw.register_table(view.name, rows.into_view())?;
     }
     let schema = catalog.schema(RAW).expect("it was registered above");
-    for name in schema.table_names() {
+    for name in schema.table_names().into_iter().filter(|name| name != "as_of") {
         let shown = readable(raw.table(TableReference::partial(RAW, name.clone())).await?, &names)?;
         public.register_table(TableReference::partial(PUBLIC, name), shown.into_view())?;
     }
@@ -223,7 +225,7 @@ impl Session {
         let catalog = Arc::new(MemoryCatalogProvider::new());
         catalog.register_schema(RAW, Arc::new(MemorySchemaProvider::new()))?;
         let scratch = context(RAW, &catalog, &self.resources, None);
-        for table in ["records", "symbols", "voids", "import_notes"] {
+        for table in ["records", "symbols", "voids", "import_notes", "as_of"] {
             scratch.register_table(table, self.raw.table_provider(table).await?)?;
         }
         Ok(scratch)

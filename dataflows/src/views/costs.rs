@@ -105,10 +105,10 @@ pub fn hour(time: EventTime) -> EventTime {
 }
 
 fn version(event: &EventRow, horizons: &Horizons) -> (CostKey, Version) {
-    let EventRow { tenant, source, campaign, ad_group, event_time, currency, cost, version, payload_hash, .. } = *event;
+    let EventRow { tenant, source, campaign, ad_group, event_time, currency, amount, version, payload_hash, .. } = *event;
     let hour = hour(event_time);
     let until = horizons.cost(EventTime(hour.0.saturating_add(HOUR_MS)));
-    let row = CostRow { tenant, source, campaign, ad_group, hour, currency, cost, version };
+    let row = CostRow { tenant, source, campaign, ad_group, hour, currency, cost: amount, version };
     (
         CostKey { tenant, source, campaign, ad_group, hour, until },
         Version { number: version.unwrap_or(0), payload_hash, row },

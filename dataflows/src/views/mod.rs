@@ -45,6 +45,7 @@ views! {
     credits: CREDITS => |inputs| credits::output(inputs.attribution().credited, &inputs.params),
     metrics_hourly: METRICS_HOURLY => metrics_hourly::build,
     metrics_daily: METRICS_DAILY,
+    sessions: SESSIONS => sessions::build,
 }
 
 /// All views, each after those that it reads.

@@ -11,5 +11,6 @@ mod oracle;
 mod persons;
 mod random;
 mod read;
+mod sessions;
 mod stream;
 mod tables;

@@ -11,6 +11,7 @@ use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use schemas::Tick;
 use schemas::event::Accepted;
 use schemas::table::{RecordRow, Verdict, records_batch};
 
@@ -26,7 +27,30 @@ pub(crate) struct Rows {
     pub(crate) views: BTreeMap<&'static str, Vec<RecordBatch>>,
 }
 
+/// The rows of all maintained views, before any session is over.
 pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
+    let views = definitions(records, params, 0, |view| view.maintained.is_some());
+    let mut rows = Rows {
+        installs: views["installs"].iter().flat_map(read::installs).collect(),
+        credits: views["credits"].iter().flat_map(read::credits).collect(),
+        views,
+    };
+    rows.installs.sort();
+    rows.credits.sort();
+    rows
+}
+
+/// The rows of a view that reads events, as of a cut.
+pub(crate) fn at(records: &[(Accepted, Verdict)], params: &Params, cut: Tick, name: &str) -> Vec<RecordBatch> {
+    definitions(records, params, cut, |view| view.name == name).remove(name).expect("it is in the catalogue")
+}
+
+fn definitions(
+    records: &[(Accepted, Verdict)],
+    params: &Params,
+    cut: Tick,
+    wanted: impl Fn(&View) -> bool,
+) -> BTreeMap<&'static str, Vec<RecordBatch>> {
     let rows: Vec<RecordRow> = records
         .iter()
         .enumerate()
@@ -56,8 +80,9 @@ pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
         let nothing = context.sql("SELECT '' AS topic WHERE false").await.expect("a plain query");
         context.register_table("voids", nothing.into_view()).expect("a new name");
         let mut views = BTreeMap::new();
-        let wanted = |view: &&&View| view.name == "events" || view.maintained.is_some();
-        for view in views::views().iter().filter(wanted) {
+        let as_of = context.sql(&format!("SELECT CAST({cut} AS BIGINT) AS cut")).await.expect("a plain query");
+        context.register_table("as_of", as_of.into_view()).expect("a new name");
+        for view in views::views().iter().filter(|view| view.name == "events" || wanted(view)) {
             let (name, sql) = (view.name, (view.sql)(params));
             let frame = context.sql(&sql).await.unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
             let planned = Arc::new(frame.schema().as_arrow().clone());
@@ -68,13 +93,6 @@ pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
             context.register_table(name, Arc::new(table)).expect("a new name");
             views.insert(name, rows);
         }
-        let mut rows = Rows {
-            installs: views["installs"].iter().flat_map(read::installs).collect(),
-            credits: views["credits"].iter().flat_map(read::credits).collect(),
-            views,
-        };
-        rows.installs.sort();
-        rows.credits.sort();
-        rows
+        views
     })
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray,
     StructArray,
 };
 use arrow::buffer::OffsetBuffer;
@@ -247,6 +247,22 @@ impl<R: Columns> Value for &[R] {
         let elements = StructArray::from(R::batch(elements.into_iter()));
         let DataType::List(element) = Self::data_type() else { unreachable!("it is a list") };
         Arc::new(ListArray::new(element, offsets, Arc::new(elements), None))
+    }
+}
+
+/// A list of rows, or nothing.
+impl<R: Columns> Value for Option<&[R]> {
+    const KIND: Kind = Kind::Plain;
+    const NULLABLE: bool = true;
+
+    fn data_type() -> DataType {
+        <&[R]>::data_type()
+    }
+
+    fn array(values: impl Iterator<Item = Self> + Clone) -> ArrayRef {
+        let (field, offsets, elements, _) =
+            <&[R]>::array(values.clone().map(Option::unwrap_or_default)).as_list::<i32>().clone().into_parts();
+        Arc::new(ListArray::new(field, offsets, elements, Some(values.map(|value| value.is_some()).collect())))
     }
 }
 

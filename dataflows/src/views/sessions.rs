@@ -1,0 +1,450 @@
+//! What did a visitor do in one go? Events of a visitor in an app that follow each other within half an hour.
+//!
+//! A *chain* is events of which each comes within the gap of the one before it. A chain is one session, unless it lasts: one that
+//! has lasted a day when it crosses midnight (UTC) is cut there, and at each further midnight, so that a machine that never rests
+//! has a session a day. A session is a row once it is *closed*: once the minute of its end and the gap is over. Events that come late
+//! may still lengthen, join or split what is closed; its rows change then.
+
+use operators::{ByKey, Expires, Keyed, arrange_forgetting, keyed};
+use schemas::units::{DAY_MS, MINUTE_MS};
+use schemas::{EventId, EventTime, EventType, Micros, Subject, Symbol, Tick, columns};
+use serde::{Deserialize, Serialize};
+
+use crate::changes::AsArranged;
+use crate::event_row::EventRow;
+use crate::horizon::{Horizons, Until};
+use crate::inputs::Inputs;
+use crate::params::SessionsParams;
+use crate::view::{Maintained, Output, View};
+
+const SQL: &str = "\
+WITH visits AS (
+  SELECT tenant, app, coalesce(user_id, device_id) AS visitor, event_id, event_time, type, channel, campaign,
+    CASE WHEN type = 'conversion' THEN currency END AS currency,
+    CASE WHEN type = 'conversion' THEN revenue_micros END AS revenue_micros
+  FROM events
+  WHERE type IN ({types}) AND coalesce(user_id, device_id) IS NOT NULL
+), steps AS (
+  SELECT *, CASE WHEN event_time - lag(event_time) OVER visit <= {gap} THEN 0 ELSE 1 END AS begins
+  FROM visits
+  WINDOW visit AS (PARTITION BY tenant, app, visitor ORDER BY event_time, event_id)
+), chains AS (
+  SELECT *, sum(begins) OVER (PARTITION BY tenant, app, visitor ORDER BY event_time, event_id) AS chain
+  FROM steps
+), lasting AS (
+  SELECT *, min(event_time) OVER (PARTITION BY tenant, app, visitor, chain) AS chain_start
+  FROM chains
+), pieces AS (
+  -- The first midnight at which the chain has lasted a day, and those after it, begin a session.
+  SELECT *,
+    CASE WHEN event_time < (chain_start + 2 * {day} - 1) / {day} * {day} THEN 0 ELSE event_time / {day} END AS piece
+  FROM lasting
+), sessions AS (
+  SELECT tenant, app, visitor, chain, piece,
+    first_value(event_id ORDER BY event_time, event_id) AS session_id,
+    min(event_time) AS start_time, max(event_time) AS end_time, count(*) AS events,
+    count(*) FILTER (WHERE type IN ('impression', 'click')) AS touches,
+    count(*) FILTER (WHERE type = 'conversion') AS conversions,
+    first_value(channel ORDER BY event_time, event_id) FILTER (WHERE channel IS NOT NULL) AS channel,
+    first_value(campaign ORDER BY event_time, event_id) FILTER (WHERE campaign IS NOT NULL) AS campaign
+  FROM pieces
+  GROUP BY tenant, app, visitor, chain, piece
+), amounts AS (
+  SELECT tenant, app, visitor, chain, piece, currency, sum(revenue_micros) AS revenue_micros
+  FROM pieces
+  WHERE revenue_micros IS NOT NULL
+  GROUP BY tenant, app, visitor, chain, piece, currency
+), revenues AS (
+  SELECT tenant, app, visitor, chain, piece,
+    array_agg(named_struct('currency', currency, 'revenue_micros', revenue_micros) ORDER BY currency) AS revenue
+  FROM amounts
+  GROUP BY tenant, app, visitor, chain, piece
+)
+SELECT sessions.tenant, sessions.app, sessions.visitor, session_id, start_time, end_time, events, touches, conversions, revenue,
+  channel, campaign
+FROM sessions CROSS JOIN as_of LEFT JOIN revenues
+  ON sessions.tenant = revenues.tenant AND (sessions.app IS NOT DISTINCT FROM revenues.app)
+  AND sessions.visitor = revenues.visitor AND sessions.chain = revenues.chain AND sessions.piece = revenues.piece
+-- Closed: the minute of its end and the gap is over at the cut of the table.
+WHERE (end_time + {gap}) / 60000 * 60000 + 60000 < cut
+";
+
+/// `sessions`.
+pub static SESSIONS: View = View {
+    name: "sessions",
+    question: "What did a visitor do in one go: when, how much, what did it bring, and from where did the visitor come?",
+    key: &["tenant", "app", "visitor", "session_id", "start_time"],
+    code: 1,
+    reads: &["events", "as_of"],
+    sql: |params| {
+        let types: Vec<String> = params.sessions.types.iter().map(|of| format!("'{}'", of.name())).collect();
+        let texts = [("{types}", types.join(", ")), ("{gap}", params.sessions.gap.0.to_string())];
+        let sql = texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text));
+        sql.replace("{day}", &DAY_MS.to_string())
+    },
+    maintained: Some(Maintained::rows::<SessionRow>()),
+};
+
+/// What the conversions of a session brought in one currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Revenue {
+    currency: Symbol,
+    micros: i64,
+}
+
+columns! {
+    Revenue, |row| {
+        currency: Option<Symbol> = row.currency.some(),
+        revenue_micros: Micros = Micros(row.micros),
+    }
+}
+
+/// One row of `sessions`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionRow {
+    tenant: Symbol,
+    app: Symbol,
+    visitor: Subject,
+    session_id: EventId,
+    start: EventTime,
+    end: EventTime,
+    events: i64,
+    touches: i64,
+    conversions: i64,
+    revenue: Vec<Revenue>,
+    channel: Symbol,
+    campaign: Symbol,
+}
+
+columns! {
+    SessionRow, |row| {
+        tenant: Symbol = row.tenant,
+        app: Option<Symbol> = row.app.some(),
+        /// user, else device
+        visitor: Subject = row.visitor,
+        /// id of its first event
+        session_id: EventId = row.session_id,
+        /// time of its first event
+        start_time: EventTime = row.start,
+        /// time of its last event
+        end_time: EventTime = row.end,
+        /// number of its events
+        events: i64 = row.events,
+        /// how many of them are impressions and clicks
+        touches: i64 = row.touches,
+        /// how many of them are conversions
+        conversions: i64 = row.conversions,
+        /// what the conversions brought in each currency; null where nothing is known
+        revenue: Option<&[Revenue]> = Some(&row.revenue[..]).filter(|revenue| !revenue.is_empty()),
+        /// channel of the first event that has one
+        channel: Option<Symbol> = row.channel.some(),
+        /// campaign of the first event that has one
+        campaign: Option<Symbol> = row.campaign.some(),
+    }
+}
+
+/// A visitor of an app, and until when a session can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionKey {
+    visitor: Subject,
+    until: Until,
+}
+
+impl Expires<Tick> for SessionKey {
+    fn expiry(&self) -> Tick {
+        self.until.expiry()
+    }
+}
+
+/// An event of a session, ordered by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Visit {
+    time: EventTime,
+    id: EventId,
+    tenant: Symbol,
+    app: Symbol,
+    event_type: EventType,
+    channel: Symbol,
+    campaign: Symbol,
+    currency: Symbol,
+    revenue: Option<Micros>,
+}
+
+impl Visit {
+    fn of(event: &EventRow) -> Visit {
+        let EventRow { tenant, app, event_time, event_id, event_type, channel, campaign, .. } = *event;
+        let converts = event_type == EventType::Conversion;
+        Visit {
+            time: event_time,
+            id: event_id,
+            tenant,
+            app,
+            event_type,
+            channel,
+            campaign,
+            currency: if converts { event.currency } else { Symbol::NONE },
+            revenue: event.amount.filter(|_| converts),
+        }
+    }
+}
+
+/// Events of a visitor in an app, each within the gap of the one before it.
+struct Chain {
+    app: Symbol,
+    /// When it began. Its first events may be gone: they were final.
+    start: EventTime,
+    /// In order; at least one.
+    visits: Vec<Visit>,
+    /// The sessions of events before this time are closed, and rows.
+    closed_to: EventTime,
+}
+
+/// Before all times: nothing is closed.
+const NONE_CLOSED: EventTime = EventTime(i64::MIN);
+/// After all times: all is closed.
+const ALL_CLOSED: EventTime = EventTime(i64::MAX);
+
+impl Chain {
+    fn end(&self) -> EventTime {
+        self.visits.last().expect("a chain has a visit").time
+    }
+
+    /// The first midnight at which it has lasted a day.
+    fn first_cut(&self) -> EventTime {
+        EventTime((self.start.0 + 2 * DAY_MS - 1) / DAY_MS * DAY_MS)
+    }
+
+    /// The session of a time: 0, or the day since 1970 where the chain was cut.
+    fn piece(&self, time: EventTime) -> i64 {
+        if time < self.first_cut() { 0 } else { time.0 / DAY_MS }
+    }
+
+    /// The midnight at which the session of a time ends at the latest.
+    fn cut_after(&self, time: EventTime) -> EventTime {
+        let cut = self.first_cut();
+        if time < cut { cut } else { EventTime((time.0 / DAY_MS + 1) * DAY_MS) }
+    }
+
+    /// The place of a visit.
+    fn place(&self, visit: &Visit) -> usize {
+        self.visits.partition_point(|other| (other.time, other.id) < (visit.time, visit.id))
+    }
+
+    fn insert(&mut self, visit: Visit) {
+        let at = self.place(&visit);
+        self.visits.insert(at, visit);
+    }
+
+    /// The place after the last visit before a time.
+    fn before(&self, time: EventTime) -> usize {
+        self.visits.partition_point(|visit| visit.time < time)
+    }
+
+    /// The visits of the first session that is not closed.
+    fn first_open(&self) -> &[Visit] {
+        let open = &self.visits[self.before(self.closed_to)..];
+        let Some(first) = open.first() else { return open };
+        let piece = self.piece(first.time);
+        &open[..open.partition_point(|visit| self.piece(visit.time) == piece)]
+    }
+}
+
+/// What is kept of a visitor: chains by app and time.
+#[derive(Default)]
+pub struct Chains(Vec<Chain>);
+
+/// Makes sessions of the visits of visitors.
+struct Sessions {
+    gap_ms: i64,
+    horizons: Horizons,
+}
+
+type Out<'a> = &'a mut dyn FnMut((SessionKey, SessionRow), isize);
+
+impl Sessions {
+    /// The first tick at which a session of this end is closed.
+    fn closes(&self, end: EventTime) -> Tick {
+        ((end.0 + self.gap_ms) / MINUTE_MS * MINUTE_MS + MINUTE_MS).max(0) as Tick
+    }
+
+    /// Until when a session of this end can change.
+    fn until(&self, end: EventTime) -> Until {
+        self.horizons.target(EventTime(end.0.saturating_add(self.gap_ms)))
+    }
+
+    /// Says the session of these visits.
+    fn tell(&self, visitor: Subject, visits: &[Visit], diff: isize, out: Out<'_>) {
+        let (Some(first), Some(last)) = (visits.first(), visits.last()) else { return };
+        let count = |is: fn(EventType) -> bool| visits.iter().filter(|visit| is(visit.event_type)).count() as i64;
+        let first_of = |name: fn(&Visit) -> Symbol| {
+            visits.iter().map(name).find(|name| *name != Symbol::NONE).unwrap_or(Symbol::NONE)
+        };
+        let mut revenue: Vec<Revenue> = Vec::new();
+        for (currency, Micros(micros)) in visits.iter().filter_map(|visit| Some((visit.currency, visit.revenue?))) {
+            match revenue.iter_mut().find(|revenue| revenue.currency == currency) {
+                Some(sum) => sum.micros = sum.micros.checked_add(micros).expect("revenue of a session fits 64 bits"),
+                None => revenue.push(Revenue { currency, micros }),
+            }
+        }
+        // As SQL orders them: by the number, and what has none after all that have.
+        revenue.sort_by_key(|revenue| (revenue.currency == Symbol::NONE, revenue.currency.0));
+        let row = SessionRow {
+            tenant: first.tenant,
+            app: first.app,
+            visitor,
+            session_id: first.id,
+            start: first.time,
+            end: last.time,
+            events: visits.len() as i64,
+            touches: count(EventType::is_touch),
+            conversions: count(|of| of == EventType::Conversion),
+            revenue,
+            channel: first_of(|visit| visit.channel),
+            campaign: first_of(|visit| visit.campaign),
+        };
+        out((SessionKey { visitor, until: self.until(last.time) }, row), diff);
+    }
+
+    /// Says that the closed sessions of a chain are none.
+    fn take_back(&self, visitor: Subject, chain: &Chain, out: Out<'_>) {
+        let closed = &chain.visits[..chain.before(chain.closed_to)];
+        for session in closed.chunk_by(|one, other| chain.piece(one.time) == chain.piece(other.time)) {
+            self.tell(visitor, session, -1, out);
+        }
+    }
+
+    /// Closes the sessions of a chain whose time has come.
+    fn close(&self, visitor: Subject, chain: &mut Chain, now: Tick, out: Out<'_>) {
+        loop {
+            let session = chain.first_open();
+            let Some(last) = session.last().filter(|last| self.closes(last.time) <= now) else { return };
+            self.tell(visitor, session, 1, out);
+            chain.closed_to = if last.time == chain.end() { ALL_CLOSED } else { chain.cut_after(last.time) };
+        }
+    }
+
+    /// Takes a visit in.
+    fn insert(&self, visitor: Subject, chains: &mut Vec<Chain>, visit: Visit, now: Tick, out: Out<'_>) {
+        let near = |chain: &Chain| {
+            chain.app == visit.app
+                && visit.time.0 >= chain.start.0 - self.gap_ms
+                && visit.time.0 <= chain.end().0 + self.gap_ms
+        };
+        let mut places = (0..chains.len()).filter(|at| near(&chains[*at]));
+        let (first, further) = (places.next(), places.next());
+        if let (Some(at), None) = (first, further)
+            && visit.time >= chains[at].start.max(chains[at].closed_to)
+        {
+            // Nothing that is closed changes.
+            chains[at].insert(visit);
+            return self.close(visitor, &mut chains[at], now, out);
+        }
+        let mut joined: Vec<Chain> = chains.extract_if(.., |chain| near(chain)).collect();
+        joined.sort_by_key(|chain| chain.start);
+        joined.iter().for_each(|chain| self.take_back(visitor, chain, out));
+        let start = joined.first().map_or(visit.time, |chain| chain.start.min(visit.time));
+        let visits = joined.into_iter().flat_map(|chain| chain.visits).collect();
+        let mut chain = Chain { app: visit.app, start, visits, closed_to: NONE_CLOSED };
+        chain.insert(visit);
+        self.close(visitor, &mut chain, now, out);
+        chains.push(chain);
+    }
+
+    /// Takes a visit out; a chain may come apart.
+    fn remove(&self, visitor: Subject, chains: &mut Vec<Chain>, visit: &Visit, now: Tick, out: Out<'_>) {
+        let of = |chain: &Chain| chain.app == visit.app && (chain.start..=chain.end()).contains(&visit.time);
+        let at = chains.iter().position(of).expect("what goes had come");
+        let mut chain = chains.remove(at);
+        self.take_back(visitor, &chain, out);
+        let at = chain.place(visit);
+        assert_eq!(chain.visits.get(at), Some(visit), "what goes had come");
+        let begins_gone = chain.visits[0].time != chain.start;
+        chain.visits.remove(at);
+        let gap_ms = self.gap_ms;
+        let parts = chain.visits.chunk_by(|one, other| other.time.0 - one.time.0 <= gap_ms).enumerate();
+        for (part, visits) in parts {
+            // What is gone of the beginning was final, and so is the visit after it.
+            let start = if part == 0 && begins_gone { chain.start } else { visits[0].time };
+            let mut part = Chain { app: chain.app, start, visits: visits.to_vec(), closed_to: NONE_CLOSED };
+            self.close(visitor, &mut part, now, out);
+            chains.push(part);
+        }
+    }
+
+    /// Forgets the closed sessions of a chain that goes on, where no visit can come to them or go.
+    fn forget(&self, chain: &mut Chain, now: Tick) {
+        while chain.closed_to != ALL_CLOSED {
+            let cut = chain.cut_after(chain.visits[0].time);
+            if cut > chain.closed_to || self.until(cut).expiry() > now {
+                return;
+            }
+            chain.visits.drain(..chain.before(cut));
+        }
+    }
+
+    /// When a chain is final: no visit can come to it or go.
+    fn final_at(&self, chain: &Chain) -> Option<Tick> {
+        (chain.closed_to == ALL_CLOSED).then(|| self.until(chain.end()).expiry())
+    }
+}
+
+impl Keyed for Sessions {
+    type Key = Subject;
+    type Event = Visit;
+    type Record = Chains;
+    type Output = (SessionKey, SessionRow);
+
+    fn on_event(
+        &mut self,
+        visitor: Subject,
+        Chains(chains): &mut Chains,
+        visit: &Visit,
+        diff: isize,
+        now: Tick,
+        out: &mut impl FnMut((SessionKey, SessionRow), isize),
+    ) {
+        if diff > 0 {
+            self.insert(visitor, chains, *visit, now, out);
+        } else {
+            self.remove(visitor, chains, visit, now, out);
+        }
+    }
+
+    fn on_timer(
+        &mut self,
+        visitor: Subject,
+        Chains(chains): &mut Chains,
+        now: Tick,
+        out: &mut impl FnMut((SessionKey, SessionRow), isize),
+    ) {
+        for chain in chains.iter_mut() {
+            self.close(visitor, chain, now, out);
+            self.forget(chain, now);
+        }
+        chains.retain(|chain| self.final_at(chain).is_none_or(|at| at > now));
+    }
+
+    fn due(&self, Chains(chains): &Chains) -> Option<Tick> {
+        let of = |chain: &Chain| match chain.first_open().last() {
+            Some(last) => Some(self.closes(last.time)),
+            None => self.final_at(chain),
+        };
+        chains.iter().filter_map(of).min()
+    }
+
+    fn is_empty(&self, Chains(chains): &Chains) -> bool {
+        chains.is_empty()
+    }
+}
+
+/// Builds it.
+pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
+    let SessionsParams { gap, types } = inputs.params.sessions.clone();
+    let visits = inputs.events().flat_map("visits", move |event| {
+        let visitor = event.visitor().filter(|_| types.contains(&event.event_type))?;
+        Some((visitor, Visit::of(event)))
+    });
+    let sessions = keyed(visits, "sessions", Sessions { gap_ms: gap.0, horizons: inputs.horizons });
+    let name = SESSIONS.name;
+    Output::rows(name, arrange_forgetting(sessions, name, ByKey), AsArranged)
+}

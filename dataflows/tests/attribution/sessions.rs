@@ -1,0 +1,264 @@
+//! `sessions` by its dataflow and by its SQL, at many cuts: events that come late, twice, changed or withdrawn, chains that last for
+//! days, over restarts and where state is forgotten.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+use dataflows::horizon::Retention;
+use dataflows::params::{Params, Span};
+use dataflows::views;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use schemas::event::Accepted;
+use schemas::table::Verdict;
+use schemas::{EventType, Symbol, Tick};
+
+use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
+use crate::golden_installs::params;
+use crate::oracle;
+use crate::stream::{CUT, Life, history, stream_within};
+use crate::tables::{self, ByTenant};
+
+const CASES: u32 = 16;
+const MINUTE: i64 = HOUR / 60;
+/// Midnight, as event times count.
+const MIDNIGHT: i64 = DAY - EPOCH_MS % DAY;
+/// No record comes later than this after it happened.
+const RETENTION: i64 = 3 * DAY;
+const DAYS: i64 = 7;
+
+#[derive(Clone, Debug)]
+struct Arrival {
+    what: What,
+    /// How long after it happened it comes.
+    delay: i64,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    New(Ev),
+    Copy(Index, u32),
+    Withdrawal(Index),
+}
+
+#[derive(Clone, Debug)]
+struct Run {
+    scenarios: Vec<Vec<Arrival>>,
+    gap: i64,
+    workers: usize,
+    pauses: Vec<bool>,
+    /// Hours after the start: the cuts at which all is compared.
+    glances: Vec<i64>,
+    /// The cut *m* of a restart in hours after the start, and how many hours of cuts were durable beyond it.
+    restart: Option<(i64, i64, usize, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Plant {
+    Nothing,
+    /// The SQL's gap is a millisecond longer.
+    LongerGap,
+    /// The SQL closes sessions a minute early.
+    ClosedEarly,
+}
+
+fn new_event() -> impl Strategy<Value = Ev> {
+    let kinds = prop::sample::select(vec![
+        EventType::Impression,
+        EventType::Click,
+        EventType::Open,
+        EventType::Event,
+        EventType::Conversion,
+        EventType::Conversion,
+        EventType::Identify,
+    ]);
+    let beside = prop_oneof![4 => Just(0), 1 => Just(1), 1 => Just(-1), 2 => 0..HOUR];
+    let steps = prop_oneof![3 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
+    let time = (0..DAYS, 0..48i64, steps, beside)
+        .prop_map(|(day, step, of, beside)| MIDNIGHT + day * DAY + step * of % DAY + beside);
+    let channels = prop::sample::select(vec!["", "", "search", "social"]);
+    let campaigns = prop::sample::select(vec!["", "spring"]);
+    let who = prop::sample::select(vec![(0, 0), (1, 0), (1, 1), (0, 1), (1, 2)]);
+    let app = prop_oneof![5 => Just("app"), 1 => Just("")];
+    (kinds, time, 1..200u32, who, channels, campaigns, app, -5i64..100).prop_map(
+        |(kind, at, id, (user, device), channel, campaign, app, revenue)| Ev {
+            id,
+            user,
+            device,
+            channel,
+            campaign,
+            app,
+            revenue: (kind == EventType::Conversion && revenue != 0).then_some(revenue),
+            ..event(kind, at)
+        },
+    )
+}
+
+fn arrival() -> impl Strategy<Value = Arrival> {
+    let what = prop_oneof![
+        14 => new_event().prop_map(What::New),
+        2 => (any::<Index>(), 0..3u32).prop_map(|(of, copy)| What::Copy(of, copy)),
+        2 => any::<Index>().prop_map(What::Withdrawal),
+    ];
+    let delay = prop_oneof![4 => 0..MINUTE, 2 => 0..2 * HOUR, 2 => 0..RETENTION - HOUR];
+    (what, delay).prop_map(|(what, delay)| Arrival { what, delay })
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let scenario = prop::collection::vec(arrival(), 1..60);
+    let restart = prop::option::of((1..DAYS * 24, 0..30i64, 1..=3usize, any::<u64>()));
+    let glances = prop::collection::vec(1..(DAYS + 4) * 24, 3);
+    let gap = prop_oneof![2 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
+    (
+        prop::collection::vec(scenario, 1..24),
+        gap,
+        1..=3usize,
+        prop::collection::vec(any::<bool>(), 1..4),
+        glances,
+        restart,
+    )
+        .prop_map(|(scenarios, gap, workers, pauses, glances, restart)| Run {
+            scenarios,
+            gap,
+            workers,
+            pauses,
+            glances,
+            restart,
+        })
+}
+
+/// The cut so many hours after the start.
+fn cut(hours: i64) -> Tick {
+    (EPOCH_MS + MIDNIGHT + hours * HOUR) as Tick / CUT * CUT
+}
+
+impl Run {
+    /// Records and their ticks, in the order of these.
+    fn records(&self) -> Vec<(Accepted, Tick)> {
+        let mut records = Vec::new();
+        for (place, arrivals) in self.scenarios.iter().enumerate() {
+            let mut events: Vec<Ev> = Vec::new();
+            for Arrival { what, delay } in arrivals {
+                let event = match what {
+                    What::New(event) => event.clone(),
+                    What::Copy(of, copy) if !events.is_empty() => Ev { copy: *copy, ..of.get(&events).clone() },
+                    What::Withdrawal(of) if !events.is_empty() => of.get(&events).withdrawn(),
+                    What::Copy(..) | What::Withdrawal(_) => continue,
+                };
+                let mut record = event.accepted(place as u32 + 2);
+                if event.revenue.is_some() && event.id % 3 == 0 {
+                    record.event.currency = Symbol::of("USD");
+                }
+                records.push((record, (EPOCH_MS + event.at + delay) as Tick / 10 * 10 + 10));
+                if event.kind != EventType::Tombstone {
+                    events.push(event);
+                }
+            }
+        }
+        records.sort_by_key(|(_, tick)| *tick);
+        records
+    }
+
+    fn params(&self) -> Params {
+        let mut params = params();
+        params.sessions.gap = Span(self.gap);
+        params
+    }
+}
+
+fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Result<(), TestCaseError> {
+    let (records, params, end) = (run.records(), run.params(), cut((DAYS + 8) * 24));
+    let (_, maintained) = views::maintained().find(|(view, _)| view.name == "sessions").expect("it is maintained");
+    let mut last = Life { end: Some((end, end)), ..Life::first(run.workers) };
+    let mut lives = Vec::new();
+    if let Some((hours, beyond, workers, order)) = run.restart {
+        let (load_to, committed) = (cut(hours), cut(hours + beyond));
+        lives.push(Life { end: Some((load_to, committed)), ..last });
+        last = Life { workers, load_to, committed, order, end: Some((end, end)) };
+    }
+    lives.push(last);
+    let restarted = history(&records, &params, &lives, &run.pauses).written;
+    let retention = Retention { ms: RETENTION, cost_ms: RETENTION };
+    let forgetful = stream_within(&records, &params, Some(retention), run.workers, &run.pauses);
+    let mut sql_params = params.clone();
+    if plant == Plant::LongerGap {
+        sql_params.sessions.gap.0 += 1;
+    }
+    let [restarted, forgetful] =
+        [&restarted, &forgetful].map(|changes| changes.views.get("sessions").map_or(&[][..], Vec::as_slice));
+    if restarted.iter().any(|batch| batch["_diff"].as_primitive::<Int64Type>().values().contains(&-1)) {
+        seen.lock().expect("no panic").insert("a row goes");
+    }
+    // Where state is forgotten the run ends with its last record.
+    let last_cut = records.last().map_or(0, |(_, tick)| tick / CUT * CUT);
+    for at in run.glances.iter().map(|hours| cut(*hours)) {
+        let accepted: Vec<_> =
+            records.iter().filter(|(_, tick)| *tick < at).map(|(record, _)| (*record, Verdict::Ok)).collect();
+        let as_of = if plant == Plant::ClosedEarly { at + MINUTE as Tick } else { at };
+        let of_sql = oracle::at(&accepted, &sql_params, as_of, "sessions");
+        of_sql.iter().for_each(|batch| note(batch, seen));
+        let of_sql = ByTenant::of(&of_sql);
+        for (what, changes) in [("restarted", restarted), ("forgetful", forgetful)] {
+            if what == "forgetful" && at > last_cut {
+                continue;
+            }
+            let changes = ByTenant::of(changes);
+            for (place, scenario) in run.scenarios.iter().enumerate() {
+                let tenant = Symbol(place as i64 + 2);
+                let is = tables::written(maintained, &changes, tenant, at);
+                let must = tables::defined(maintained, &of_sql, tenant);
+                prop_assert_eq!(is, must, "{} sessions of scenario {} at {}: {:?}", what, place, at, scenario);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn note(sessions: &arrow::array::RecordBatch, seen: &Mutex<BTreeSet<&'static str>>) {
+    let mut seen = seen.lock().expect("no panic");
+    let long = |name: &str| sessions[name].as_primitive::<Int64Type>().values().to_vec();
+    for (start, end) in long("start_time").into_iter().zip(long("end_time")) {
+        seen.insert("a session");
+        if end - start >= DAY {
+            seen.insert("a session of more than a day");
+        }
+        if start % DAY == 0 {
+            seen.insert("a session from midnight");
+        }
+    }
+    let revenue = sessions["revenue"].as_list::<i32>();
+    if (0..revenue.len()).any(|row| revenue.is_valid(row) && revenue.value(row).len() > 1) {
+        seen.insert("two currencies");
+    }
+}
+
+#[test]
+fn sessions_are_their_sql() {
+    let seen = Mutex::new(BTreeSet::new());
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let cases = if asked { Config::default().cases } else { CASES };
+    let config = Config { cases, source_file: Some(file!()), max_shrink_iters: 60, ..Config::default() };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = if asked { TestRunner::new(config) } else { TestRunner::new_with_rng(config, rng) };
+    runner.run(&run(), |run| check(&run, Plant::Nothing, &seen)).unwrap_or_else(|error| panic!("{error}"));
+    let seen = seen.into_inner().expect("no panic");
+    let wanted =
+        ["a row goes", "a session", "a session of more than a day", "a session from midnight", "two currencies"];
+    let missing: Vec<_> = wanted.into_iter().filter(|what| !seen.contains(what)).collect();
+    assert!(missing.is_empty(), "never came up, so was not tested: {missing:?}");
+}
+
+#[test]
+fn what_is_planted_in_sessions_is_found() {
+    for plant in [Plant::LongerGap, Plant::ClosedEarly] {
+        let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        match runner.run(&run(), |run| check(&run, plant, &Mutex::default())) {
+            Err(TestError::Fail(reason, _)) => assert!(reason.message().contains("sessions of scenario"), "{reason}"),
+            other => panic!("{plant:?} was not found: {other:?}"),
+        }
+    }
+}
