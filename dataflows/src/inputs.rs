@@ -18,6 +18,7 @@ use crate::horizon::{Horizons, Retention, TargetKey};
 use crate::params::Params;
 use crate::standing::{Events, Step, standing};
 use crate::views::costs::{CostArrangement, costs};
+use crate::visitors::{Visitors, visitors};
 
 /// What the views of a dataflow read.
 pub struct Inputs<'scope> {
@@ -33,6 +34,7 @@ pub struct Inputs<'scope> {
     events: Option<Events<'scope>>,
     attribution: Option<Attribution<'scope>>,
     costs: Option<CostArrangement<'scope>>,
+    visitors: Option<Visitors<'scope>>,
 }
 
 impl<'scope> Inputs<'scope> {
@@ -66,8 +68,19 @@ impl<'scope> Inputs<'scope> {
         };
         let touches = touch_indexes(by_id, by_fingerprint, copies, heaps, capped.into_collection());
         let target_copies = target_copies.into_collection();
-        let (params, events, attribution, costs) = (params.clone(), None, None, None);
-        (feed, Inputs { params, horizons, touches, target_copies, arrivals, with_events, events, attribution, costs })
+        let inputs = Inputs {
+            params: params.clone(),
+            horizons,
+            touches,
+            target_copies,
+            arrivals,
+            with_events,
+            events: None,
+            attribution: None,
+            costs: None,
+            visitors: None,
+        };
+        (feed, inputs)
     }
 
     /// The standing events.
@@ -90,5 +103,11 @@ impl<'scope> Inputs<'scope> {
     pub fn costs(&mut self) -> CostArrangement<'scope> {
         let events = self.events();
         self.costs.get_or_insert_with(|| costs(&events, self.horizons)).clone()
+    }
+
+    /// What follows from what visitors did.
+    pub fn visitors(&mut self) -> Visitors<'scope> {
+        let events = self.events();
+        self.visitors.get_or_insert_with(|| visitors(&events, &self.params, self.horizons)).clone()
     }
 }

@@ -5,9 +5,11 @@
 
 pub mod attribution;
 pub mod changes;
+pub mod deed;
 pub mod event_row;
 pub mod feed;
 pub mod grid;
+pub mod groupings;
 pub mod horizon;
 pub mod inputs;
 pub mod params;
@@ -15,3 +17,4 @@ mod sql_text;
 pub mod standing;
 pub mod view;
 pub mod views;
+pub mod visitors;

@@ -9,6 +9,8 @@ use schemas::{DeviceId, EventType, JoinKey, Symbol, UserId};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::groupings::Grouping;
+
 /// A span of time in milliseconds, written with a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub i64);
@@ -191,8 +193,51 @@ impl Default for SessionsParams {
     }
 }
 
+/// Parameters of `uniques`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UniquesParams {
+    /// What visitors are counted by.
+    pub groupings: Vec<Grouping>,
+}
+
+impl Default for UniquesParams {
+    fn default() -> UniquesParams {
+        UniquesParams { groupings: vec![Grouping::TENANT, Grouping::CAMPAIGN, Grouping::CHANNEL] }
+    }
+}
+
+/// Parameters of `metrics_sliding`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SlidingParams {
+    /// What metrics are summed by.
+    pub groupings: Vec<Grouping>,
+}
+
+impl Default for SlidingParams {
+    fn default() -> SlidingParams {
+        let groupings = vec![Grouping::TENANT, Grouping::CAMPAIGN, Grouping::CAMPAIGN_SOURCE, Grouping::CHANNEL];
+        SlidingParams { groupings }
+    }
+}
+
+/// The most groupings of a view: each is counted with each event.
+const GROUPINGS_MAX: usize = 8;
+
+fn check_groupings(name: &str, groupings: &[Grouping]) -> Result<(), String> {
+    if groupings.is_empty() || groupings.len() > GROUPINGS_MAX {
+        return Err(format!("{name} has {}: it may have 1 to {GROUPINGS_MAX}", groupings.len()));
+    }
+    let twice = |(at, grouping): (usize, &Grouping)| groupings[..at].contains(grouping);
+    match groupings.iter().enumerate().find(|pair| twice(*pair)) {
+        Some((_, grouping)) => Err(format!("{name} has {grouping} twice: name each once")),
+        None => Ok(()),
+    }
+}
+
 /// Whether events of a type are something that a visitor does.
-fn is_of_visitors(of: EventType) -> bool {
+pub fn is_of_visitors(of: EventType) -> bool {
     !matches!(of, EventType::Cost | EventType::Tombstone)
 }
 
@@ -209,6 +254,10 @@ pub struct Params {
     pub credits: CreditsParams,
     /// Parameters of `sessions`.
     pub sessions: SessionsParams,
+    /// Parameters of `uniques`.
+    pub uniques: UniquesParams,
+    /// Parameters of `metrics_sliding`.
+    pub metrics_sliding: SlidingParams,
 }
 
 impl Params {
@@ -236,6 +285,8 @@ impl Params {
         if let Some(of) = self.sessions.types.iter().find(|of| !is_of_visitors(**of)) {
             return Err(format!("views.sessions.types has {}: no visitor does that", of.name()));
         }
+        check_groupings("views.uniques.groupings", &self.uniques.groupings)?;
+        check_groupings("views.metrics_sliding.groupings", &self.metrics_sliding.groupings)?;
         within("views.installs.fingerprint_window", installs.fingerprint_window, Span(HOUR_MS), Span(DAY_MS))?;
         let lifetime = installs.attribution_lifetime;
         within("views.installs.attribution_lifetime", lifetime, Span(DAY_MS), Span(3650 * DAY_MS))?;

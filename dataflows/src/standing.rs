@@ -13,9 +13,12 @@
 //! [`Index::contested`]: operators::Index::contested
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::rc::Rc;
 
 use differential_dataflow::{AsCollection, Data, VecCollection};
+use foldhash::fast::FixedState;
 use operators::{Expires, reduce};
 use schemas::{EventType, Tick};
 use serde::{Deserialize, Serialize};
@@ -139,5 +142,38 @@ impl<'scope> Events<'scope> {
             }
         });
         arrivals.as_collection().concat(self.corrections.clone().flat_map(move |event| of_event(&event)))
+    }
+
+    /// The sums of what `of_event` adds to keys, one a key and tick of a step: of many events that share a few keys, few go on.
+    pub fn sums<K, const N: usize>(
+        &self,
+        name: &str,
+        of_event: impl Fn(&EventRow, &mut dyn FnMut(K, [i64; N])) + Clone + 'static,
+    ) -> VecCollection<'scope, Tick, (K, [i64; N]), isize>
+    where
+        K: Data + Eq + Hash,
+    {
+        let of_arrival = of_event.clone();
+        let arrivals = self.arrivals.clone().unary(Pipeline, name, move |_, _| {
+            let mut sums: HashMap<(K, Tick), [i64; N], FixedState> = HashMap::default();
+            move |input, output| {
+                input.for_each(|capability, steps| {
+                    for (event, tick) in steps.iter().flat_map(|step| step.events()) {
+                        of_arrival(event, &mut |key, added| {
+                            let sums = sums.entry((key, *tick)).or_insert([0; N]);
+                            sums.iter_mut().zip(added).for_each(|(sum, added)| *sum += added);
+                        });
+                    }
+                    let made = sums.drain().map(|((key, tick), sums)| ((key, sums), tick, 1));
+                    output.session(&capability).give_iterator(made);
+                });
+            }
+        });
+        let corrected = self.corrections.clone().flat_map(move |event| {
+            let mut made = Vec::new();
+            of_event(&event, &mut |key, added| made.push((key, added)));
+            made
+        });
+        arrivals.as_collection().concat(corrected)
     }
 }

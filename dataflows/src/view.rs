@@ -113,6 +113,24 @@ impl<'scope> Output<'scope> {
         }))
     }
 
+    /// A log of sums: what is added.
+    pub fn additions<K: SumKey, const N: usize>(sums: VecCollection<'scope, Tick, Sum<K, N>, isize>) -> Output<'scope>
+    where
+        Sum<K, N>: Columns,
+    {
+        Output(Box::new(move |_, probe, cutover| {
+            let backlog = Rc::new(RefCell::new(SumBacklog::new(cutover)));
+            let added = Rc::clone(&backlog);
+            let sums = sums.inner.inspect_batch(move |_, sums| {
+                let mut backlog = added.borrow_mut();
+                sums.iter().for_each(|(sum, tick, diff)| backlog.add(*tick, *diff, || Some(*sum)));
+                backlog.end_step();
+            });
+            sums.probe_with(probe);
+            Box::new(backlog)
+        }))
+    }
+
     /// A log of sums: what standing events say, and what else is added.
     pub fn sums<K: SumKey, const N: usize>(
         events: Events<'scope>,

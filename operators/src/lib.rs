@@ -37,7 +37,7 @@ pub use forget::{ByKey, ByVal, Expires, Horizon, arrange_forgetting};
 pub use heap::{Heap, RowId, look_up};
 pub use index::{Index, find, index};
 pub use join::join;
-pub use keyed::{Keyed, keyed};
+pub use keyed::{Both, Either, Keyed, keyed};
 pub use late::late_updates;
 pub use publish::{Hub, Publisher, Snapshot, View};
 pub use reduce::{reduce, reduce_forgetting};

@@ -65,7 +65,7 @@ pub static METRICS_HOURLY: View = View {
 };
 
 /// The number of its measures.
-const MEASURES: usize = 7;
+pub const MEASURES: usize = 7;
 
 /// One row of `metrics_hourly`: unique by its key.
 pub type MetricsRow = Sum<MetricsKey, MEASURES>;
@@ -143,7 +143,8 @@ fn addition(key: MetricsKey, brings: Brings) -> MetricsRow {
     Sum { key, sums: [impressions, clicks, installs, conversions, micros(revenue), micros(spend), 1] }
 }
 
-fn of_event(event: &EventRow) -> Option<MetricsRow> {
+/// What an impression or click adds.
+pub fn of_event(event: &EventRow) -> Option<MetricsRow> {
     let (impressions, clicks) = match event.event_type {
         EventType::Impression => (1, 0),
         EventType::Click => (0, 1),
@@ -208,13 +209,18 @@ fn of_cost(row: &CostRow) -> MetricsRow {
     addition(key, Brings { spend: cost, ..Brings::default() })
 }
 
-/// Builds it.
-pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
+/// What installs, conversions and costs add.
+pub fn others<'scope>(inputs: &mut Inputs<'scope>) -> VecCollection<'scope, Tick, MetricsRow, isize> {
     let attribution = inputs.attribution();
     let installs = each_change(attribution.installs.stream, "metrics of installs", |row| of_install(row));
     let conversions =
         each_change(attribution.credited.stream, "metrics of conversions", |credited| Some(of_conversion(credited)));
     let spend = each_change(inputs.costs().stream, "metrics of costs", |row| Some(of_cost(row)));
-    let others: VecCollection<'scope, Tick, MetricsRow, isize> = installs.concat(conversions).concat(spend);
+    installs.concat(conversions).concat(spend)
+}
+
+/// Builds it.
+pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
+    let others = others(inputs);
     Output::sums(inputs.events(), of_event, others)
 }

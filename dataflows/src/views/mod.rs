@@ -45,7 +45,9 @@ views! {
     credits: CREDITS => |inputs| credits::output(inputs.attribution().credited, &inputs.params),
     metrics_hourly: METRICS_HOURLY => metrics_hourly::build,
     metrics_daily: METRICS_DAILY,
-    sessions: SESSIONS => sessions::build,
+    metrics_sliding: METRICS_SLIDING => metrics_sliding::build,
+    sessions: SESSIONS => |inputs| sessions::output(inputs.visitors().sessions),
+    uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques),
 }
 
 /// All views, each after those that it reads.

@@ -5,15 +5,15 @@
 //! has a session a day. A session is a row once it is *closed*: once the minute of its end and the gap is over. Events that come late
 //! may still lengthen, join or split what is closed; its rows change then.
 
-use operators::{ByKey, Expires, Keyed, arrange_forgetting, keyed};
+use differential_dataflow::VecCollection;
+use operators::{ByKey, Expires, Keyed, arrange_forgetting};
 use schemas::units::{DAY_MS, MINUTE_MS};
 use schemas::{EventId, EventTime, EventType, Micros, Subject, Symbol, Tick, columns};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::AsArranged;
-use crate::event_row::EventRow;
+use crate::deed::Deed;
 use crate::horizon::{Horizons, Until};
-use crate::inputs::Inputs;
 use crate::params::SessionsParams;
 use crate::view::{Maintained, Output, View};
 
@@ -156,13 +156,11 @@ impl Expires<Tick> for SessionKey {
     }
 }
 
-/// An event of a session, ordered by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Visit {
+/// An event of a session. Its tenant and app are those of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Visit {
     time: EventTime,
     id: EventId,
-    tenant: Symbol,
-    app: Symbol,
     event_type: EventType,
     channel: Symbol,
     campaign: Symbol,
@@ -171,25 +169,15 @@ pub struct Visit {
 }
 
 impl Visit {
-    fn of(event: &EventRow) -> Visit {
-        let EventRow { tenant, app, event_time, event_id, event_type, channel, campaign, .. } = *event;
-        let converts = event_type == EventType::Conversion;
-        Visit {
-            time: event_time,
-            id: event_id,
-            tenant,
-            app,
-            event_type,
-            channel,
-            campaign,
-            currency: if converts { event.currency } else { Symbol::NONE },
-            revenue: event.amount.filter(|_| converts),
-        }
+    fn of(deed: &Deed) -> Visit {
+        let Deed { time, id, event_type, channel, campaign, currency, revenue, .. } = *deed;
+        Visit { time, id, event_type, channel, campaign, currency, revenue }
     }
 }
 
 /// Events of a visitor in an app, each within the gap of the one before it.
 struct Chain {
+    tenant: Symbol,
     app: Symbol,
     /// When it began. Its first events may be gone: they were final.
     start: EventTime,
@@ -205,6 +193,10 @@ const NONE_CLOSED: EventTime = EventTime(i64::MIN);
 const ALL_CLOSED: EventTime = EventTime(i64::MAX);
 
 impl Chain {
+    fn is_of(&self, deed: &Deed) -> bool {
+        (self.tenant, self.app) == (deed.tenant, deed.app)
+    }
+
     fn end(&self) -> EventTime {
         self.visits.last().expect("a chain has a visit").time
     }
@@ -254,14 +246,25 @@ impl Chain {
 pub struct Chains(Vec<Chain>);
 
 /// Makes sessions of the visits of visitors.
-struct Sessions {
+pub struct Sessions {
     gap_ms: i64,
+    types: Vec<EventType>,
     horizons: Horizons,
 }
 
 type Out<'a> = &'a mut dyn FnMut((SessionKey, SessionRow), isize);
 
 impl Sessions {
+    /// With these parameters, where records are accepted as long as that says.
+    pub fn new(params: &SessionsParams, horizons: Horizons) -> Sessions {
+        Sessions { gap_ms: params.gap.0, types: params.types.clone(), horizons }
+    }
+
+    /// The types of events that sessions are made of.
+    pub fn types(&self) -> Vec<EventType> {
+        self.types.clone()
+    }
+
     /// The first tick at which a session of this end is closed.
     fn closes(&self, end: EventTime) -> Tick {
         ((end.0 + self.gap_ms) / MINUTE_MS * MINUTE_MS + MINUTE_MS).max(0) as Tick
@@ -273,7 +276,7 @@ impl Sessions {
     }
 
     /// Says the session of these visits.
-    fn tell(&self, visitor: Subject, visits: &[Visit], diff: isize, out: Out<'_>) {
+    fn tell(&self, visitor: Subject, chain: &Chain, visits: &[Visit], diff: isize, out: Out<'_>) {
         let (Some(first), Some(last)) = (visits.first(), visits.last()) else { return };
         let count = |is: fn(EventType) -> bool| visits.iter().filter(|visit| is(visit.event_type)).count() as i64;
         let first_of = |name: fn(&Visit) -> Symbol| {
@@ -289,8 +292,8 @@ impl Sessions {
         // As SQL orders them: by the number, and what has none after all that have.
         revenue.sort_by_key(|revenue| (revenue.currency == Symbol::NONE, revenue.currency.0));
         let row = SessionRow {
-            tenant: first.tenant,
-            app: first.app,
+            tenant: chain.tenant,
+            app: chain.app,
             visitor,
             session_id: first.id,
             start: first.time,
@@ -309,7 +312,7 @@ impl Sessions {
     fn take_back(&self, visitor: Subject, chain: &Chain, out: Out<'_>) {
         let closed = &chain.visits[..chain.before(chain.closed_to)];
         for session in closed.chunk_by(|one, other| chain.piece(one.time) == chain.piece(other.time)) {
-            self.tell(visitor, session, -1, out);
+            self.tell(visitor, chain, session, -1, out);
         }
     }
 
@@ -318,15 +321,16 @@ impl Sessions {
         loop {
             let session = chain.first_open();
             let Some(last) = session.last().filter(|last| self.closes(last.time) <= now) else { return };
-            self.tell(visitor, session, 1, out);
+            self.tell(visitor, chain, session, 1, out);
             chain.closed_to = if last.time == chain.end() { ALL_CLOSED } else { chain.cut_after(last.time) };
         }
     }
 
     /// Takes a visit in.
-    fn insert(&self, visitor: Subject, chains: &mut Vec<Chain>, visit: Visit, now: Tick, out: Out<'_>) {
+    fn insert(&self, visitor: Subject, chains: &mut Vec<Chain>, deed: &Deed, now: Tick, out: Out<'_>) {
+        let visit = Visit::of(deed);
         let near = |chain: &Chain| {
-            chain.app == visit.app
+            chain.is_of(deed)
                 && visit.time.0 >= chain.start.0 - self.gap_ms
                 && visit.time.0 <= chain.end().0 + self.gap_ms
         };
@@ -344,20 +348,21 @@ impl Sessions {
         joined.iter().for_each(|chain| self.take_back(visitor, chain, out));
         let start = joined.first().map_or(visit.time, |chain| chain.start.min(visit.time));
         let visits = joined.into_iter().flat_map(|chain| chain.visits).collect();
-        let mut chain = Chain { app: visit.app, start, visits, closed_to: NONE_CLOSED };
+        let mut chain = Chain { tenant: deed.tenant, app: deed.app, start, visits, closed_to: NONE_CLOSED };
         chain.insert(visit);
         self.close(visitor, &mut chain, now, out);
         chains.push(chain);
     }
 
     /// Takes a visit out; a chain may come apart.
-    fn remove(&self, visitor: Subject, chains: &mut Vec<Chain>, visit: &Visit, now: Tick, out: Out<'_>) {
-        let of = |chain: &Chain| chain.app == visit.app && (chain.start..=chain.end()).contains(&visit.time);
+    fn remove(&self, visitor: Subject, chains: &mut Vec<Chain>, deed: &Deed, now: Tick, out: Out<'_>) {
+        let visit = Visit::of(deed);
+        let of = |chain: &Chain| chain.is_of(deed) && (chain.start..=chain.end()).contains(&visit.time);
         let at = chains.iter().position(of).expect("what goes had come");
         let mut chain = chains.remove(at);
         self.take_back(visitor, &chain, out);
-        let at = chain.place(visit);
-        assert_eq!(chain.visits.get(at), Some(visit), "what goes had come");
+        let at = chain.place(&visit);
+        assert_eq!(chain.visits.get(at), Some(&visit), "what goes had come");
         let begins_gone = chain.visits[0].time != chain.start;
         chain.visits.remove(at);
         let gap_ms = self.gap_ms;
@@ -365,7 +370,8 @@ impl Sessions {
         for (part, visits) in parts {
             // What is gone of the beginning was final, and so is the visit after it.
             let start = if part == 0 && begins_gone { chain.start } else { visits[0].time };
-            let mut part = Chain { app: chain.app, start, visits: visits.to_vec(), closed_to: NONE_CLOSED };
+            let (tenant, app, visits) = (chain.tenant, chain.app, visits.to_vec());
+            let mut part = Chain { tenant, app, start, visits, closed_to: NONE_CLOSED };
             self.close(visitor, &mut part, now, out);
             chains.push(part);
         }
@@ -390,7 +396,7 @@ impl Sessions {
 
 impl Keyed for Sessions {
     type Key = Subject;
-    type Event = Visit;
+    type Event = Deed;
     type Record = Chains;
     type Output = (SessionKey, SessionRow);
 
@@ -398,15 +404,16 @@ impl Keyed for Sessions {
         &mut self,
         visitor: Subject,
         Chains(chains): &mut Chains,
-        visit: &Visit,
+        deed: &Deed,
         diff: isize,
         now: Tick,
         out: &mut impl FnMut((SessionKey, SessionRow), isize),
     ) {
-        if diff > 0 {
-            self.insert(visitor, chains, *visit, now, out);
+        if !self.types.contains(&deed.event_type) {
+        } else if diff > 0 {
+            self.insert(visitor, chains, deed, now, out);
         } else {
-            self.remove(visitor, chains, visit, now, out);
+            self.remove(visitor, chains, deed, now, out);
         }
     }
 
@@ -437,14 +444,8 @@ impl Keyed for Sessions {
     }
 }
 
-/// Builds it.
-pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
-    let SessionsParams { gap, types } = inputs.params.sessions.clone();
-    let visits = inputs.events().flat_map("visits", move |event| {
-        let visitor = event.visitor().filter(|_| types.contains(&event.event_type))?;
-        Some((visitor, Visit::of(event)))
-    });
-    let sessions = keyed(visits, "sessions", Sessions { gap_ms: gap.0, horizons: inputs.horizons });
+/// The view, as its rows follow from what visitors did.
+pub fn output<'scope>(rows: VecCollection<'scope, Tick, (SessionKey, SessionRow), isize>) -> Output<'scope> {
     let name = SESSIONS.name;
-    Output::rows(name, arrange_forgetting(sessions, name, ByKey), AsArranged)
+    Output::rows(name, arrange_forgetting(rows, name, ByKey), AsArranged)
 }

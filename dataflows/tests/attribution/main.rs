@@ -1,6 +1,7 @@
 //! Attribution, streamed and in SQL: hand-written cases for each rule, and random event sets on which both must agree
 //! exactly, in any order, tick split and number of workers.
 
+mod by_time;
 mod events;
 mod forgetting;
 mod golden;
@@ -11,6 +12,5 @@ mod oracle;
 mod persons;
 mod random;
 mod read;
-mod sessions;
 mod stream;
 mod tables;

@@ -27,9 +27,14 @@ pub(crate) struct Rows {
     pub(crate) views: BTreeMap<&'static str, Vec<RecordBatch>>,
 }
 
-/// The rows of all maintained views, before any session is over.
+/// Whether what a view says changes with time alone (`by_time.rs`).
+pub(crate) fn by_time(view: &View) -> bool {
+    view.reads.contains(&"as_of")
+}
+
+/// The rows of all maintained views but those.
 pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
-    let views = definitions(records, params, 0, |view| view.maintained.is_some());
+    let views = definitions(records, params, 0, |view| view.maintained.is_some() && !by_time(view));
     let mut rows = Rows {
         installs: views["installs"].iter().flat_map(read::installs).collect(),
         credits: views["credits"].iter().flat_map(read::credits).collect(),
@@ -40,9 +45,21 @@ pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
     rows
 }
 
-/// The rows of a view that reads events, as of a cut.
-pub(crate) fn at(records: &[(Accepted, Verdict)], params: &Params, cut: Tick, name: &str) -> Vec<RecordBatch> {
-    definitions(records, params, cut, |view| view.name == name).remove(name).expect("it is in the catalogue")
+/// The rows of these views as of a cut.
+pub(crate) fn at(
+    records: &[(Accepted, Verdict)],
+    params: &Params,
+    cut: Tick,
+    names: &[&str],
+) -> BTreeMap<&'static str, Vec<RecordBatch>> {
+    let mut wanted: Vec<&str> = names.to_vec();
+    // From the last to the first: each comes after those that it reads.
+    for view in views::views().iter().rev() {
+        if wanted.contains(&view.name) {
+            wanted.extend(view.reads);
+        }
+    }
+    definitions(records, params, cut, |view| wanted.contains(&view.name))
 }
 
 fn definitions(

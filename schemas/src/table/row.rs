@@ -220,6 +220,19 @@ macro_rules! named {
 
 named! { EventType Method Model }
 
+/// One of a few texts.
+impl Value for &'static str {
+    const KIND: Kind = Kind::Plain;
+
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
+
+    fn array(values: impl Iterator<Item = Self> + Clone) -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(values))
+    }
+}
+
 impl Value for bool {
     const KIND: Kind = Kind::Plain;
 

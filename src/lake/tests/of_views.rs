@@ -1,4 +1,4 @@
-//! A job that maintains some of the views.
+//! Views that a job leaves out, and views with another definition.
 
 use super::*;
 use crate::lake::follow;
@@ -69,4 +69,38 @@ async fn views_without_changes_cost_a_commit_nothing() {
         took[round % 2] += started.elapsed();
     }
     println!("{COMMITS} commits of two views: {:?}; beside 28 without changes: {:?}", took[0] / 3, took[1] / 3);
+}
+
+#[tokio::test]
+async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_moves_at_one_cut() {
+    let dir = TempDir::new().unwrap();
+    let (mut ledger, _) = open(dir.path()).await;
+    let change = |number, cut| Part { changes: all(vec![install(number, cut, 1)]), ..part(cut, number..number + 1) };
+    commit(&mut ledger, T0 + 1_000, change(0, T0 + 1_000)).await.unwrap();
+    commit(&mut ledger, T0 + 2_000, change(1, T0 + 2_000)).await.unwrap();
+    drop(ledger);
+    let mut shorter = settings();
+    shorter.views.credits.half_life = "36h".parse().unwrap();
+    let old = Lake::read(dir.path()).unwrap();
+    // A start that comes to nothing moves nothing.
+    for _ in 0..2 {
+        let (_, state) = Ledger::open(dir.path(), &shorter, false, &[], &Symbols::new()).await.unwrap();
+        assert!(
+            (fresh(&state), state.behind) == (vec!["credits", "metrics_hourly", "metrics_sliding"], true),
+            "{state:?}"
+        );
+        assert_eq!(state.load_to, T0 + 2_000, "the other view holds all");
+        assert_eq!(Lake::read(dir.path()).unwrap().views, old.views);
+    }
+    let (mut ledger, _) = Ledger::open(dir.path(), &shorter, false, &[], &Symbols::new()).await.unwrap();
+    commit(&mut ledger, T0 + 3_000, change(2, T0 + 3_000)).await.unwrap();
+    let new = Lake::read(dir.path()).unwrap();
+    assert_eq!(new.settings, shorter);
+    assert!(new.views["credits"] != old.views["credits"] && new.views["installs"] == old.views["installs"]);
+    assert!(old.table("credits").join("_delta_log").is_dir(), "the old table is still there");
+    drop(ledger);
+    // Back again: the old table goes on from where it was.
+    let (_, state) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
+    assert!((fresh(&state), state.behind) == (vec![], true), "{state:?}");
+    assert_eq!(state.load_to, T0 + 2_000);
 }

@@ -1,10 +1,10 @@
-//! `sessions` by its dataflow and by its SQL, at many cuts: events that come late, twice, changed or withdrawn, chains that last for
-//! days, over restarts and where state is forgotten.
+//! The views that change with time, by their dataflow and by their SQL, at many cuts: events that come late, twice, changed or
+//! withdrawn, sessions that last for days, windows that move on, over restarts and where state is forgotten.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use dataflows::horizon::Retention;
 use dataflows::params::{Params, Span};
@@ -14,7 +14,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use schemas::event::Accepted;
 use schemas::table::Verdict;
-use schemas::{EventType, Symbol, Tick};
+use schemas::{EventType, Symbol, Tick, UserId};
 
 use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
 use crate::golden_installs::params;
@@ -22,13 +22,16 @@ use crate::oracle;
 use crate::stream::{CUT, Life, history, stream_within};
 use crate::tables::{self, ByTenant};
 
-const CASES: u32 = 16;
+const CASES: u32 = 8;
 const MINUTE: i64 = HOUR / 60;
 /// Midnight, as event times count.
 const MIDNIGHT: i64 = DAY - EPOCH_MS % DAY;
 /// No record comes later than this after it happened.
 const RETENTION: i64 = 3 * DAY;
 const DAYS: i64 = 7;
+/// After so many days no window has anything.
+const END_DAYS: i64 = DAYS + 36;
+const VIEWS: [&str; 3] = ["sessions", "uniques", "metrics_sliding"];
 
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -50,7 +53,7 @@ struct Run {
     gap: i64,
     workers: usize,
     pauses: Vec<bool>,
-    /// Hours after the start: the cuts at which all is compared.
+    /// Milliseconds after the start: the cuts at which all is compared.
     glances: Vec<i64>,
     /// The cut *m* of a restart in hours after the start, and how many hours of cuts were durable beyond it.
     restart: Option<(i64, i64, usize, u64)>,
@@ -61,8 +64,10 @@ enum Plant {
     Nothing,
     /// The SQL's gap is a millisecond longer.
     LongerGap,
-    /// The SQL closes sessions a minute early.
+    /// The SQL closes sessions and hours a minute early.
     ClosedEarly,
+    /// The SQL takes users and devices apart.
+    OtherVisitors,
 }
 
 fn new_event() -> impl Strategy<Value = Ev> {
@@ -110,7 +115,11 @@ fn arrival() -> impl Strategy<Value = Arrival> {
 fn run() -> impl Strategy<Value = Run> {
     let scenario = prop::collection::vec(arrival(), 1..60);
     let restart = prop::option::of((1..DAYS * 24, 0..30i64, 1..=3usize, any::<u64>()));
-    let glances = prop::collection::vec(1..(DAYS + 4) * 24, 3);
+    let days = prop_oneof![3 => 0..DAYS + 4, 1 => DAYS..END_DAYS];
+    let hours =
+        (0..24i64, prop::sample::select(vec![0, 1_000, MINUTE, MINUTE + 1_000, 15 * MINUTE, 15 * MINUTE + 1_000]));
+    let glance = (days, hours).prop_map(|(day, (hour, beside))| day * DAY + hour * HOUR + beside + 1_000);
+    let glances = prop::collection::vec(glance, 3);
     let gap = prop_oneof![2 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
     (
         prop::collection::vec(scenario, 1..24),
@@ -130,9 +139,9 @@ fn run() -> impl Strategy<Value = Run> {
         })
 }
 
-/// The cut so many hours after the start.
-fn cut(hours: i64) -> Tick {
-    (EPOCH_MS + MIDNIGHT + hours * HOUR) as Tick / CUT * CUT
+/// The cut so many milliseconds after the start.
+fn cut(ms: i64) -> Tick {
+    (EPOCH_MS + MIDNIGHT + ms) as Tick / CUT * CUT
 }
 
 impl Run {
@@ -165,63 +174,73 @@ impl Run {
     fn params(&self) -> Params {
         let mut params = params();
         params.sessions.gap = Span(self.gap);
+        params.only = VIEWS.map(str::to_owned).to_vec();
         params
     }
 }
 
 fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Result<(), TestCaseError> {
-    let (records, params, end) = (run.records(), run.params(), cut((DAYS + 8) * 24));
-    let (_, maintained) = views::maintained().find(|(view, _)| view.name == "sessions").expect("it is maintained");
+    let (records, params, end) = (run.records(), run.params(), cut(END_DAYS * DAY));
     let mut last = Life { end: Some((end, end)), ..Life::first(run.workers) };
     let mut lives = Vec::new();
     if let Some((hours, beyond, workers, order)) = run.restart {
-        let (load_to, committed) = (cut(hours), cut(hours + beyond));
+        let (load_to, committed) = (cut(hours * HOUR), cut((hours + beyond) * HOUR));
         lives.push(Life { end: Some((load_to, committed)), ..last });
         last = Life { workers, load_to, committed, order, end: Some((end, end)) };
     }
     lives.push(last);
-    let restarted = history(&records, &params, &lives, &run.pauses).written;
+    let restarted = history(&records, &params, &lives, &run.pauses).written.views;
     let retention = Retention { ms: RETENTION, cost_ms: RETENTION };
-    let forgetful = stream_within(&records, &params, Some(retention), run.workers, &run.pauses);
+    let forgetful = stream_within(&records, &params, Some(retention), run.workers, &run.pauses).views;
     let mut sql_params = params.clone();
     if plant == Plant::LongerGap {
         sql_params.sessions.gap.0 += 1;
     }
-    let [restarted, forgetful] =
-        [&restarted, &forgetful].map(|changes| changes.views.get("sessions").map_or(&[][..], Vec::as_slice));
-    if restarted.iter().any(|batch| batch["_diff"].as_primitive::<Int64Type>().values().contains(&-1)) {
+    if restarted.values().flatten().any(|batch| diffs(batch).contains(&-1)) {
         seen.lock().expect("no panic").insert("a row goes");
     }
     // Where state is forgotten the run ends with its last record.
     let last_cut = records.last().map_or(0, |(_, tick)| tick / CUT * CUT);
-    for at in run.glances.iter().map(|hours| cut(*hours)) {
-        let accepted: Vec<_> =
+    for at in run.glances.iter().map(|ms| cut(*ms)) {
+        let mut accepted: Vec<_> =
             records.iter().filter(|(_, tick)| *tick < at).map(|(record, _)| (*record, Verdict::Ok)).collect();
+        if plant == Plant::OtherVisitors {
+            accepted.iter_mut().for_each(|(record, _)| record.event.user = UserId::NONE);
+        }
         let as_of = if plant == Plant::ClosedEarly { at + MINUTE as Tick } else { at };
-        let of_sql = oracle::at(&accepted, &sql_params, as_of, "sessions");
-        of_sql.iter().for_each(|batch| note(batch, seen));
-        let of_sql = ByTenant::of(&of_sql);
-        for (what, changes) in [("restarted", restarted), ("forgetful", forgetful)] {
-            if what == "forgetful" && at > last_cut {
-                continue;
-            }
-            let changes = ByTenant::of(changes);
-            for (place, scenario) in run.scenarios.iter().enumerate() {
-                let tenant = Symbol(place as i64 + 2);
-                let is = tables::written(maintained, &changes, tenant, at);
-                let must = tables::defined(maintained, &of_sql, tenant);
-                prop_assert_eq!(is, must, "{} sessions of scenario {} at {}: {:?}", what, place, at, scenario);
+        let of_sql = oracle::at(&accepted, &sql_params, as_of, &VIEWS);
+        of_sql["sessions"].iter().for_each(|batch| note(batch, seen));
+        for (view, maintained) in views::maintained_by(&params) {
+            let of_sql = ByTenant::of(&of_sql[view.name]);
+            for (what, changes) in [("restarted", &restarted), ("forgetful", &forgetful)] {
+                if what == "forgetful" && at > last_cut {
+                    continue;
+                }
+                let changes = ByTenant::of(changes.get(view.name).map_or(&[][..], Vec::as_slice));
+                for (place, scenario) in run.scenarios.iter().enumerate() {
+                    let tenant = Symbol(place as i64 + 2);
+                    let is = tables::written(maintained, &changes, tenant, at);
+                    let must = tables::defined(maintained, &of_sql, tenant);
+                    if is == must && !must.is_empty() {
+                        seen.lock().expect("no panic").insert(view.name);
+                    }
+                    let name = view.name;
+                    prop_assert_eq!(is, must, "{}: {} of scenario {} at {}: {:?}", what, name, place, at, scenario);
+                }
             }
         }
     }
     Ok(())
 }
 
-fn note(sessions: &arrow::array::RecordBatch, seen: &Mutex<BTreeSet<&'static str>>) {
+fn diffs(batch: &RecordBatch) -> &[i64] {
+    batch.column_by_name("_diff").map_or(&[], |diffs| diffs.as_primitive::<Int64Type>().values())
+}
+
+fn note(sessions: &RecordBatch, seen: &Mutex<BTreeSet<&'static str>>) {
     let mut seen = seen.lock().expect("no panic");
     let long = |name: &str| sessions[name].as_primitive::<Int64Type>().values().to_vec();
     for (start, end) in long("start_time").into_iter().zip(long("end_time")) {
-        seen.insert("a session");
         if end - start >= DAY {
             seen.insert("a session of more than a day");
         }
@@ -236,7 +255,7 @@ fn note(sessions: &arrow::array::RecordBatch, seen: &Mutex<BTreeSet<&'static str
 }
 
 #[test]
-fn sessions_are_their_sql() {
+fn what_changes_with_time_is_its_sql() {
     let seen = Mutex::new(BTreeSet::new());
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let cases = if asked { Config::default().cases } else { CASES };
@@ -245,19 +264,20 @@ fn sessions_are_their_sql() {
     let mut runner = if asked { TestRunner::new(config) } else { TestRunner::new_with_rng(config, rng) };
     runner.run(&run(), |run| check(&run, Plant::Nothing, &seen)).unwrap_or_else(|error| panic!("{error}"));
     let seen = seen.into_inner().expect("no panic");
-    let wanted =
-        ["a row goes", "a session", "a session of more than a day", "a session from midnight", "two currencies"];
-    let missing: Vec<_> = wanted.into_iter().filter(|what| !seen.contains(what)).collect();
+    let wanted = ["a row goes", "a session of more than a day", "a session from midnight", "two currencies"]
+        .into_iter()
+        .chain(VIEWS);
+    let missing: Vec<_> = wanted.filter(|what| !seen.contains(what)).collect();
     assert!(missing.is_empty(), "never came up, so was not tested: {missing:?}");
 }
 
 #[test]
-fn what_is_planted_in_sessions_is_found() {
-    for plant in [Plant::LongerGap, Plant::ClosedEarly] {
+fn what_is_planted_in_time_is_found() {
+    for plant in [Plant::LongerGap, Plant::ClosedEarly, Plant::OtherVisitors] {
         let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         match runner.run(&run(), |run| check(&run, plant, &Mutex::default())) {
-            Err(TestError::Fail(reason, _)) => assert!(reason.message().contains("sessions of scenario"), "{reason}"),
+            Err(TestError::Fail(reason, _)) => assert!(reason.message().contains(" of scenario "), "{reason}"),
             other => panic!("{plant:?} was not found: {other:?}"),
         }
     }

@@ -1,0 +1,54 @@
+//! What a visitor did, as the views of visitors need it of an event.
+
+use schemas::{EventId, EventTime, EventType, Micros, Symbol};
+use serde::{Deserialize, Serialize};
+
+use crate::event_row::EventRow;
+
+/// An event of a visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Deed {
+    /// When.
+    pub time: EventTime,
+    /// Its id.
+    pub id: EventId,
+    /// Account.
+    pub tenant: Symbol,
+    /// App.
+    pub app: Symbol,
+    /// What.
+    pub event_type: EventType,
+    /// Campaign.
+    pub campaign: Symbol,
+    /// Publisher or traffic source.
+    pub source: Symbol,
+    /// Marketing channel.
+    pub channel: Symbol,
+    /// Country.
+    pub country: Symbol,
+    /// Currency of the revenue.
+    pub currency: Symbol,
+    /// Revenue of a conversion.
+    pub revenue: Option<Micros>,
+}
+
+impl Deed {
+    /// Of an event that has a visitor.
+    pub fn of(event: &EventRow) -> Deed {
+        let EventRow { tenant, app, event_time, event_id, event_type, campaign, source, channel, country, .. } = *event;
+        let converts = event_type == EventType::Conversion;
+        Deed {
+            time: event_time,
+            id: event_id,
+            tenant,
+            app,
+            event_type,
+            campaign,
+            source,
+            channel,
+            country,
+            currency: if converts { event.currency } else { Symbol::NONE },
+            revenue: event.amount.filter(|_| converts),
+        }
+    }
+}

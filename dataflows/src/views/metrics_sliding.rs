@@ -1,0 +1,252 @@
+//! What do the last 7 and 30 days sum to, hour by hour?
+//!
+//! A window is whole hours and ends with the last hour that is over: a minute after each hour the windows step, also where no record
+//! comes. What comes late for an hour within a window changes it at once. Of a group of the declared groupings the sums of each hour
+//! are kept while the longest window has it, and two rows: one a window. A group goes when nothing is left in its window.
+
+use std::collections::BTreeMap;
+
+use operators::{ByKey, Expires, Keyed, arrange_forgetting, keyed};
+use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
+use schemas::{EventTime, Micros, Symbol, Tick, columns};
+use serde::{Deserialize, Serialize};
+
+use crate::changes::{AsArranged, Sum};
+use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Group, Grouping};
+use crate::inputs::Inputs;
+use crate::params::Params;
+use crate::view::{Maintained, Output, View};
+use crate::views::metrics_hourly::{self, MEASURES, MetricsRow};
+
+const SQL: &str = "\
+WITH groupings AS (
+  {groupings}
+), grouped AS (
+  SELECT {grouped}, currency, hour, impressions, clicks, installs, conversions, revenue_micros, spend_micros, rows
+  FROM metrics_hourly CROSS JOIN groupings
+), windows AS (
+  -- The last hour that was over for a minute at the cut.
+  SELECT window.days, (cut - 60001) / 3600000 * 3600000 AS until
+  FROM as_of CROSS JOIN (SELECT 7 AS days UNION ALL SELECT 30) AS window
+)
+SELECT {group}, currency, concat(days, 'd') AS period, until,
+  sum(impressions) AS impressions, sum(clicks) AS clicks, sum(installs) AS installs, sum(conversions) AS conversions,
+  sum(revenue_micros) AS revenue_micros, sum(spend_micros) AS spend_micros, sum(rows) AS rows
+FROM grouped JOIN windows ON hour < until AND hour >= until - days * 86400000
+GROUP BY {group}, currency, days, until
+";
+
+/// How long after an hour the windows step.
+const STEP_AFTER_MS: i64 = MINUTE_MS;
+
+/// The windows.
+const WINDOWS: [(&str, i64); 2] = [("7d", 7 * DAY_MS), ("30d", LONGEST_MS)];
+const LONGEST_MS: i64 = 30 * DAY_MS;
+
+/// `metrics_sliding`.
+pub static METRICS_SLIDING: View = View {
+    name: "metrics_sliding",
+    question: "What do the last 7 and 30 days, up to the last full hour, sum to?",
+    key: &["grouping", "tenant", "campaign", "source", "channel", "country", "currency", "period"],
+    code: 1,
+    reads: &["metrics_hourly", "as_of"],
+    sql,
+    maintained: Some(Maintained::rows::<SlidingRow>()),
+};
+
+fn sql(params: &Params) -> String {
+    let groupings = Grouping::table(&params.metrics_sliding.groupings);
+    let texts = [("{groupings}", &*groupings), ("{grouped}", GROUPED_COLUMNS), ("{group}", GROUP_COLUMNS)];
+    texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
+}
+
+/// What metrics are summed by. It is live for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SlidingKey {
+    group: Group,
+    currency: Symbol,
+}
+
+impl Expires<Tick> for SlidingKey {
+    fn expiry(&self) -> Tick {
+        Tick::MAX
+    }
+}
+
+type Measures = [i64; MEASURES];
+
+/// One row of `metrics_sliding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SlidingRow {
+    key: SlidingKey,
+    /// The place of its window.
+    window: u8,
+    until: EventTime,
+    sums: Measures,
+}
+
+columns! {
+    SlidingRow, |row| {
+        grouping: &'static str = row.key.group.grouping.name(),
+        tenant: Symbol = row.key.group.tenant,
+        campaign: Option<Symbol> = row.key.group.campaign.some(),
+        source: Option<Symbol> = row.key.group.source.some(),
+        channel: Option<Symbol> = row.key.group.channel.some(),
+        country: Option<Symbol> = row.key.group.country.some(),
+        currency: Option<Symbol> = row.key.currency.some(),
+        period: &'static str = WINDOWS[row.window as usize].0,
+        /// when the last hour of the window was over
+        until: EventTime = row.until,
+        impressions: i64 = row.sums[0],
+        clicks: i64 = row.sums[1],
+        installs: i64 = row.sums[2],
+        conversions: i64 = row.sums[3],
+        revenue_micros: Micros = Micros(row.sums[4]),
+        spend_micros: Micros = Micros(row.sums[5]),
+        rows: i64 = row.sums[6],
+    }
+}
+
+/// Keeps the windows of groups.
+struct Windows;
+
+/// What is kept of a group.
+#[derive(Default)]
+struct Hours {
+    /// The sums of the hours of the longest window, and of those to come.
+    hours: BTreeMap<EventTime, Measures>,
+    /// When the last hour of the windows was over.
+    until: Option<EventTime>,
+    /// The sums of the windows.
+    sums: [Measures; WINDOWS.len()],
+    /// What its rows say, and until when.
+    told: Option<(EventTime, [Measures; WINDOWS.len()])>,
+}
+
+fn add(sums: &mut Measures, more: &Measures, times: i64) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        let more = more.checked_mul(times);
+        *sum = more.and_then(|more| sum.checked_add(more)).expect("a sum of a group fits 64 bits");
+    }
+}
+
+/// When the last hour was over that is told at a tick.
+fn until(now: Tick) -> EventTime {
+    EventTime((now as i64 - STEP_AFTER_MS).div_euclid(HOUR_MS) * HOUR_MS)
+}
+
+impl Hours {
+    fn step(&mut self, until: &mut EventTime) {
+        let (ended, next) = (*until, EventTime(until.0 + HOUR_MS));
+        for (sums, (_, window_ms)) in self.sums.iter_mut().zip(WINDOWS) {
+            if let Some(hour) = self.hours.get(&ended) {
+                add(sums, hour, 1);
+            }
+            if let Some(hour) = self.hours.get(&EventTime(ended.0 - window_ms)) {
+                add(sums, hour, -1);
+            }
+        }
+        self.hours.remove(&EventTime(ended.0 - LONGEST_MS));
+        *until = next;
+    }
+
+    /// The rows that say this.
+    fn rows((until, sums): &(EventTime, [Measures; WINDOWS.len()]), key: SlidingKey) -> impl Iterator<Item = SlidingRow> {
+        let until = *until;
+        let row = move |(window, sums): (usize, Measures)| SlidingRow { key, window: window as u8, until, sums };
+        // Without a summand there is no row.
+        sums.iter().copied().enumerate().filter(|(_, sums)| sums[MEASURES - 1] != 0).map(row).collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl Keyed for Windows {
+    type Key = SlidingKey;
+    type Event = (EventTime, Measures);
+    type Record = Hours;
+    type Output = (SlidingKey, SlidingRow);
+
+    fn on_event(
+        &mut self,
+        _: SlidingKey,
+        record: &mut Hours,
+        (hour, more): &(EventTime, Measures),
+        diff: isize,
+        now: Tick,
+        _: &mut impl FnMut((SlidingKey, SlidingRow), isize),
+    ) {
+        let until = *record.until.get_or_insert(until(now));
+        if hour.0 < until.0 - LONGEST_MS {
+            return;
+        }
+        let sums = record.hours.entry(*hour).or_default();
+        add(sums, more, diff as i64);
+        if *sums == Measures::default() {
+            record.hours.remove(hour);
+        }
+        for (sums, (_, window_ms)) in record.sums.iter_mut().zip(WINDOWS) {
+            if (until.0 - window_ms..until.0).contains(&hour.0) {
+                add(sums, more, diff as i64);
+            }
+        }
+    }
+
+    fn on_timer(
+        &mut self,
+        key: SlidingKey,
+        record: &mut Hours,
+        now: Tick,
+        out: &mut impl FnMut((SlidingKey, SlidingRow), isize),
+    ) {
+        let mut reached = record.until.unwrap_or(until(now));
+        while reached < until(now) {
+            record.step(&mut reached);
+        }
+        record.until = Some(reached);
+        let tells = (reached, record.sums);
+        if record.told != Some(tells) {
+            let before = record.told.replace(tells);
+            before.iter().flat_map(|told| Hours::rows(told, key)).for_each(|row| out((key, row), -1));
+            Hours::rows(&tells, key).for_each(|row| out((key, row), 1));
+        }
+    }
+
+    fn due(&self, record: &Hours) -> Option<Tick> {
+        let until = record.until?;
+        // What changes within a window is told at once.
+        let told = record.told.is_some_and(|(_, sums)| sums == record.sums);
+        Some(if told { (until.0 + HOUR_MS + STEP_AFTER_MS).max(0) as Tick } else { 0 })
+    }
+
+    fn is_empty(&self, record: &Hours) -> bool {
+        let nothing = [Measures::default(); WINDOWS.len()];
+        record.hours.is_empty() && record.told.is_none_or(|(_, sums)| sums == nothing)
+    }
+}
+
+/// What an addition to the metrics adds to each group.
+fn groups(groupings: &[Grouping], row: &MetricsRow, out: &mut dyn FnMut((SlidingKey, EventTime), Measures)) {
+    let Sum { key, sums } = row;
+    for grouping in groupings {
+        let group = grouping.group(key.tenant, [key.campaign, key.source, key.channel, key.country]);
+        out((SlidingKey { group, currency: key.currency }, key.hour), *sums);
+    }
+}
+
+/// Builds it.
+pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
+    let of_events = inputs.params.metrics_sliding.groupings.clone();
+    let of_others = of_events.clone();
+    let touches = inputs.events().sums("metrics by group", move |event, out| {
+        if let Some(row) = metrics_hourly::of_event(event) {
+            groups(&of_events, &row, out);
+        }
+    });
+    let others = metrics_hourly::others(inputs).flat_map(move |row| {
+        let mut made = Vec::new();
+        groups(&of_others, &row, &mut |key, sums| made.push((key, sums)));
+        made
+    });
+    let additions = touches.concat(others).map(|((key, hour), sums)| (key, (hour, sums)));
+    let name = METRICS_SLIDING.name;
+    Output::rows(name, arrange_forgetting(keyed(additions, name, Windows), name, ByKey), AsArranged)
+}
