@@ -4,6 +4,8 @@
 //! rest conversions). 70 % of users have a device id, two users share a fingerprint, and 20 % of touches carry a
 //! click id, as do 20 % of targets. All events of a run fit in one day, so no touch leaves its window while it runs.
 
+use std::collections::HashSet;
+
 use schemas::event::Accepted;
 use schemas::ids::Id;
 use schemas::units::{DAY_MS, HOUR_MS};
@@ -24,13 +26,18 @@ pub struct Traffic {
     pub users: u64,
     /// Targets among a thousand events.
     pub targets_per_mille: u64,
+    /// Events that a user has in one go; the events of so many goes are mixed.
+    pub in_one_go: u64,
 }
+
+/// The goes of how many users are under way at a time.
+const GOES: u64 = 10_000;
 
 impl Traffic {
     /// The event of a number.
     pub fn event(&self, number: u64) -> Accepted {
         let draw = mix(number);
-        let user = mix(draw ^ 0x5eed) % self.users;
+        let user = self.user(number);
         let is_target = draw % 1000 < self.targets_per_mille;
         let kind = (draw >> 10) % 10;
         let event_type = match (is_target, kind) {
@@ -72,6 +79,18 @@ impl Traffic {
         Accepted { event, payload_hash: PayloadHash(id(6, number)), ..Accepted::default() }
     }
 
+    /// Whose event it is: of so many events of one go the same user's.
+    fn user(&self, number: u64) -> u64 {
+        let go = if self.in_one_go == 1 { number } else { number / (GOES * self.in_one_go) * GOES + number % GOES };
+        mix(mix(go) ^ 0x5eed) % self.users
+    }
+
+    /// How many users have events.
+    pub fn visitors(&self) -> u64 {
+        let users: HashSet<u64> = (0..self.events).map(|number| self.user(number)).collect();
+        users.len() as u64
+    }
+
     /// The tick of an event: when it happens. Ticks of a run differ while it has fewer than 86 events a ms and tick.
     pub fn tick(&self, number: u64) -> Tick {
         self.time_ms(number) as Tick
@@ -85,7 +104,7 @@ impl Traffic {
 /// The touches of one device over a day, as the gate hands them on: of each hour the first `candidates_per_hour` are
 /// candidates, later ones are capped by device and fingerprint (none where it is not given). Clicks carry no click id.
 pub fn hot_touches(events: u64, candidates_per_hour: Option<u64>) -> impl Iterator<Item = Accepted> {
-    let traffic = Traffic { events, users: 1, targets_per_mille: 0 };
+    let traffic = Traffic { events, users: 1, targets_per_mille: 0, in_one_go: 1 };
     let mut hour = (0, 0);
     (0..events).map(move |number| {
         let mut touch = hot(traffic.event(number));
@@ -100,7 +119,7 @@ pub fn hot_touches(events: u64, candidates_per_hour: Option<u64>) -> impl Iterat
 
 /// A conversion of that device after all its touches.
 pub fn hot_conversion(events: u64) -> Accepted {
-    let traffic = Traffic { events, users: 1, targets_per_mille: 1000 };
+    let traffic = Traffic { events, users: 1, targets_per_mille: 1000, in_one_go: 1 };
     let mut conversions = (events..).map(|number| hot(traffic.event(number)));
     conversions.find(|target| target.event.event_type == EventType::Conversion).expect("most targets are conversions")
 }
@@ -133,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_mix_is_what_the_results_say() {
-        let traffic = Traffic { events: 100_000, users: 10_000, targets_per_mille: 20 };
+        let traffic = Traffic { events: 100_000, users: 10_000, targets_per_mille: 20, in_one_go: 1 };
         let events: Vec<_> = (0..traffic.events).map(|number| traffic.event(number).event).collect();
         let share = |which: &dyn Fn(&Event) -> bool| {
             (events.iter().filter(|event| which(event)).count() as f64 * 1_000.0 / events.len() as f64).round()

@@ -3,7 +3,7 @@
 use dataflows::changes::Cutover;
 use dataflows::inputs::Inputs;
 use dataflows::params::{Params, PersonRule};
-use dataflows::views;
+use dataflows::views::{self, sessions, uniques};
 use differential_dataflow::input::InputSession;
 use operators::{Hub, Publisher};
 use schemas::event::Accepted;
@@ -91,6 +91,8 @@ pub enum Views {
     Attribution,
     /// Besides, the standing events, read by nobody.
     WithEvents,
+    /// Besides, the views of visitors.
+    OfVisitors,
     /// All views of the catalogue; what is to be written is taken at every tick, and dropped.
     All,
 }
@@ -108,9 +110,8 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
     let probe = ProbeHandle::new();
     let (mut input, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
         let (input, mut inputs) = Inputs::new(scope, &params, None);
-        let mut backlogs = Vec::new();
+        let (mut backlogs, cutover) = (Vec::new(), Cutover { replay_from: 0, snapshot_at: None });
         if views == Views::All {
-            let cutover = Cutover { replay_from: 0, snapshot_at: None };
             for (_, output) in views::outputs(&mut inputs) {
                 backlogs.push(output.attach(&mut publisher, &probe, cutover));
             }
@@ -121,10 +122,16 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
         attribution.credited.stream.probe_with(&probe);
         publisher.register("installs", attribution.installs.trace);
         publisher.register("credits", attribution.credited.trace);
-        if views == Views::WithEvents {
+        if views != Views::Attribution {
             let events = inputs.events();
             events.arrivals.probe_with(&probe);
             events.corrections.probe_with(&probe);
+        }
+        if views == Views::OfVisitors {
+            let visitors = inputs.visitors();
+            for output in [sessions::output(visitors.sessions), uniques::output(visitors.uniques)] {
+                backlogs.push(output.attach(&mut publisher, &probe, cutover));
+            }
         }
         (input, backlogs)
     });
@@ -141,6 +148,7 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
     };
     let name = match (views, person) {
         (Views::All, _) => "all views",
+        (Views::OfVisitors, _) => "views of visitors",
         (Views::WithEvents, _) => "with events",
         (Views::Attribution, PersonRule::DeviceOrUser) => "attribution",
         (Views::Attribution, PersonRule::DeviceElseUser) => "device else user",

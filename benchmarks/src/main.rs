@@ -66,6 +66,15 @@ enum Benchmark {
         #[arg(long, default_value_t = 3_500)]
         tick_events: u64,
     },
+    /// Ours: with the standing events, and with the views of visitors beside them; then the memory that those take.
+    Visitors {
+        /// Events in each tick.
+        #[arg(long, default_value_t = 3_500)]
+        tick_events: u64,
+        /// Events that a user has in one go.
+        #[arg(long, default_value_t = 8)]
+        in_one_go: u64,
+    },
     /// Peak resident memory of ours per live touch.
     Memory {
         /// As the rule of release 0.1.0 has it, by which a device hides its user.
@@ -112,13 +121,16 @@ enum Format {
 
 fn main() {
     let Arguments { benchmark, events, users, targets_per_mille, format } = Arguments::parse();
-    let traffic = Traffic { events, users, targets_per_mille };
+    let traffic = Traffic { events, users, targets_per_mille, in_one_go: 1 };
     let mut report = Report { setting: Setting::now(), measurements: Vec::new(), verdicts: Vec::new() };
     match benchmark {
         Benchmark::Compare { tick_events } => tick_events.iter().for_each(|tick| compare(&mut report, traffic, *tick)),
         Benchmark::Scale { tick_events, rounds } => scale(&mut report, traffic, tick_events, rounds),
         Benchmark::Persons { tick_events } => persons(&mut report, traffic, tick_events),
         Benchmark::Views { tick_events } => views(&mut report, traffic, tick_events),
+        Benchmark::Visitors { tick_events, in_one_go } => {
+            visitors(&mut report, Traffic { in_one_go, ..traffic }, tick_events);
+        }
         Benchmark::Memory { device_else_user, tick_events } => {
             let person = if device_else_user { PersonRule::DeviceElseUser } else { PersonRule::DeviceOrUser };
             memory(&mut report, traffic, tick_events, person);
@@ -186,6 +198,17 @@ fn views(report: &mut Report, traffic: Traffic, tick_events: u64) {
     report.verdicts.push(Verdict::of(what, with_events - alone, "ns/event", 100.0, 20.0));
     let what = format!("all other views added, processor time, ticks of {tick_events}");
     report.verdicts.push(Verdict::of(what, all - with_events, "ns/event", 80.0, 35.0));
+}
+
+fn visitors(report: &mut Report, traffic: Traffic, tick_events: u64) {
+    let measured = runs::visitors(traffic, tick_events);
+    let [with_events, of_visitors] = measured.each_ref().map(|lane| 1e9 / lane.events_per_cpu_s());
+    report.measurements.extend(measured.iter().map(Measurement::of));
+    let goes = traffic.in_one_go;
+    let what = format!("views of visitors added, {goes} events in one go, processor time, ticks of {tick_events}");
+    report.verdicts.push(Verdict::of(what, of_visitors - with_events, "ns/event", 400.0, 200.0));
+    let bytes = runs::visitors_bytes(traffic, tick_events) as f64 / traffic.visitors() as f64;
+    report.verdicts.push(Verdict::of("memory of the views of visitors", bytes, "B/visitor", 500.0, 300.0));
 }
 
 fn memory(report: &mut Report, traffic: Traffic, tick_events: u64, person: PersonRule) {

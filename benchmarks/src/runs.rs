@@ -67,6 +67,32 @@ pub fn views(traffic: Traffic, tick_events: u64) -> [Measured; 3] {
     })
 }
 
+/// As [`compare`], ours: with the standing events, and with the views of visitors beside them.
+pub fn visitors(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
+    take_turns(traffic, tick_events, |worker| {
+        [Views::WithEvents, Views::OfVisitors].map(|views| ours(worker, &Hub::new(1), PersonRule::DeviceOrUser, views))
+    })
+}
+
+/// By how much the views of visitors make what is resident larger after these events: one lane after the other, both kept.
+pub fn visitors_bytes(traffic: Traffic, tick_events: u64) -> u64 {
+    timely::execute_directly(move |worker| {
+        let (mut kept, mut grown) = (Vec::new(), Vec::new());
+        for views in [Views::WithEvents, Views::OfVisitors] {
+            let before = Resident::now().now_bytes;
+            let mut lane = ours(worker, &Hub::new(1), PersonRule::DeviceOrUser, views);
+            for first in (0..traffic.events).step_by(tick_events as usize) {
+                let numbers = first..(first + tick_events).min(traffic.events);
+                let events: Vec<Accepted> = numbers.map(|number| traffic.event(number)).collect();
+                lane.run(worker, &events, traffic.tick(first));
+            }
+            kept.push(lane);
+            grown.push(Resident::now().now_bytes.saturating_sub(before));
+        }
+        grown[1].saturating_sub(grown[0])
+    })
+}
+
 fn take_turns<const N: usize>(
     traffic: Traffic,
     tick_events: u64,
@@ -165,7 +191,7 @@ pub fn memory(traffic: Traffic, tick_events: u64, person: PersonRule) -> Memory 
 /// Runs a device with many touches and then its conversion: the touches' ticks, and the conversion's.
 pub fn hot(touches: u64, tick_events: u64, candidates_per_hour: Option<u64>) -> (Measured, Duration) {
     timely::execute_directly(move |worker| {
-        let traffic = Traffic { events: touches, users: 1, targets_per_mille: 0 };
+        let traffic = Traffic { events: touches, users: 1, targets_per_mille: 0, in_one_go: 1 };
         let mut lane = attribution(worker, &Hub::new(1), PersonRule::DeviceOrUser);
         let mut measured = Measured::new(&lane, 1, tick_events, touches);
         let mut made = hot_touches(touches, candidates_per_hour);
@@ -328,7 +354,7 @@ impl Measured {
 mod tests {
     use super::*;
 
-    const TRAFFIC: Traffic = Traffic { events: 4_000, users: 400, targets_per_mille: 20 };
+    const TRAFFIC: Traffic = Traffic { events: 4_000, users: 400, targets_per_mille: 20, in_one_go: 1 };
 
     #[test]
     fn every_benchmark_runs() {
