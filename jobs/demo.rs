@@ -13,6 +13,7 @@ use bidstream::ingest::source::kafka::produce::{PARTITIONS_DEFAULT, produce};
 use bidstream::job;
 use bidstream::lake::Lake;
 use bidstream::run::pipeline::{self, Plan, Run};
+use bidstream::run::recovery::RECOVERY;
 use schemas::Tick;
 use schemas::decode::IdRules;
 use schemas::table::Verdict;
@@ -216,7 +217,7 @@ fn status_line(run: &Run, rate: f64) -> String {
     let fresh = match (run.status.freshness_ms(), run.live.tick()) {
         (fresh_ms, _) if fresh_ms < 60_000 => format!("fresh within {fresh_ms} ms"),
         (_, Some(tick)) => format!("views as of {}", time(tick)),
-        (_, None) => "recovering".to_owned(),
+        (_, None) => run.health.reasons().remove(RECOVERY).unwrap_or_else(|| "recovering".to_owned()),
     };
     format!(
         "{rate:>8.0} events/s | {} records | {fresh} | {} rows written",

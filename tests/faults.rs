@@ -478,7 +478,7 @@ fn a_stop_on_kafka_while_one_worker_still_recovers_ends_the_run_in_order() {
     let mut run = armed(&faulty.job_with(2, &http.line()), "recovery.worker:sleep=5000:2");
     // One worker reads, the other has not recovered.
     http.until("/metrics", |answer| answer.contains("bidstream_records_total{"));
-    http.until("/readyz", |answer| answer.contains("records of earlier runs are being loaded"));
+    http.until("/readyz", |answer| answer.contains("records of earlier runs are read"));
     let before = last_cut(&faulty.lake());
     let pid = run.id().to_string();
     std::process::Command::new("kill").arg(pid).status().unwrap();

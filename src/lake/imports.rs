@@ -8,6 +8,7 @@
 //! | `imported/<topic>` | when its first commit was made: ms since 1970 |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use schemas::Tick;
 use schemas::table::RecordRow;
@@ -117,7 +118,9 @@ impl Imports {
 /// Reads the accepted records of a lake, of imports that are void too, without claiming it.
 pub async fn accepted(lake: &Lake, mut each: impl FnMut(&RecordRow)) -> Result<(), LedgerError> {
     match TableLog::look(lake, "records").await? {
-        Some(records) => load::records(&records, 0, Tick::MAX, |rows| rows.iter().for_each(&mut each)).await,
+        Some(records) => {
+            load::records(&records, 0, Tick::MAX, &Arc::default(), |rows| rows.iter().for_each(&mut each)).await
+        }
         None => Ok(()),
     }
 }

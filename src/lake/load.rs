@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -37,6 +38,15 @@ const FILES_AT_A_TIME: usize = 2;
 const BATCH_ROWS: usize = 1 << 14;
 const BATCHES_MAX: usize = 4;
 
+/// How far a load has come. Records of every verdict are counted, as files say how many they hold of all.
+#[derive(Debug, Default)]
+pub struct LoadCounts {
+    /// Records of the files that are read.
+    pub of: AtomicU64,
+    /// Those of them that were read.
+    pub read: AtomicU64,
+}
+
 /// The table schema of `records`: the columns of its files and the partition column.
 pub(super) fn with_arrival_date(files: &Schema) -> Schema {
     let date = Arc::new(Field::new(ARRIVAL_DATE, DataType::Date32, false));
@@ -55,13 +65,16 @@ pub(super) async fn records(
     log: &TableLog,
     from: Tick,
     to: Tick,
+    counts: &Arc<LoadCounts>,
     mut each: impl FnMut(Vec<RecordRow>),
 ) -> Result<(), LedgerError> {
     let may_hold = |stats: &Value| {
         let bound = |which: &str| stats[which]["_cut"].as_u64();
         bound("maxValues").is_none_or(|most| most > from) && bound("minValues").is_none_or(|least| least <= to)
     };
+    let read_so_far = Arc::clone(counts);
     let decode = move |batch: &RecordBatch| {
+        read_so_far.read.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         let verdicts = required(batch, "verdict")?.as_string::<i32>();
         let cuts = required(batch, "_cut")?.as_primitive::<Int64Type>();
         let within = |cut: i64| (from + 1..=to).contains(&(cut as Tick));
@@ -72,12 +85,13 @@ pub(super) async fn records(
         rows.map_err(|error| DeltaTableError::Generic(error.to_string()))
     };
     let mut by_date: BTreeMap<&str, Vec<StorePath>> = BTreeMap::new();
-    for file in log.files().filter(|file| may_hold(&stats(file))) {
+    for (file, stats) in log.files().map(|file| (file, stats(file))).filter(|(_, stats)| may_hold(stats)) {
+        counts.of.fetch_add(stats["numRecords"].as_u64().unwrap_or(0), Ordering::Relaxed);
         let date = file.partition_values.get(ARRIVAL_DATE).and_then(Option::as_deref).unwrap_or_default();
         by_date.entry(date).or_default().push(file.location().map_err(LedgerError::delta(log.name()))?);
     }
     for files in by_date.into_values() {
-        read(log, files, &UNREAD_COLUMNS, decode, &mut each).await?;
+        read(log, files, &UNREAD_COLUMNS, decode.clone(), &mut each).await?;
     }
     Ok(())
 }

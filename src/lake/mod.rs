@@ -75,6 +75,7 @@ use directory::Lock;
 pub use directory::{Lake, LakeSettings};
 pub use error::LedgerError;
 use file::{Encoded, encode, encode_runs};
+pub use load::LoadCounts;
 use log::{CUT, EPOCH, Put, TableLog};
 pub use partition::{PartitionId, Resume};
 pub use retries::RetryPolicy;
@@ -460,9 +461,15 @@ impl Ledger {
     }
 
     /// Reads the accepted records of the cuts in (`from`, `to`], in no order, a batch at a time.
-    pub async fn load(&self, from: Tick, to: Tick, each: impl FnMut(Vec<RecordRow>)) -> Result<(), LedgerError> {
+    pub async fn load(
+        &self,
+        from: Tick,
+        to: Tick,
+        counts: &Arc<LoadCounts>,
+        each: impl FnMut(Vec<RecordRow>),
+    ) -> Result<(), LedgerError> {
         hit("recovery", "begin")?;
-        load::records(&self.records, from, to, each).await?;
+        load::records(&self.records, from, to, counts, each).await?;
         hit("recovery", "end")
     }
 }

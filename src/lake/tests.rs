@@ -187,7 +187,7 @@ pub(super) async fn commit(ledger: &mut Ledger, cut: Tick, part: Part) -> Result
 
 pub(super) async fn loaded(ledger: &Ledger, from: Tick, to: Tick) -> Vec<RecordRow> {
     let mut all = Vec::new();
-    ledger.load(from, to, |rows| all.extend(rows)).await.unwrap();
+    ledger.load(from, to, &Arc::default(), |rows| all.extend(rows)).await.unwrap();
     all.sort_by_key(|row| row.offset);
     all
 }

@@ -53,6 +53,12 @@ pub mod name {
     pub const ROWS_WRITTEN: &str = "bidstream_rows_written_total";
     /// Memory of the records that wait to become durable.
     pub const WAITING_BYTES: &str = "bidstream_waiting_bytes";
+    /// Records of earlier runs that a start has to read.
+    pub const RECOVERY_RECORDS: &str = "bidstream_recovery_records";
+    /// Those of them that it has read.
+    pub const RECOVERY_READ: &str = "bidstream_recovery_read_records";
+    /// How far the tick up to which all workers are done is behind the clock.
+    pub const FRONTIER_AGE: &str = "bidstream_frontier_age_ms";
     /// Updates that came when what they change had been forgotten, or might have been ([`operators::late_updates`]). More than 0
     /// is a fault: a view keeps something for too short a time, or a record entered that should have been late; results may be wrong.
     pub const LATE_UPDATES: &str = "bidstream_late_updates_total";
@@ -70,11 +76,15 @@ pub enum Kind {
 }
 
 /// Every metric with its kind and help.
-pub const METRICS: [(&str, Kind, &str); 17] = [
+pub const METRICS: [(&str, Kind, &str); 20] = [
     (name::RECORDS, Kind::Counter, "Records by topic and verdict (ok, late, dead, skipped)."),
     (name::NULL_VALUES, Kind::Counter, "Records without a value (also dead letters), by topic."),
     (name::GAPS_ACCEPTED, Kind::Counter, "Offsets accepted as lost with --accept-gap, by topic."),
-    (name::LAG, Kind::Gauge, "Records between position and end, by topic and partition."),
+    (
+        name::LAG,
+        Kind::Gauge,
+        "Records between position and end, by topic and partition; NaN while the broker does not tell.",
+    ),
     (name::RAISED, Kind::Counter, "Records that came far behind the tick and were raised, by worker."),
     (name::TICK_SECONDS, Kind::Seconds, "Time that a worker spent on one step."),
     (name::FRONTIER, Kind::Gauge, "Tick up to which all workers are done, ms since the Unix epoch."),
@@ -91,6 +101,13 @@ pub const METRICS: [(&str, Kind, &str); 17] = [
     (name::FILES_WRITTEN, Kind::Counter, "Files written to records."),
     (name::ROWS_WRITTEN, Kind::Counter, "Rows written, by table."),
     (name::WAITING_BYTES, Kind::Gauge, "Memory of the records that wait to become durable."),
+    (name::RECOVERY_RECORDS, Kind::Gauge, "Records of earlier runs that the start has to read."),
+    (name::RECOVERY_READ, Kind::Gauge, "Records of earlier runs that the start has read."),
+    (
+        name::FRONTIER_AGE,
+        Kind::Gauge,
+        "How far the frontier is behind the clock, ms: what came since is in no view yet.",
+    ),
     (
         name::LATE_UPDATES,
         Kind::Counter,

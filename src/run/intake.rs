@@ -219,10 +219,10 @@ impl<'a> Intake<'a> {
         }
         metrics::counter!(name::RAISED, "worker" => worker.to_string()).absolute(standing.raised);
         for (id, lag) in self.partitions.iter().zip(standing.lag_records) {
-            if let Some(lag) = lag {
-                let (topic, partition) = (id.topic.to_string(), id.partition.to_string());
-                metrics::gauge!(name::LAG, "topic" => topic, "partition" => partition).set(lag as f64);
-            }
+            let (topic, partition) = (id.topic.to_string(), id.partition.to_string());
+            // What is not known is not 0.
+            let lag = lag.map_or(f64::NAN, |lag| lag as f64);
+            metrics::gauge!(name::LAG, "topic" => topic, "partition" => partition).set(lag);
         }
     }
 

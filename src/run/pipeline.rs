@@ -25,7 +25,7 @@ use crate::reads::live::Live;
 use crate::run::agreement::RunError;
 use crate::run::committer;
 use crate::run::cuts::Cuts;
-use crate::run::recovery;
+use crate::run::recovery::{self, RECOVERY};
 use crate::run::status::Status;
 use crate::run::{
     context::{Shared, SourceMaker},
@@ -136,7 +136,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let live = Arc::new(Live::new(plan.workers));
     let status = Arc::new(Status::default());
     let health = Health::new();
-    health.not_ready("recovery", "records of earlier runs are being loaded");
+    health.not_ready(RECOVERY, "records of earlier runs are being loaded");
     let (loader, recovered) = recovery::loading(&state);
     let (parts, closed) = committer::parts();
     let shared = Arc::new(Shared {
@@ -156,11 +156,11 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
         source: source(&state),
     });
     let committer = {
-        let (cuts, status) = (Arc::clone(&cuts), Arc::clone(&status));
+        let (cuts, status, health) = (Arc::clone(&cuts), Arc::clone(&status), health.clone());
         std::thread::Builder::new().name("bidstream-commit".to_owned()).spawn(move || {
             let _guard = PanicGuard(Arc::clone(&cuts));
             runtime.block_on(async {
-                match loader.load(&ledger).await {
+                match loader.load(&ledger, &health).await {
                     Ok(()) => committer::commit_parts(cuts, ledger, closed, symbols, status).await,
                     Err(error) => cuts.fail(error.into()),
                 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use dataflows::changes::Cutover;
 use schemas::Tick;
@@ -13,7 +14,11 @@ use schemas::units::HOUR_MS;
 
 use crate::ingest::gate::HotKeys;
 use crate::ingest::source::{PartitionId, Resume};
-use crate::lake::{Ledger, LedgerError, State};
+use crate::lake::{Ledger, LedgerError, LoadCounts, State};
+use crate::observe::telemetry::{Health, name};
+
+/// The part of a process that is not ready before records of earlier runs are loaded.
+pub const RECOVERY: &str = "recovery";
 
 /// Batches that may wait for a worker.
 const BATCHES_MAX: usize = 4;
@@ -67,10 +72,14 @@ pub fn loading(state: &State) -> (Loader, Recovered) {
 }
 
 impl Loader {
-    /// Reads all accepted records but those of void topics; the workers wait until it is done.
-    pub async fn load(self, ledger: &Ledger) -> Result<(), LedgerError> {
+    /// Reads all accepted records but those of void topics; the workers wait until it is done. How far it has come is told to
+    /// the log, the metrics and whoever asks whether the process is ready.
+    pub async fn load(self, ledger: &Ledger, health: &Health) -> Result<(), LedgerError> {
+        let counts = Arc::default();
+        let mut progress = Progress::new(&counts, health);
         ledger
-            .load(0, self.committed, |mut rows| {
+            .load(0, self.committed, &counts, |mut rows| {
+                progress.tell_now_and_then();
                 if !self.voids.is_empty() {
                     rows.retain(|row| !self.voids.contains(&*row.topic));
                 }
@@ -82,7 +91,9 @@ impl Loader {
                     let _ = self.batches.send(rows);
                 }
             })
-            .await
+            .await?;
+        progress.read_all();
+        Ok(())
     }
 
     /// Counters live for one arrival hour, and their count does not depend on order below the bound.
@@ -100,6 +111,70 @@ impl Loader {
     }
 }
 
+/// Tells how far recovery has come.
+struct Progress<'a> {
+    counts: &'a LoadCounts,
+    health: &'a Health,
+    started: Instant,
+    told: Option<Instant>,
+    logged: Instant,
+}
+
+const TELL_EVERY: Duration = Duration::from_millis(500);
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+impl<'a> Progress<'a> {
+    fn new(counts: &'a LoadCounts, health: &'a Health) -> Progress<'a> {
+        let now = Instant::now();
+        Progress { counts, health, started: now, told: None, logged: now }
+    }
+
+    fn counts(&self) -> [u64; 2] {
+        [&self.counts.read, &self.counts.of].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn tell_now_and_then(&mut self) {
+        if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        let said = so_far(self.counts(), self.started.elapsed());
+        self.tell(&said);
+        if self.logged.elapsed() >= LOG_EVERY {
+            self.logged = Instant::now();
+            tracing::info!("{said}");
+        }
+    }
+
+    fn read_all(&self) {
+        let [read, _] = self.counts();
+        self.tell(&format!("all {read} records of earlier runs are read; the views take in the last of them"));
+        if read > 0 {
+            let seconds = self.started.elapsed().as_secs_f64();
+            tracing::info!(records = read, seconds, "records of earlier runs are read");
+        }
+    }
+
+    fn tell(&self, said: &str) {
+        self.health.not_ready(RECOVERY, said);
+        let [read, of] = self.counts();
+        metrics::gauge!(name::RECOVERY_RECORDS).set(of as f64);
+        metrics::gauge!(name::RECOVERY_READ).set(read as f64);
+    }
+}
+
+/// How far it is, how fast, and when it is over at that rate.
+fn so_far([read, of]: [u64; 2], elapsed: Duration) -> String {
+    let per_second = read as f64 / elapsed.as_secs_f64().max(1e-3);
+    let mut said = format!("records of earlier runs are being loaded: {read} of {of}");
+    // Before anything was read nothing is known of the rate.
+    if read > 0 {
+        let seconds = of.saturating_sub(read) as f64 / per_second;
+        said += &format!(", {per_second:.0} a second, done in about {seconds:.0} s");
+    }
+    said
+}
+
 impl Recovered {
     /// The next batch of accepted records, in no order; none when all are loaded.
     pub fn next(&self) -> Option<Vec<RecordRow>> {
@@ -114,5 +189,21 @@ impl Recovered {
     /// The counters of a partition as the ledger left them. To be asked once.
     pub fn hot_keys(&self, partition: &PartitionId) -> HotKeys {
         self.hot_keys.lock().expect("no panic while locked").remove(partition).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_says_how_far_how_fast_and_until_when() {
+        let of = "records of earlier runs are being loaded: ";
+        assert_eq!(so_far([0, 900], Duration::from_secs(1)), format!("{of}0 of 900"));
+        let said = so_far([300, 900], Duration::from_secs(2));
+        assert_eq!(said, format!("{of}300 of 900, 150 a second, done in about 4 s"));
+        // Files may hold more than they say.
+        let said = so_far([900, 0], Duration::from_secs(3));
+        assert_eq!(said, format!("{of}900 of 0, 300 a second, done in about 0 s"));
     }
 }

@@ -20,6 +20,7 @@ use crate::run::committer::{self, CutPart, PartOf};
 use crate::run::context::{GAUGES_EVERY, IDLE, PanicGuard, STEP_RECORDS_MAX, Shared};
 use crate::run::intake::Arrivals;
 use crate::run::reader::{Read, Reader};
+use crate::run::recovery::RECOVERY;
 
 /// Runs one worker to the end of the run.
 pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<CutPart>) {
@@ -100,7 +101,7 @@ impl Running<'_> {
         }
         self.publisher.publish();
         if self.shared.recovered.is_done(self.worker.peers()) {
-            self.shared.health.ready("recovery");
+            self.shared.health.ready(RECOVERY);
         }
         Ok(())
     }
@@ -198,7 +199,9 @@ impl Running<'_> {
 
     /// Tells the metrics what cheap questions answer.
     fn tell(&self) {
-        metrics::gauge!(name::FRONTIER).set(self.frontier() as f64);
+        let frontier = self.frontier();
+        metrics::gauge!(name::FRONTIER).set(frontier as f64);
+        metrics::gauge!(name::FRONTIER_AGE).set((self.shared.clock.now_ms() - frontier as i64) as f64);
         metrics::gauge!(name::WAITING_BYTES).set(self.shared.cuts.waiting_bytes() as f64);
         // Of the process, whoever tells it.
         metrics::counter!(name::LATE_UPDATES).absolute(operators::late_updates());

@@ -190,7 +190,8 @@ impl KafkaSource {
                 .map(|Partition { topic, number, follow, .. }| {
                     // As last told, not as last taken in: the log grows also while nobody reads.
                     let high = findings.answers.get(&(*topic, *number)).map(|answer| answer.high);
-                    let lag = high.map(|high| (high - follow.position).max(0));
+                    // In an outage what was told last says nothing of what there is now.
+                    let lag = high.filter(|_| findings.connected).map(|high| (high - follow.position).max(0));
                     PartitionStatus { position: follow.position, high, lag }
                 })
                 .collect(),

@@ -45,7 +45,7 @@ pub(super) async fn write(
     let mut loaded = world.borrow().model.must_load(state.epoch);
     if dice.one_in(4) {
         let mut found = Vec::new();
-        ledger.load(0, committed, |rows| found.extend(rows.iter().map(row_of))).await?;
+        ledger.load(0, committed, &Arc::default(), |rows| found.extend(rows.iter().map(row_of))).await?;
         world.borrow_mut().check(|model| model.loaded(state.epoch, found));
     }
     loaded.sort();
