@@ -18,11 +18,10 @@
 //! **Progress.** The operator holds a capability for its earliest timer, so output at that tick can follow whenever the frontier
 //! of its input has passed it.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::consolidation::{consolidate, consolidate_updates};
 use differential_dataflow::{AsCollection, Data, ExchangeData, Hashable, VecCollection};
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
@@ -33,6 +32,9 @@ type Tick = u64;
 
 /// Tables of a worker: each grows by itself, so no step has to move all records.
 const SHARDS: usize = 256;
+
+/// How many records are brought into the cache at a time.
+const FETCHED: usize = 64;
 
 /// What is kept of each key and what follows from it.
 pub trait Keyed: 'static {
@@ -64,6 +66,10 @@ pub trait Keyed: 'static {
         now: Tick,
         out: &mut impl FnMut(Self::Output, isize),
     );
+
+    /// Says what it gathered over the keys of a worker since the last call, at the tick that ends: what many keys add to a few sums
+    /// need not be said for each.
+    fn end_of_tick(&mut self, _: &mut impl FnMut(Self::Output, isize)) {}
 
     /// When something is due next. What was due before the last visit is done at its tick; after [`Keyed::on_timer`] nothing may be
     /// due at its tick or before.
@@ -123,6 +129,15 @@ impl<A: Keyed, B: Keyed<Key = A::Key, Event = A::Event>> Keyed for Both<A, B> {
         }
     }
 
+    fn end_of_tick(&mut self, out: &mut impl FnMut(Self::Output, isize)) {
+        if let Some(logic) = &mut self.0 {
+            logic.end_of_tick(&mut |row, diff| out(Either::First(row), diff));
+        }
+        if let Some(logic) = &mut self.1 {
+            logic.end_of_tick(&mut |row, diff| out(Either::Second(row), diff));
+        }
+    }
+
     fn due(&self, (first, second): &Self::Record) -> Option<Tick> {
         let of_first = self.0.as_ref().and_then(|logic| logic.due(first));
         let of_second = self.1.as_ref().and_then(|logic| logic.due(second));
@@ -154,16 +169,27 @@ impl Hasher for AsItIs {
     }
 }
 
+/// A key and its hash.
+#[derive(PartialEq, Eq)]
+struct Hashed<K>(u64, K);
+
+impl<K> Hash for Hashed<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
 /// The record of a key, and when its timer is set to.
-struct Slot<K: Keyed> {
-    key: K::Key,
-    record: K::Record,
+struct Slot<R> {
+    record: R,
     set_to: Option<Tick>,
 }
 
-/// The records of a worker. Keys with one hash lie in one place.
+type Shard<K> = HashMap<Hashed<<K as Keyed>::Key>, Slot<<K as Keyed>::Record>, BuildHasherDefault<AsItIs>>;
+
+/// The records of a worker.
 struct Table<K: Keyed> {
-    shards: Vec<HashMap<u64, Vec<Slot<K>>, BuildHasherDefault<AsItIs>>>,
+    shards: Vec<Shard<K>>,
     timers: BTreeMap<Tick, Vec<K::Key>>,
 }
 
@@ -172,27 +198,56 @@ impl<K: Keyed> Table<K> {
         Table { shards: (0..SHARDS).map(|_| HashMap::default()).collect(), timers: BTreeMap::new() }
     }
 
+    /// Brings the records of keys into the processor's cache: it waits for many at a time, not for one after the other.
+    fn fetch(&self, keys: impl Iterator<Item = (u64, K::Key)>) {
+        for (hash, key) in keys {
+            let slot = self.shards[(hash >> 8) as usize % SHARDS].get(&Hashed(hash, key));
+            std::hint::black_box(slot.is_some_and(|slot| slot.set_to.is_some()));
+        }
+    }
+
     /// Visits the record of a key; sets its timer; drops it if there is nothing to keep.
-    fn visit(&mut self, logic: &mut K, key: K::Key, now: Tick, visit: impl FnOnce(&mut K, &mut Slot<K>)) {
+    fn visit(&mut self, logic: &mut K, key: K::Key, now: Tick, visit: impl FnOnce(&mut K, &mut Slot<K::Record>)) {
         let hash: u64 = key.hashed().into();
         let shard = &mut self.shards[(hash >> 8) as usize % SHARDS];
-        let slots = shard.entry(hash).or_insert_with(|| Vec::with_capacity(1));
-        let at = slots.iter().position(|slot| slot.key == key).unwrap_or_else(|| {
-            slots.push(Slot { key, record: K::Record::default(), set_to: None });
-            slots.len() - 1
-        });
-        let slot = &mut slots[at];
+        let new = || Slot { record: K::Record::default(), set_to: None };
+        let slot = shard.entry(Hashed(hash, key)).or_insert_with(new);
         visit(logic, slot);
         if logic.is_empty(&slot.record) {
-            slots.swap_remove(at);
-            if slots.is_empty() {
-                shard.remove(&hash);
-            }
+            shard.remove(&Hashed(hash, key));
         } else if let Some(due) = logic.due(&slot.record).map(|due| due.max(now))
             && slot.set_to.is_none_or(|set_to| due < set_to)
         {
             slot.set_to = Some(due);
             self.timers.entry(due).or_default().push(key);
+        }
+    }
+
+    /// Takes in the events of a tick whose keys have one hash.
+    fn take_in<'a>(
+        &mut self,
+        logic: &mut K,
+        events: impl Iterator<Item = &'a ((K::Key, K::Event), Tick, isize)>,
+        now: Tick,
+        out: &mut impl FnMut(K::Output, isize),
+    ) where
+        K::Key: 'a,
+        K::Event: 'a,
+    {
+        let mut events: Vec<(&(K::Key, K::Event), isize)> = events.map(|(event, _, diff)| (event, *diff)).collect();
+        if events.len() > 1 {
+            consolidate(&mut events);
+        }
+        for of_key in events.chunk_by(|((one, _), _), ((other, _), _)| one == other) {
+            let ((key, _), _) = of_key[0];
+            self.visit(logic, *key, now, |logic, slot| {
+                // What is taken back goes before anything comes.
+                for going in [true, false] {
+                    for ((_, event), diff) in of_key.iter().filter(|(_, diff)| (*diff < 0) == going) {
+                        logic.on_event(*key, &mut slot.record, event, *diff, now, out);
+                    }
+                }
+            });
         }
     }
 
@@ -220,6 +275,8 @@ pub fn keyed<'scope, K: Keyed>(
     let made = events.inner.unary_frontier(to_worker, name, move |_, _| {
         let mut table = Table::<K>::new();
         let mut waiting: Vec<((K::Key, K::Event), Tick, isize)> = Vec::new();
+        // Kept for their memory.
+        let (mut ready, mut places) = (Vec::new(), Vec::new());
         let mut held: Option<Capability<Tick>> = None;
         move |(input, frontier), output| {
             input.for_each(|capability, events| {
@@ -230,42 +287,44 @@ pub fn keyed<'scope, K: Keyed>(
             });
             let complete = frontier.frontier().first().copied();
             let is_complete = |tick: Tick| complete.is_none_or(|complete| tick < complete);
-            let mut ready: Vec<_> = waiting.extract_if(.., |(_, tick, _)| is_complete(*tick)).collect();
-            consolidate_updates(&mut ready);
-            let by_tick_and_hash =
-                |((key, event), tick, _): &((K::Key, K::Event), Tick, isize),
-                 ((of, other), at, _): &((K::Key, K::Event), Tick, isize)| {
-                    let hash = |key: &K::Key| -> u64 { key.hashed().into() };
-                    let order = tick.cmp(at).then_with(|| hash(key).cmp(&hash(of)));
-                    if order == Ordering::Equal { key.cmp(of).then_with(|| event.cmp(other)) } else { order }
-                };
-            ready.sort_unstable_by(by_tick_and_hash);
+            ready.clear();
+            if waiting.iter().all(|(_, tick, _)| is_complete(*tick)) {
+                std::mem::swap(&mut ready, &mut waiting);
+            } else {
+                ready.extend(waiting.extract_if(.., |(_, tick, _)| is_complete(*tick)));
+            }
+            // Events are large, so it is not them that are sorted.
+            let place = |(at, ((key, _), tick, _)): (usize, &((K::Key, K::Event), Tick, isize))| -> (Tick, u64, u32) {
+                (*tick, key.hashed().into(), at as u32)
+            };
+            places.clear();
+            places.extend(ready.iter().enumerate().map(place));
+            places.sort_unstable();
             let mut made = Vec::new();
-            let mut of_ticks = ready.chunk_by(|(_, one, _), (_, other, _)| one == other).peekable();
+            let mut of_ticks = places.chunk_by(|(one, ..), (other, ..)| one == other).peekable();
             loop {
-                let of_events = of_ticks.peek().map(|events| events[0].1);
+                let of_events = of_ticks.peek().map(|places| places[0].0);
                 let of_timers = table.timers.keys().next().copied().filter(|tick| is_complete(*tick));
                 let Some(now) = of_events.into_iter().chain(of_timers).min() else { break };
                 let mut out = |row, diff| made.push((row, now, diff));
                 if of_events == Some(now)
-                    && let Some(events) = of_ticks.next()
+                    && let Some(places) = of_ticks.next()
                 {
-                    for of_key in events.chunk_by(|((one, _), _, _), ((other, _), _, _)| one == other) {
-                        let ((key, _), ..) = of_key[0];
-                        table.visit(&mut logic, key, now, |logic, slot| {
-                            // What is taken back goes before anything comes.
-                            for going in [true, false] {
-                                for ((_, event), _, diff) in of_key.iter().filter(|(_, _, diff)| (*diff < 0) == going) {
-                                    logic.on_event(key, &mut slot.record, event, *diff, now, &mut out);
-                                }
-                            }
-                        });
+                    let mut unfetched = places;
+                    for of_hash in places.chunk_by(|(_, one, _), (_, other, _)| one == other) {
+                        if unfetched.first().is_some_and(|next| of_hash[0] >= *next) {
+                            let (block, rest) = unfetched.split_at(unfetched.len().min(FETCHED));
+                            table.fetch(block.iter().map(|(_, hash, at)| (*hash, ready[*at as usize].0.0)));
+                            unfetched = rest;
+                        }
+                        table.take_in(&mut logic, of_hash.iter().map(|(.., at)| &ready[*at as usize]), now, &mut out);
                     }
                 }
                 // What is due at this tick, also by what has just come.
                 while table.timers.contains_key(&now) {
                     table.go_off(&mut logic, now, &mut out);
                 }
+                logic.end_of_tick(&mut out);
             }
             if let Some(holding) = &held {
                 consolidate_updates(&mut made);

@@ -5,7 +5,10 @@
 //! has a session a day. A session is a row once it is *closed*: once the minute of its end and the gap is over. Events that come late
 //! may still lengthen, join or split what is closed; its rows change then.
 
+use std::collections::HashMap;
+
 use differential_dataflow::VecCollection;
+use foldhash::fast::FixedState;
 use operators::{ByKey, Expires, Keyed, arrange_forgetting};
 use schemas::units::{DAY_MS, MINUTE_MS};
 use schemas::{EventId, EventTime, EventType, Micros, Subject, Symbol, Tick, columns};
@@ -156,22 +159,29 @@ impl Expires<Tick> for SessionKey {
     }
 }
 
-/// An event of a session. Its tenant and app are those of the chain.
+/// An event of a session. Its tenant and app are those of the chain, its amount, if it has one, is there, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Visit {
     time: EventTime,
     id: EventId,
+    /// The place of its channel and campaign.
+    names: u32,
     event_type: EventType,
-    channel: Symbol,
-    campaign: Symbol,
-    currency: Symbol,
-    revenue: Option<Micros>,
 }
 
-impl Visit {
-    fn of(deed: &Deed) -> Visit {
-        let Deed { time, id, event_type, channel, campaign, currency, revenue, .. } = *deed;
-        Visit { time, id, event_type, channel, campaign, currency, revenue }
+/// What a conversion brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Amount {
+    time: EventTime,
+    id: EventId,
+    currency: Symbol,
+    revenue: Micros,
+}
+
+impl Amount {
+    fn of(deed: &Deed) -> Option<Amount> {
+        let Deed { time, id, currency, revenue, .. } = *deed;
+        revenue.map(|revenue| Amount { time, id, currency, revenue })
     }
 }
 
@@ -183,6 +193,8 @@ struct Chain {
     start: EventTime,
     /// In order; at least one.
     visits: Vec<Visit>,
+    /// Of those of its events that have one.
+    amounts: Vec<Amount>,
     /// The sessions of events before this time are closed, and rows.
     closed_to: EventTime,
 }
@@ -222,9 +234,14 @@ impl Chain {
         self.visits.partition_point(|other| (other.time, other.id) < (visit.time, visit.id))
     }
 
-    fn insert(&mut self, visit: Visit) {
+    fn insert(&mut self, visit: Visit, amount: Option<Amount>) {
         let at = self.place(&visit);
+        if self.visits.len() == self.visits.capacity() {
+            // Most chains are short: doubling would leave half of it unused.
+            self.visits.reserve_exact(2 + at / 2);
+        }
         self.visits.insert(at, visit);
+        self.amounts.extend(amount);
     }
 
     /// The place after the last visit before a time.
@@ -250,6 +267,9 @@ pub struct Sessions {
     gap_ms: i64,
     types: Vec<EventType>,
     horizons: Horizons,
+    /// The channels and campaigns that were met, and their places.
+    names: Vec<(Symbol, Symbol)>,
+    places: HashMap<(Symbol, Symbol), u32, FixedState>,
 }
 
 type Out<'a> = &'a mut dyn FnMut((SessionKey, SessionRow), isize);
@@ -257,12 +277,23 @@ type Out<'a> = &'a mut dyn FnMut((SessionKey, SessionRow), isize);
 impl Sessions {
     /// With these parameters, where records are accepted as long as that says.
     pub fn new(params: &SessionsParams, horizons: Horizons) -> Sessions {
-        Sessions { gap_ms: params.gap.0, types: params.types.clone(), horizons }
+        let (names, places) = (Vec::new(), HashMap::default());
+        Sessions { gap_ms: params.gap.0, types: params.types.clone(), horizons, names, places }
     }
 
     /// The types of events that sessions are made of.
     pub fn types(&self) -> Vec<EventType> {
         self.types.clone()
+    }
+
+    fn visit(&mut self, deed: &Deed) -> Visit {
+        let Deed { time, id, event_type, channel, campaign, .. } = *deed;
+        let next = u32::try_from(self.names.len()).expect("fewer channels and campaigns than bits tell apart");
+        let names = *self.places.entry((channel, campaign)).or_insert(next);
+        if names == next {
+            self.names.push((channel, campaign));
+        }
+        Visit { time, id, names, event_type }
     }
 
     /// The first tick at which a session of this end is closed.
@@ -279,11 +310,13 @@ impl Sessions {
     fn tell(&self, visitor: Subject, chain: &Chain, visits: &[Visit], diff: isize, out: Out<'_>) {
         let (Some(first), Some(last)) = (visits.first(), visits.last()) else { return };
         let count = |is: fn(EventType) -> bool| visits.iter().filter(|visit| is(visit.event_type)).count() as i64;
-        let first_of = |name: fn(&Visit) -> Symbol| {
-            visits.iter().map(name).find(|name| *name != Symbol::NONE).unwrap_or(Symbol::NONE)
+        let first_of = |name: fn(&(Symbol, Symbol)) -> Symbol| {
+            let names = visits.iter().map(|visit| name(&self.names[visit.names as usize]));
+            names.into_iter().find(|name| *name != Symbol::NONE).unwrap_or(Symbol::NONE)
         };
         let mut revenue: Vec<Revenue> = Vec::new();
-        for (currency, Micros(micros)) in visits.iter().filter_map(|visit| Some((visit.currency, visit.revenue?))) {
+        let within = |amount: &&Amount| (first.time..=last.time).contains(&amount.time);
+        for Amount { currency, revenue: Micros(micros), .. } in chain.amounts.iter().copied().filter(|of| within(&of)) {
             match revenue.iter_mut().find(|revenue| revenue.currency == currency) {
                 Some(sum) => sum.micros = sum.micros.checked_add(micros).expect("revenue of a session fits 64 bits"),
                 None => revenue.push(Revenue { currency, micros }),
@@ -302,8 +335,8 @@ impl Sessions {
             touches: count(EventType::is_touch),
             conversions: count(|of| of == EventType::Conversion),
             revenue,
-            channel: first_of(|visit| visit.channel),
-            campaign: first_of(|visit| visit.campaign),
+            channel: first_of(|(channel, _)| *channel),
+            campaign: first_of(|(_, campaign)| *campaign),
         };
         out((SessionKey { visitor, until: self.until(last.time) }, row), diff);
     }
@@ -327,8 +360,14 @@ impl Sessions {
     }
 
     /// Takes a visit in.
-    fn insert(&self, visitor: Subject, chains: &mut Vec<Chain>, deed: &Deed, now: Tick, out: Out<'_>) {
-        let visit = Visit::of(deed);
+    fn insert(
+        &self,
+        visitor: Subject,
+        chains: &mut Vec<Chain>,
+        (visit, deed): (Visit, &Deed),
+        now: Tick,
+        out: Out<'_>,
+    ) {
         let near = |chain: &Chain| {
             chain.is_of(deed)
                 && visit.time.0 >= chain.start.0 - self.gap_ms
@@ -340,23 +379,36 @@ impl Sessions {
             && visit.time >= chains[at].start.max(chains[at].closed_to)
         {
             // Nothing that is closed changes.
-            chains[at].insert(visit);
+            chains[at].insert(visit, Amount::of(deed));
             return self.close(visitor, &mut chains[at], now, out);
         }
         let mut joined: Vec<Chain> = chains.extract_if(.., |chain| near(chain)).collect();
         joined.sort_by_key(|chain| chain.start);
         joined.iter().for_each(|chain| self.take_back(visitor, chain, out));
         let start = joined.first().map_or(visit.time, |chain| chain.start.min(visit.time));
-        let visits = joined.into_iter().flat_map(|chain| chain.visits).collect();
-        let mut chain = Chain { tenant: deed.tenant, app: deed.app, start, visits, closed_to: NONE_CLOSED };
-        chain.insert(visit);
+        let (mut visits, mut amounts) = (Vec::new(), Vec::new());
+        for chain in joined {
+            visits.extend(chain.visits);
+            amounts.extend(chain.amounts);
+        }
+        let mut chain = Chain { tenant: deed.tenant, app: deed.app, start, visits, amounts, closed_to: NONE_CLOSED };
+        chain.insert(visit, Amount::of(deed));
         self.close(visitor, &mut chain, now, out);
+        if chains.len() == chains.capacity() {
+            chains.reserve_exact(1);
+        }
         chains.push(chain);
     }
 
     /// Takes a visit out; a chain may come apart.
-    fn remove(&self, visitor: Subject, chains: &mut Vec<Chain>, deed: &Deed, now: Tick, out: Out<'_>) {
-        let visit = Visit::of(deed);
+    fn remove(
+        &self,
+        visitor: Subject,
+        chains: &mut Vec<Chain>,
+        (visit, deed): (Visit, &Deed),
+        now: Tick,
+        out: Out<'_>,
+    ) {
         let of = |chain: &Chain| chain.is_of(deed) && (chain.start..=chain.end()).contains(&visit.time);
         let at = chains.iter().position(of).expect("what goes had come");
         let mut chain = chains.remove(at);
@@ -365,13 +417,19 @@ impl Sessions {
         assert_eq!(chain.visits.get(at), Some(&visit), "what goes had come");
         let begins_gone = chain.visits[0].time != chain.start;
         chain.visits.remove(at);
+        if let Some(amount) = Amount::of(deed) {
+            let at = chain.amounts.iter().position(|of| *of == amount);
+            chain.amounts.swap_remove(at.expect("what goes had come"));
+        }
         let gap_ms = self.gap_ms;
         let parts = chain.visits.chunk_by(|one, other| other.time.0 - one.time.0 <= gap_ms).enumerate();
         for (part, visits) in parts {
             // What is gone of the beginning was final, and so is the visit after it.
             let start = if part == 0 && begins_gone { chain.start } else { visits[0].time };
             let (tenant, app, visits) = (chain.tenant, chain.app, visits.to_vec());
-            let mut part = Chain { tenant, app, start, visits, closed_to: NONE_CLOSED };
+            let within = |amount: &&Amount| (visits[0].time..=visits[visits.len() - 1].time).contains(&amount.time);
+            let amounts = chain.amounts.iter().filter(within).copied().collect();
+            let mut part = Chain { tenant, app, start, visits, amounts, closed_to: NONE_CLOSED };
             self.close(visitor, &mut part, now, out);
             chains.push(part);
         }
@@ -385,6 +443,7 @@ impl Sessions {
                 return;
             }
             chain.visits.drain(..chain.before(cut));
+            chain.amounts.retain(|amount| amount.time >= cut);
         }
     }
 
@@ -410,10 +469,13 @@ impl Keyed for Sessions {
         out: &mut impl FnMut((SessionKey, SessionRow), isize),
     ) {
         if !self.types.contains(&deed.event_type) {
-        } else if diff > 0 {
-            self.insert(visitor, chains, deed, now, out);
+            return;
+        }
+        let visit = self.visit(deed);
+        if diff > 0 {
+            self.insert(visitor, chains, (visit, deed), now, out);
         } else {
-            self.remove(visitor, chains, deed, now, out);
+            self.remove(visitor, chains, (visit, deed), now, out);
         }
     }
 

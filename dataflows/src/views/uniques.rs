@@ -2,12 +2,14 @@
 //!
 //! A log of sums: a visitor counts once in each hour and day of a group in which it did anything, and one that comes twice in a day
 //! adds nothing. A window of days has a row for each day that it can end with, once that day is over: a visitor counts in those of the
-//! days in which it was there and of the 6 (29) days after them. Of that its record says only where it begins and ceases to count,
-//! and the record of a group adds up ([`Ends`]): so the night costs an addition a group, however many visitors there are.
+//! days in which it was there and of the 6 (29) days after them. Its record says only where it begins and ceases to count, and the
+//! record of a group adds that up ([`Ends`]): so the night costs an addition a group, however many visitors there are.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
 
 use differential_dataflow::VecCollection;
+use foldhash::fast::FixedState;
 use operators::{Expires, Keyed, keyed};
 use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
 use schemas::{EventTime, EventType, Subject, Symbol, Tick, columns};
@@ -19,7 +21,6 @@ use crate::deed::Deed;
 use crate::horizon::Horizons;
 use crate::params::{Params, UniquesParams};
 use crate::view::{Maintained, Output, View};
-use crate::views::costs::hour;
 
 const SQL: &str = "\
 WITH groupings AS (
@@ -32,6 +33,8 @@ WITH groupings AS (
   FROM events CROSS JOIN groupings
   WHERE type NOT IN ('cost', 'identify') AND coalesce(user_id, device_id) IS NOT NULL
     AND (type IN ('impression', 'click') OR NOT by_campaign)
+    -- What is dated after 2089 is a mistake: hours are kept in 20 bits.
+    AND event_time < 3774873600000
 ), seen AS (
   SELECT DISTINCT {group}, visitor, kind, hour FROM grouped CROSS JOIN kinds WHERE kind = 'any' OR kind = type
 ), days AS (
@@ -158,59 +161,89 @@ columns! {
     }
 }
 
-/// What the record of a visitor tells.
+/// What the visitors of a worker add to a group, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Told {
-    /// It counts in this hour or day.
-    Counts(UniquesKey),
-    /// It counts in the windows that end with this day since 1970 and those after it.
-    From(Series, i64),
+    /// So many visitors in an hour since 1970.
+    Hour(Group, i64, ByKind),
+    /// So many in a day since 1970, and so many more in each window that ends with that day or a later one.
+    Day(Group, i64, ByKind, Windows),
 }
 
-/// What a visitor did in an hour, in one of its groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tile {
-    /// The place of the group.
-    group: u16,
-    /// Hours since 1970.
-    hour: i32,
-    /// How often, by kind.
-    counts: [u32; 3],
+type ByKind = [i64; KINDS];
+type Windows = [ByKind; WINDOWS.len()];
+const KINDS: usize = Kind::ALL.len();
+
+/// What a visitor did in an hour in a group: where, when, what, and how often, from the highest bits to the lowest. So the tiles of
+/// a group lie together, in the order of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Tile(u64);
+
+const GROUP_BITS: u32 = 24;
+const HOUR_BITS: u32 = 20;
+const KIND_BITS: u32 = 2;
+const COUNT_BITS: u32 = 64 - GROUP_BITS - HOUR_BITS - KIND_BITS;
+const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+
+impl Tile {
+    /// One that counts nothing yet.
+    fn new(group: u32, hour: i64, kind: u64) -> Tile {
+        let hour = hour as u64;
+        debug_assert!(hour < 1 << HOUR_BITS);
+        Tile((((u64::from(group) << HOUR_BITS) | hour) << KIND_BITS | kind) << COUNT_BITS)
+    }
+
+    fn group(self) -> u64 {
+        self.0 >> (64 - GROUP_BITS)
+    }
+
+    fn hour(self) -> i64 {
+        (self.0 >> (KIND_BITS + COUNT_BITS) & ((1 << HOUR_BITS) - 1)) as i64
+    }
+
+    fn kind(self) -> u64 {
+        self.0 >> COUNT_BITS & ((1 << KIND_BITS) - 1)
+    }
+
+    fn is_of(self, kind: Kind) -> bool {
+        kind == Kind::Any || self.kind() == kind as u64
+    }
+
+    /// The same with its count changed; none where nothing is left. Whose count is full stays: nobody does that much in an hour and
+    /// has all of it withdrawn.
+    fn plus(self, diff: isize) -> Option<Tile> {
+        let count = self.0 & COUNT_MAX;
+        if count == COUNT_MAX {
+            return Some(self);
+        }
+        let count = count.checked_add_signed(diff as i64).expect("what goes had come").min(COUNT_MAX);
+        (count > 0).then_some(Tile(self.0 & !COUNT_MAX | count))
+    }
 }
 
-/// What is kept of a visitor: its groups, and what it did in which hour, in order.
+/// What is kept of a visitor.
 #[derive(Default)]
 pub struct Seen {
-    groups: Vec<Group>,
+    /// In order.
     tiles: Vec<Tile>,
-    /// When a tile may go, at the earliest; 0 where there is none.
+    /// When a tile may go, at the earliest.
     due: Tick,
-}
-
-impl Seen {
-    fn group(&mut self, group: Group) -> u16 {
-        let at = self.groups.iter().position(|of| *of == group).unwrap_or_else(|| {
-            self.groups.push(group);
-            self.groups.len() - 1
-        });
-        u16::try_from(at).expect("a visitor has fewer groups than bits tell apart")
-    }
-
-    /// The tiles of a group.
-    fn of(&self, group: u16) -> &[Tile] {
-        let from = self.tiles.partition_point(|tile| tile.group < group);
-        &self.tiles[from..][..self.tiles[from..].partition_point(|tile| tile.group == group)]
-    }
 }
 
 /// The section of `uniques` in the records of visitors.
 pub struct Uniques {
     groupings: Vec<Grouping>,
     horizons: Horizons,
+    /// The groups that were met, and their places: tiles have these.
+    groups: Vec<Group>,
+    places: HashMap<Group, u32, FixedState>,
+    /// What visitors add to groups, by group and hour or day, until the tick ends.
+    hours: HashMap<(u32, i64), ByKind, FixedState>,
+    days: HashMap<(u32, i64), (ByKind, Windows), FixedState>,
 }
 
-fn day(hour: i32) -> i64 {
-    i64::from(hour).div_euclid(24)
+fn day(hour: i64) -> i64 {
+    hour / 24
 }
 
 impl Uniques {
@@ -226,84 +259,97 @@ impl Uniques {
 
     /// With these parameters, where records are accepted as long as that says.
     pub fn new(params: &UniquesParams, horizons: Horizons) -> Uniques {
-        Uniques { groupings: params.groupings.clone(), horizons }
+        Uniques {
+            groupings: params.groupings.clone(),
+            horizons,
+            groups: Vec::new(),
+            places: HashMap::default(),
+            hours: HashMap::default(),
+            days: HashMap::default(),
+        }
+    }
+
+    fn place(&mut self, group: Group) -> u32 {
+        let next = self.groups.len() as u32;
+        let place = *self.places.entry(group).or_insert(next);
+        if place == next {
+            assert!(next < 1 << GROUP_BITS, "uniques has more than 16 million groups: choose coarser groupings");
+            self.groups.push(group);
+        }
+        place
     }
 
     /// When what a visitor did in an hour tells nothing any more: no event comes or goes within the longest window of it.
-    fn final_at(&self, hour: i32) -> Tick {
-        self.horizons.target(EventTime((day(hour) + 31) * DAY_MS)).expiry()
+    fn final_at(&self, tile: Tile) -> Tick {
+        self.horizons.target(EventTime((day(tile.hour()) + 31) * DAY_MS)).expiry()
     }
 
     /// Takes in that an event came to, or went from, a group of a visitor.
-    fn count(&self, seen: &mut Seen, group: Group, deed: &Deed, diff: isize, out: &mut impl FnMut(Told, isize)) {
-        let place = seen.group(group);
-        let hour_of = hour(deed.time);
-        let hour = (hour_of.0 / HOUR_MS) as i32;
-        let at = seen.tiles.partition_point(|tile| (tile.group, tile.hour) < (place, hour));
-        if seen.tiles.get(at).is_none_or(|tile| (tile.group, tile.hour) != (place, hour)) {
-            assert!(diff > 0, "what goes had come");
-            seen.tiles.insert(at, Tile { group: place, hour, counts: [0; 3] });
-            let due = self.final_at(hour);
-            seen.due = if seen.due == 0 { due } else { seen.due.min(due) };
-        }
-        let before = seen.tiles[at].counts;
-        for kind in Kind::ALL {
-            let is_kind = match kind {
-                Kind::Any => true,
-                Kind::Impression => deed.event_type == EventType::Impression,
-                Kind::Click => deed.event_type == EventType::Click,
-            };
-            if is_kind {
-                let count = &mut seen.tiles[at].counts[kind as usize];
-                *count = count.checked_add_signed(diff as i32).expect("events of an hour fit 32 bits, and none goes that had not come");
+    fn count(&mut self, seen: &mut Seen, group: u32, deed: &Deed, diff: isize) {
+        let kind = match deed.event_type {
+            EventType::Impression => Kind::Impression,
+            EventType::Click => Kind::Click,
+            _ => Kind::Any,
+        };
+        let tile = Tile::new(group, deed.time.0 / HOUR_MS, kind as u64);
+        let at = seen.tiles.partition_point(|other| other.0 | COUNT_MAX < tile.0);
+        let held = seen.tiles.get(at).copied().filter(|held| held.0 & !COUNT_MAX == tile.0);
+        match (held, held.unwrap_or(tile).plus(diff)) {
+            (Some(_), Some(more)) => seen.tiles[at] = more,
+            (Some(_), None) => {
+                seen.tiles.remove(at);
+                self.tell(seen, group, tile.hour(), kind, -1);
             }
-        }
-        let after = seen.tiles[at].counts;
-        for kind in Kind::ALL {
-            let (was, is) = (before[kind as usize] > 0, after[kind as usize] > 0);
-            if was != is {
-                let diff = if is { 1 } else { -1 };
-                let series = |period| Series { group, kind, period };
-                out(Told::Counts(UniquesKey { series: series(Period::Hour), bucket: hour_of }), diff);
-                self.tell_day(seen.of(place), hour, kind, series, diff, out);
+            (None, Some(first)) => {
+                self.tell(seen, group, tile.hour(), kind, 1);
+                let due = self.final_at(tile);
+                seen.due = if seen.tiles.is_empty() { due } else { seen.due.min(due) };
+                if seen.tiles.len() == seen.tiles.capacity() {
+                    // Most visitors have few: doubling would leave half of it unused.
+                    seen.tiles.reserve_exact(4 + at / 4);
+                }
+                seen.tiles.insert(at, first);
             }
-        }
-        if after[Kind::Any as usize] == 0 {
-            seen.tiles.remove(at);
+            (None, None) => unreachable!("what comes counts"),
         }
     }
 
-    /// Tells what follows for days of that a visitor was there in an hour and had not been, or had been and was not.
-    fn tell_day(
-        &self,
-        tiles: &[Tile],
-        hour: i32,
-        kind: Kind,
-        series: impl Fn(Period) -> Series,
-        diff: isize,
-        out: &mut impl FnMut(Told, isize),
-    ) {
-        let day_of = day(hour);
-        let others = tiles.iter().filter(|tile| tile.hour != hour && tile.counts[kind as usize] > 0);
-        let (mut before, mut after) = (None, None);
-        for other in others.map(|tile| day(tile.hour)) {
-            if other == day_of {
-                return;
-            } else if other < day_of {
-                before = Some(other);
-            } else if after.is_none() {
-                after = Some(other);
+    /// Tells what follows of that a visitor did something of a kind in an hour, or does so no longer; of its tiles but that.
+    fn tell(&mut self, seen: &Seen, group: u32, hour: i64, kind: Kind, diff: i64) {
+        let from = seen.tiles.partition_point(|tile| tile.group() < u64::from(group));
+        let tiles = seen.tiles[from..].iter().take_while(|tile| tile.group() == u64::from(group));
+        let kinds = if kind == Kind::Any { &[Kind::Any][..] } else { &[Kind::Any, kind] };
+        for kind in kinds {
+            let (mut same_hour, mut same_day, mut before, mut after) = (false, false, None, None);
+            for other in tiles.clone().filter(|tile| tile.is_of(*kind)) {
+                same_hour |= other.hour() == hour;
+                match day(other.hour()).cmp(&day(hour)) {
+                    Ordering::Less => before = Some(day(other.hour())),
+                    Ordering::Equal => same_day = true,
+                    Ordering::Greater => after = after.or(Some(day(other.hour()))),
+                }
+            }
+            let kind = *kind as usize;
+            if !same_hour {
+                self.hours.entry((group, hour)).or_default()[kind] += diff;
+            }
+            if !same_day {
+                self.tell_day(group, day(hour), kind, (before, after), diff);
             }
         }
-        let bucket = EventTime(day_of * DAY_MS);
-        out(Told::Counts(UniquesKey { series: series(Period::Day), bucket }), diff);
-        for (period, days) in WINDOWS {
+    }
+
+    /// Tells that a visitor was there on a day, or was not, and what it adds to windows beside the days before and after it on
+    /// which it was there.
+    fn tell_day(&mut self, group: u32, day: i64, kind: usize, (before, after): (Option<i64>, Option<i64>), diff: i64) {
+        self.days.entry((group, day)).or_default().0[kind] += diff;
+        for (window, (_, days)) in WINDOWS.into_iter().enumerate() {
             // The windows in which it counts by this day alone.
-            let from = before.map_or(day_of, |before| day_of.max(before + days));
-            let to = after.map_or(day_of + days, |after| after.min(day_of + days));
+            let from = before.map_or(day, |before| day.max(before + days));
+            let to = after.map_or(day + days, |after| after.min(day + days));
             if from < to {
-                out(Told::From(series(period), from), diff);
-                out(Told::From(series(period), to), -diff);
+                self.days.entry((group, from)).or_default().1[window][kind] += diff;
+                self.days.entry((group, to)).or_default().1[window][kind] -= diff;
             }
         }
     }
@@ -322,25 +368,34 @@ impl Keyed for Uniques {
         deed: &Deed,
         diff: isize,
         _: Tick,
-        out: &mut impl FnMut(Told, isize),
+        _: &mut impl FnMut(Told, isize),
     ) {
-        if !Uniques::TYPES.contains(&deed.event_type) {
+        if !Uniques::TYPES.contains(&deed.event_type) || deed.time.0 / HOUR_MS >= 1 << HOUR_BITS {
             return;
         }
         let dimensions = [deed.campaign, deed.source, deed.channel, deed.country];
-        for grouping in self.groupings.iter().filter(|of| deed.event_type.is_touch() || !of.has_campaign()) {
-            self.count(seen, grouping.group(deed.tenant, dimensions), deed, diff, out);
+        for at in 0..self.groupings.len() {
+            let grouping = self.groupings[at];
+            if deed.event_type.is_touch() || !grouping.has_campaign() {
+                let group = self.place(grouping.group(deed.tenant, dimensions));
+                self.count(seen, group, deed, diff);
+            }
         }
     }
 
     fn on_timer(&mut self, _: Subject, seen: &mut Seen, now: Tick, _: &mut impl FnMut(Told, isize)) {
-        if seen.due > now {
-            return;
+        if seen.due <= now {
+            seen.tiles.retain(|tile| self.final_at(*tile) > now);
+            seen.due = seen.tiles.iter().map(|tile| self.final_at(*tile)).min().unwrap_or(0);
         }
-        seen.tiles.retain(|tile| self.final_at(tile.hour) > now);
-        seen.due = seen.tiles.iter().map(|tile| self.final_at(tile.hour)).min().unwrap_or(0);
-        if seen.tiles.is_empty() {
-            seen.groups = Vec::new();
+    }
+
+    fn end_of_tick(&mut self, out: &mut impl FnMut(Told, isize)) {
+        for ((group, hour), visitors) in self.hours.drain().filter(|(_, visitors)| *visitors != ByKind::default()) {
+            out(Told::Hour(self.groups[group as usize], hour, visitors), 1);
+        }
+        for ((group, day), told) in self.days.drain().filter(|(_, told)| *told != Default::default()) {
+            out(Told::Day(self.groups[group as usize], day, told.0, told.1), 1);
         }
     }
 
@@ -356,17 +411,23 @@ impl Keyed for Uniques {
 /// Adds up how many visitors count in the windows that end with each day.
 struct DayEnds;
 
-/// The windows of one series.
+/// The windows of a group.
 #[derive(Default)]
 struct Ends {
     /// What was told: that many visitors for the day before `next`.
-    visitors: i64,
+    visitors: Windows,
     /// The day that is told next.
     next: Option<i64>,
     /// How many more count from a day on that was told already, and was told otherwise.
-    late: BTreeMap<i64, i64>,
+    late: BTreeMap<i64, Windows>,
     /// How many more count from a day on, of the days to come.
-    coming: BTreeMap<i64, i64>,
+    coming: BTreeMap<i64, Windows>,
+}
+
+fn add(visitors: &mut Windows, more: &Windows, times: i64) {
+    for (visitors, more) in visitors.as_flattened_mut().iter_mut().zip(more.as_flattened()) {
+        *visitors += more * times;
+    }
 }
 
 fn told_at(day: i64) -> Tick {
@@ -378,49 +439,61 @@ fn untold(now: Tick) -> i64 {
     (now as i64 - TOLD_AFTER_MS).div_euclid(DAY_MS)
 }
 
+/// The rows that say how many visitors count in the windows of a day.
+fn tell(group: Group, day: i64, visitors: &Windows, out: &mut impl FnMut(UniquesRow, isize)) {
+    let bucket = EventTime(day * DAY_MS);
+    for ((period, _), by_kind) in WINDOWS.into_iter().zip(visitors) {
+        rows(group, period, bucket, *by_kind).for_each(|row| out(row, 1));
+    }
+}
+
+fn rows(group: Group, period: Period, bucket: EventTime, visitors: ByKind) -> impl Iterator<Item = UniquesRow> {
+    let of_kind = move |(kind, visitors)| {
+        let key = UniquesKey { series: Series { group, kind, period }, bucket };
+        (visitors != 0).then_some(Sum { key, sums: [visitors] })
+    };
+    Kind::ALL.into_iter().zip(visitors).filter_map(of_kind)
+}
+
 impl Keyed for DayEnds {
-    type Key = Series;
-    type Event = i64;
+    type Key = Group;
+    type Event = (i64, Windows);
     type Record = Ends;
     type Output = UniquesRow;
 
     fn on_event(
         &mut self,
-        _: Series,
+        _: Group,
         ends: &mut Ends,
-        day: &i64,
+        (day, more): &(i64, Windows),
         diff: isize,
         now: Tick,
         _: &mut impl FnMut(UniquesRow, isize),
     ) {
         let next = *ends.next.get_or_insert(untold(now));
         let days = if *day < next { &mut ends.late } else { &mut ends.coming };
-        let more = days.entry(*day).or_insert(0);
-        *more += diff as i64;
-        if *more == 0 {
+        let visitors = days.entry(*day).or_default();
+        add(visitors, more, diff as i64);
+        if *visitors == Windows::default() {
             days.remove(day);
         }
     }
 
-    fn on_timer(&mut self, series: Series, ends: &mut Ends, now: Tick, out: &mut impl FnMut(UniquesRow, isize)) {
-        let mut tell = |day: i64, visitors: i64| {
-            if visitors != 0 {
-                let key = UniquesKey { series, bucket: EventTime(day * DAY_MS) };
-                out(Sum { key, sums: [visitors] }, 1);
-            }
-        };
+    fn on_timer(&mut self, group: Group, ends: &mut Ends, now: Tick, out: &mut impl FnMut(UniquesRow, isize)) {
         let Some(next) = &mut ends.next else { return };
-        let mut more = 0;
+        let mut more = Windows::default();
         let mut late = std::mem::take(&mut ends.late).into_iter().peekable();
         while let Some((from, diff)) = late.next() {
-            more += diff;
+            add(&mut more, &diff, 1);
             let to = late.peek().map_or(*next, |(to, _)| *to);
-            (from..to).filter(|_| more != 0).for_each(|day| tell(day, more));
+            (from..to).filter(|_| more != Windows::default()).for_each(|day| tell(group, day, &more, out));
         }
-        ends.visitors += more;
+        add(&mut ends.visitors, &more, 1);
         while told_at(*next) <= now {
-            ends.visitors += ends.coming.remove(next).unwrap_or(0);
-            tell(*next, ends.visitors);
+            if let Some(more) = ends.coming.remove(next) {
+                add(&mut ends.visitors, &more, 1);
+            }
+            tell(group, *next, &ends.visitors, out);
             *next += 1;
         }
     }
@@ -431,19 +504,22 @@ impl Keyed for DayEnds {
     }
 
     fn is_empty(&self, ends: &Ends) -> bool {
-        ends.visitors == 0 && ends.late.is_empty() && ends.coming.is_empty()
+        ends.visitors == Windows::default() && ends.late.is_empty() && ends.coming.is_empty()
     }
 }
 
-/// The view, as it follows from what the records of visitors tell.
+/// The view, as it follows from what visitors add to groups.
 pub fn output<'scope>(told: VecCollection<'scope, Tick, Told, isize>) -> Output<'scope> {
-    let counts = told.clone().flat_map(|told| match told {
-        Told::Counts(key) => Some(Sum { key, sums: [1] }),
-        Told::From(..) => None,
+    let counts = told.clone().flat_map(|told| {
+        let (group, period, ms, visitors) = match told {
+            Told::Hour(group, hour, visitors) => (group, Period::Hour, hour * HOUR_MS, visitors),
+            Told::Day(group, day, visitors, _) => (group, Period::Day, day * DAY_MS, visitors),
+        };
+        rows(group, period, EventTime(ms), visitors)
     });
     let windows = told.flat_map(|told| match told {
-        Told::Counts(_) => None,
-        Told::From(series, day) => Some((series, day)),
+        Told::Day(group, day, _, windows) if windows != Windows::default() => Some((group, (day, windows))),
+        _ => None,
     });
     Output::additions(counts.concat(keyed(windows, "uniques of days", DayEnds)))
 }
