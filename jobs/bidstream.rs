@@ -56,6 +56,8 @@ enum Command {
     Generate(produce::Generate),
     /// Query a lake with SQL: one query, a file, or a prompt.
     Sql(tables::Sql),
+    /// Read the rows of a view by key, as those of a visitor: with raw ids.
+    Get(tables::Get),
     /// Recompute views by their SQL definition and print every difference. Exit 0: none; 1: some; 2: error.
     Audit(tables::Audit),
     /// Keep house in a lake: merge small files, sum old changes, shorten logs, remove what no table names.
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         Command::Import(import) => return import.run(),
         Command::Generate(generate) => generate.run(),
         Command::Sql(sql) => sql.run(),
+        Command::Get(get) => get.run(),
         Command::Audit(audit) => return audit.run(),
         Command::Maintain(maintain) => maintain.run(),
         Command::Repair(repair) => repair.run(),

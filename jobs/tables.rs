@@ -1,4 +1,4 @@
-//! `bidstream sql`, `audit` and `describe`: what analysts use.
+//! `bidstream sql`, `get`, `audit` and `describe`: what analysts use.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,8 +20,8 @@ Examples:
   bidstream sql --lake ./lake --as-of 2026-11-01T12:00:00Z \"SELECT count(*) FROM credits\"
   bidstream sql --lake ./lake                 a prompt; \\? lists its commands
 Tables: events, late_events, dead_letters, field_faults, unknown_fields, imports, costs, installs, credits,
-metrics_hourly, metrics_daily, records, symbols; what each cut wrote of costs, installs, credits and metrics_hourly
-is in costs_changes and so on; the schema `raw` has the same with symbols and times as the integers that the files hold.")]
+metrics_hourly, metrics_daily, metrics_sliding, sessions, uniques, records, symbols; what each cut wrote of a view that has
+a table is in costs_changes and so on; the schema `raw` has the same with symbols and times as the integers that the files hold.")]
 pub struct Sql {
     /// Directory of the lake.
     #[arg(long, value_parser = lake_directory)]
@@ -39,6 +39,41 @@ pub struct Sql {
     format: sql::Format,
     /// The memory that queries may take, as 512MiB or 4GiB; what does not fit goes to a temporary directory. Half of what is
     /// available by default, and at least 512MiB.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<sql::Memory>,
+    #[command(flatten)]
+    id_key: IdKey,
+}
+
+/// Read a view by key.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  bidstream get sessions --lake ./lake tenant=acme visitor=user:alice
+  bidstream get installs --lake ./lake tenant=acme device_id=ab12-cd34
+  bidstream get metrics_sliding --lake ./lake tenant=acme grouping=campaign campaign=spring --format json
+A value is what producers send: an id is hashed as they were. user_id, device_id, click_id and event_id say whose it is; a
+visitor or subject is user:…, device:… or click:…; the 32 hexadecimal digits that tables show do, too. `column=` reads what is null.
+`bidstream describe VIEW` says by which columns it is read; further columns narrow what is found.")]
+pub struct Get {
+    /// The view.
+    view: String,
+    /// What to read it by.
+    #[arg(value_name = "COLUMN=VALUE", required = true)]
+    keys: Vec<String>,
+    /// Directory of the lake.
+    #[arg(long, value_parser = lake_directory)]
+    lake: PathBuf,
+    /// The most rows to print.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// Show the view as it was at a cut: ms since the epoch or RFC 3339.
+    #[arg(long, value_name = "CUT")]
+    as_of: Option<String>,
+    /// How to print. JSON is an object with view, cut, rows, and whether there are more.
+    #[arg(long, value_enum, default_value_t = sql::Format::Table)]
+    format: sql::Format,
+    /// The memory that it may take, as 512MiB or 4GiB. Half of what is available by default, and at least 512MiB.
     #[arg(long, value_name = "SIZE")]
     memory: Option<sql::Memory>,
     #[command(flatten)]
@@ -90,6 +125,18 @@ impl Sql {
         let Sql { lake, query, file, as_of, format, memory, .. } = self;
         let memory = memory.unwrap_or_else(sql::Memory::of_machine);
         finish(sql::run(sql::SqlOptions { lake, query, file, as_of, format, memory }, &hasher))??;
+        Ok(())
+    }
+}
+
+impl Get {
+    /// Reads and prints.
+    pub fn run(self) -> anyhow::Result<()> {
+        let hasher = job::id_hasher(self.id_key.id_key_file.as_deref())?;
+        let Get { lake, view, keys, limit, as_of, format, memory, .. } = self;
+        let memory = memory.unwrap_or_else(sql::Memory::of_machine);
+        let options = sql::get::GetOptions { lake, view, keys, limit, as_of, format, memory };
+        finish(sql::get::run(&options, &hasher, std::io::stdout().lock()))??;
         Ok(())
     }
 }

@@ -37,6 +37,8 @@ pub struct View {
     pub question: &'static str,
     /// The columns that its rows are unique by.
     pub key: &'static [&'static str],
+    /// What its rows are read by: one of these lists of columns.
+    pub read_by: &'static [&'static [&'static str]],
     /// Raised when the dataflow's results change though the SQL's do not.
     pub code: u32,
     /// The views and tables that its SQL reads.

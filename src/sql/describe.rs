@@ -29,6 +29,8 @@ pub struct Description {
     pub form: Option<Form>,
     /// The columns that a row is unique by.
     pub key: &'static [&'static str],
+    /// What its rows are read by: one of these lists of columns (`bidstream get`).
+    pub read_by: &'static [&'static [&'static str]],
     /// What it reads.
     pub reads: &'static [&'static str],
     /// Its parameters.
@@ -90,6 +92,7 @@ fn description(view: &View, params: &Params, schema: &Schema) -> Description {
         maintained: view.maintained.is_some(),
         form: view.maintained.as_ref().map(|maintained| maintained.form),
         key: view.key,
+        read_by: view.read_by,
         reads: view.reads,
         parameters: parameters.get(view.name).cloned().unwrap_or_else(|| Value::Object(Map::new())),
         columns,
@@ -132,7 +135,9 @@ impl Description {
             }
             None => "computed when it is read".to_owned(),
         };
-        let _ = writeln!(text, "{kind}; reads {}; one row per ({})\n", self.reads.join(", "), self.key.join(", "));
+        let _ = writeln!(text, "{kind}; reads {}; one row per ({})", self.reads.join(", "), self.key.join(", "));
+        let ways: Vec<String> = self.read_by.iter().map(|columns| columns.join(" and ")).collect();
+        let _ = writeln!(text, "`bidstream get {}` reads it by {}\n", self.name, ways.join(", or "));
         text.push_str(&columns_text(&self.columns));
         let parameters = self.parameters.as_object().into_iter().flatten();
         for (index, (name, value)) in parameters.enumerate() {

@@ -14,6 +14,7 @@ pub mod differences;
 pub mod first_rows;
 pub mod format;
 pub mod functions;
+pub mod get;
 pub mod interrupt;
 pub mod ratios;
 pub mod repl;
@@ -95,6 +96,9 @@ pub enum SqlError {
         "{0} JOIN … USING is not offered: the key of rows that only the right side has would be null; join ON a.key = b.key and select coalesce(a.key, b.key)"
     )]
     OuterUsing(&'static str),
+    /// What a view cannot be read by.
+    #[error("{0}")]
+    BadKey(String),
     /// A view that does not exist.
     #[error("there is no view {name:?}; there are: {}", .known.join(", "))]
     NoView {

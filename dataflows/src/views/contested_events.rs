@@ -28,6 +28,7 @@ pub static CONTESTED_EVENTS: View = View {
     name: "contested_events",
     question: "Which events have more than one accepted record: copies, or a tombstone?",
     key: &["tenant", "subject", "event_id", "event_time"],
+    read_by: &[&["tenant", "subject"], &["tenant", "event_id"]],
     code: 1,
     reads: &["records", "voids"],
     sql: |_| SQL.to_owned(),

@@ -34,6 +34,7 @@ pub static COSTS: View = View {
     name: "costs",
     question: "What did media cost by hour, source, campaign and ad group?",
     key: &["tenant", "source", "campaign", "ad_group", "hour"],
+    read_by: &[&["tenant", "campaign"], &["tenant", "source"]],
     code: 1,
     reads: &["events"],
     sql: |_| SQL.to_owned(),

@@ -194,6 +194,7 @@ pub static CREDITS: View = View {
         "touch_event_id",
         "touch_event_time",
     ],
+    read_by: &[&["tenant", "subject"], &["tenant", "event_id"]],
     code: 1,
     reads: &["events", "installs"],
     sql,

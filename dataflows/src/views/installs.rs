@@ -74,6 +74,7 @@ pub static INSTALLS: View = View {
     name: "installs",
     question: "Which touch led to each install, how surely, and which path did it freeze?",
     key: &["tenant", "subject", "event_id", "event_time"],
+    read_by: &[&["tenant", "user_id"], &["tenant", "device_id"], &["tenant", "subject"]],
     code: 1,
     reads: &["events"],
     sql,

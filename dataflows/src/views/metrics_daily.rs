@@ -9,6 +9,7 @@ pub static METRICS_DAILY: View = View {
     key: &[
         "tenant", "currency", "app", "campaign", "ad_group", "creative", "source", "channel", "country", "name", "day",
     ],
+    read_by: &[&["tenant", "campaign"], &["tenant", "day"]],
     code: 1,
     reads: &["metrics_hourly"],
     sql: |_| SQL.to_owned(),

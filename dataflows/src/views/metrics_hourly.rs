@@ -58,6 +58,7 @@ pub static METRICS_HOURLY: View = View {
     key: &[
         "tenant", "currency", "app", "campaign", "ad_group", "creative", "source", "channel", "country", "name", "hour",
     ],
+    read_by: &[&["tenant", "campaign"], &["tenant", "hour"]],
     code: 1,
     reads: &["events", "installs", "credits", "costs"],
     sql: |_| SQL.replace("{no_channel}", &Symbol::of(NO_CHANNEL).0.to_string()),

@@ -48,6 +48,7 @@ pub static METRICS_SLIDING: View = View {
     name: "metrics_sliding",
     question: "What do the last 7 and 30 days, up to the last full hour, sum to?",
     key: &["grouping", "tenant", "campaign", "source", "channel", "country", "currency", "period"],
+    read_by: &[&["tenant", "grouping"]],
     code: 1,
     reads: &["metrics_hourly", "as_of"],
     sql,

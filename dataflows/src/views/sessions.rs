@@ -77,6 +77,7 @@ pub static SESSIONS: View = View {
     name: "sessions",
     question: "What did a visitor do in one go: when, how much, what did it bring, and from where did the visitor come?",
     key: &["tenant", "app", "visitor", "session_id", "start_time"],
+    read_by: &[&["tenant", "visitor"]],
     code: 1,
     reads: &["events", "as_of"],
     sql: |params| {

@@ -61,6 +61,7 @@ pub static UNIQUES: View = View {
     name: "uniques",
     question: "How many visitors were there each hour and day, and in the 7 and 30 days up to each day?",
     key: &["grouping", "tenant", "campaign", "source", "channel", "country", "kind", "period", "bucket"],
+    read_by: &[&["tenant", "grouping"]],
     code: 1,
     reads: &["events", "as_of"],
     sql,

@@ -1,0 +1,188 @@
+//! `bidstream get`: the rows of a view by what it is read by, with raw ids as producers send them.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, TimeUnit};
+use chrono::DateTime;
+use dataflows::view::View;
+use dataflows::views;
+use datafusion::common::ScalarValue;
+use datafusion::prelude::{Expr, ident, lit};
+use schemas::Id;
+use schemas::ids::IdHasher;
+use schemas::table::Kind;
+
+use super::columns::column;
+use super::format::{self, Writer, rfc3339};
+use super::{Format, Memory, Resources, Session, SqlError, catalog};
+
+/// What `bidstream get` is asked to do.
+#[derive(Clone, Debug)]
+pub struct GetOptions {
+    /// The lake's directory.
+    pub lake: PathBuf,
+    /// The view.
+    pub view: String,
+    /// What to read it by: `column=value`.
+    pub keys: Vec<String>,
+    /// The most rows to give.
+    pub limit: usize,
+    /// The cut to read at. The last one by default.
+    pub as_of: Option<String>,
+    /// The form of the output.
+    pub format: Format,
+    /// The memory that it may take.
+    pub memory: Memory,
+}
+
+/// Rows of a view at one cut.
+pub struct Found {
+    /// In the order of what rows are unique by.
+    pub rows: RecordBatch,
+    /// Whether there are more than were asked for.
+    pub more: bool,
+}
+
+/// Reads and prints. JSON is one object: view, cut, rows, and whether there are more.
+pub async fn run(options: &GetOptions, hasher: &IdHasher, mut out: impl Write) -> Result<(), SqlError> {
+    let as_of = options.as_of.as_deref().map(catalog::parse_cut).transpose()?;
+    let view = views::view(&options.view).ok_or_else(|| SqlError::NoView {
+        name: options.view.clone(),
+        known: views::views().iter().map(|view| view.name.to_owned()).collect(),
+    })?;
+    let keys = Keys::parse(view, &options.keys)?;
+    let session = catalog::open(&options.lake, as_of, hasher, Resources::new(options.memory)?).await?;
+    if !session.same_key() {
+        return Err(SqlError::BadKey(
+            "the ids in this lake were made with another key: give --id-key-file, or set BIDSTREAM_ID_KEY".to_owned(),
+        ));
+    }
+    let Found { rows, more } = get(&session, view, &keys, hasher, options.limit).await?;
+    let cut = session.cut();
+    if options.format != Format::Json {
+        let mut writer = Writer::new(&mut out, rows.schema(), options.format, format::to_terminal())?;
+        writer.batch(&rows)?;
+        writer.finish()?;
+        if options.format == Format::Table {
+            let rest = if more { "; there are more: raise --limit, or name more columns" } else { "" };
+            writeln!(out, "as of {} (cut {cut}){rest}", rfc3339(cut as i64))?;
+        }
+        return Ok(());
+    }
+    let mut text = format!(r#"{{"view":"{}","cut":{cut},"as_of":"{}","rows":["#, view.name, rfc3339(cut as i64));
+    for row in 0..rows.num_rows() {
+        text.push_str(if row == 0 { "\n" } else { ",\n" });
+        format::object(&mut text, rows.schema_ref().fields().iter().map(|field| field.name()).zip(rows.columns()), row);
+    }
+    text += &format!("\n],\"more\":{more}}}\n");
+    Ok(out.write_all(text.as_bytes())?)
+}
+
+/// The rows of a view that have these keys.
+pub async fn get(
+    session: &Session,
+    view: &View,
+    keys: &Keys<'_>,
+    hasher: &IdHasher,
+    limit: usize,
+) -> Result<Found, SqlError> {
+    let table = session.public().table(view.name).await?;
+    let filters = keys.filters(table.schema().as_arrow(), hasher)?;
+    let order = view.key.iter().map(|name| ident(*name).sort(true, true)).collect();
+    let table = filters.into_iter().try_fold(table, |table, filter| table.filter(filter))?;
+    let schema = table.schema().as_arrow().clone();
+    let found = table.sort(order)?.limit(0, Some(limit + 1))?.collect().await?;
+    // What comes may be stricter about nulls in lists than what was planned.
+    let schema = found.first().map_or_else(|| schema.into(), RecordBatch::schema);
+    let rows = concat_batches(&schema, &found)?;
+    let more = rows.num_rows() > limit;
+    Ok(Found { rows: rows.slice(0, rows.num_rows().min(limit)), more })
+}
+
+/// What to read a view by.
+#[derive(Debug)]
+pub struct Keys<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Keys<'a> {
+    /// Reads `column=value`; all columns of one of the lists that the view is read by must be there.
+    pub fn parse(view: &View, texts: &'a [String]) -> Result<Keys<'a>, SqlError> {
+        let pair = |text: &'a String| {
+            let error = || SqlError::BadKey(format!("{text:?} is no key: write column=value, as tenant=acme"));
+            text.split_once('=').ok_or_else(error)
+        };
+        let keys: Vec<(&str, &str)> = texts.iter().map(pair).collect::<Result<_, _>>()?;
+        let has = |name: &&str| keys.iter().any(|(key, value)| key == name && !value.is_empty());
+        if !view.read_by.iter().any(|names| names.iter().all(has)) {
+            let ways = view.read_by.iter().map(|names| equals(names)).collect::<Vec<_>>().join(", or by ");
+            return Err(SqlError::BadKey(format!("{} is read by {ways}; other columns may follow", view.name)));
+        }
+        Ok(Keys(keys))
+    }
+
+    fn filters(&self, schema: &arrow::datatypes::Schema, hasher: &IdHasher) -> Result<Vec<Expr>, SqlError> {
+        let tenant = self.0.iter().find(|(name, _)| *name == "tenant").map(|(_, tenant)| *tenant);
+        let filter = |(name, text): &(&str, &str)| {
+            let field = schema.field_with_name(name).map_err(|_| {
+                let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                SqlError::BadKey(format!("there is no column {name}; there are: {}", known.join(", ")))
+            })?;
+            if text.is_empty() {
+                return Ok(ident(*name).is_null());
+            }
+            let wrong = |what: &str| SqlError::BadKey(format!("{name}={text}: {what}"));
+            let value = match field.data_type() {
+                DataType::Utf8 => lit(*text),
+                DataType::Boolean => lit(text.parse::<bool>().map_err(|_| wrong("write true or false"))?),
+                DataType::Int64 => lit(text.parse::<i64>().map_err(|_| wrong("write a whole number"))?),
+                DataType::Timestamp(TimeUnit::Millisecond, zone) => {
+                    let ms = DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
+                    let ms = ms.or_else(|_| text.parse()).map_err(|_| wrong("write a time as 2026-01-31T12:00:00Z"))?;
+                    lit(ScalarValue::TimestampMillisecond(Some(ms), zone.clone()))
+                }
+                DataType::Binary if column(name).is_some_and(|column| column.kind == Kind::Id) => {
+                    let id = id(hasher, name, tenant, text).map_err(|what| wrong(&what))?;
+                    lit(ScalarValue::Binary(Some(id.to_bytes().to_vec())))
+                }
+                _ => return Err(wrong("no row can be read by this column")),
+            };
+            Ok(ident(*name).eq(value))
+        };
+        self.0.iter().map(filter).collect()
+    }
+}
+
+fn equals(names: &[&str]) -> String {
+    names.iter().map(|name| format!("{name}=…")).collect::<Vec<_>>().join(" ")
+}
+
+/// The id of a text: what a producer sent, or the 32 hexadecimal digits that tables show.
+fn id(hasher: &IdHasher, column: &str, tenant: Option<&str>, text: &str) -> Result<Id, String> {
+    if let Some(id) = id_of_digits(text) {
+        return Ok(id);
+    }
+    let tenant = tenant.ok_or("an id is made with its tenant: give tenant=…")?;
+    let (kind, raw) = match column {
+        "user_id" => ("user", text),
+        "device_id" => ("device", text),
+        "click_id" => ("click", text),
+        "login_id" => ("login", text),
+        "event_id" | "session_id" | "touch_event_id" => ("event", text),
+        _ => text.split_once(':').ok_or("say whose id it is: user:…, device:… or click:…, or 32 hexadecimal digits")?,
+    };
+    match kind {
+        "user" => Ok(hasher.user(tenant, raw).0),
+        "device" => Ok(hasher.device(tenant, raw).0),
+        "click" => Ok(hasher.click(tenant, raw).0),
+        "login" => Ok(hasher.login(tenant, raw).0),
+        "event" => Ok(hasher.event(tenant, raw).0),
+        _ => Err("say whose id it is: user:…, device:… or click:…, or 32 hexadecimal digits".to_owned()),
+    }
+}
+
+fn id_of_digits(text: &str) -> Option<Id> {
+    let is_hex = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hex.then(|| u128::from_str_radix(text, 16).ok().map(|id| Id::from_bytes(id.to_be_bytes()))).flatten()
+}
