@@ -35,6 +35,17 @@ fn python_with_duckdb() -> Option<PathBuf> {
     [made, PathBuf::from("python3")].into_iter().find(has_duckdb)
 }
 
+/// The same; where there is none, tells the check that a test was skipped.
+fn python_or_skip(test: &str) -> Option<PathBuf> {
+    let python = python_with_duckdb();
+    if python.is_none() {
+        // To the real stderr, which the test harness does not capture: the check counts these lines.
+        let get = "python3 -m venv target/oracles && target/oracles/bin/pip install -r tests/oracles/requirements.txt";
+        writeln!(std::io::stderr(), "SKIPPED {test}: no Python here has DuckDB; {get}").expect("stderr takes a line");
+    }
+    python
+}
+
 /// A lake of 20,000 generated events, in a directory of its own.
 fn demo_lake() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -79,18 +90,26 @@ fn a_generated_stream_is_credited_as_the_oracle_says() {
 
 #[test]
 fn questions_and_metrics_are_answered_as_duckdb_answers_them() {
-    let Some(python) = python_with_duckdb() else {
-        // To the real stderr, as above.
-        let get = "python3 -m venv target/oracles && target/oracles/bin/pip install -r tests/oracles/requirements.txt";
-        writeln!(
-            std::io::stderr(),
-            "SKIPPED questions_and_metrics_are_answered_as_duckdb_answers_them: no Python here has DuckDB; {get}"
-        )
-        .expect("stderr takes a line");
-        return;
-    };
+    let Some(python) = python_or_skip("questions_and_metrics_are_answered_as_duckdb_answers_them") else { return };
     let (_dir, lake) = demo_lake();
-    for script in ["questions.py", "metrics.py"] {
+    for script in ["questions.py", "metrics.py", "visitors.py"] {
         run(&python, script, &[env!("CARGO_BIN_EXE_bidstream"), &lake]);
     }
+}
+
+#[test]
+fn sessions_of_a_shop_are_those_that_its_file_names() {
+    let test = "sessions_of_a_shop_are_those_that_its_file_names";
+    let Some(data) = std::env::var_os("BIDSTREAM_DATA") else {
+        writeln!(std::io::stderr(), "SKIPPED {test}: BIDSTREAM_DATA is not set").expect("stderr takes a line");
+        return;
+    };
+    let Some(python) = python_or_skip(test) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let lake = dir.path().join("lake").to_str().expect("a path that is text").to_owned();
+    let file = Path::new(&data).join("clickstream/ecom.csv.gz").to_str().expect("a path that is text").to_owned();
+    let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/mappings/ecom.yaml");
+    let output = bidstream().args(["import", &file, "--mapping", mapping, "--lake", &lake]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    run(&python, "visitors.py", &[env!("CARGO_BIN_EXE_bidstream"), &lake, &file]);
 }

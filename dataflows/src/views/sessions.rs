@@ -76,7 +76,7 @@ WHERE (end_time + {gap}) / 60000 * 60000 + 60000 < cut
 pub static SESSIONS: View = View {
     name: "sessions",
     question: "What did a visitor do in one go: when, how much, what did it bring, and from where did the visitor come?",
-    key: &["tenant", "app", "visitor", "session_id", "start_time"],
+    key: &["tenant", "app", "visitor", "start_time", "session_id"],
     read_by: &[&["tenant", "visitor"]],
     code: 1,
     reads: &["events", "as_of"],
