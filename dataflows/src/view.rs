@@ -11,20 +11,21 @@
 //! A view of the second form keeps no state at all: what a cut adds is all that there is to know.
 
 use std::cell::RefCell;
+use std::hash::Hash;
 use std::rc::Rc;
 
 use arrow::datatypes::SchemaRef;
 use differential_dataflow::{ExchangeData, VecCollection};
 use operators::publish::Publisher;
-use operators::{ByKey, Expires};
+use operators::{ByKey, Expires, arrange_forgetting};
 use schemas::Tick;
 use schemas::table::{Column, Columns};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::{Inspect, Probe};
 
 use crate::attribution::touches::Forgetting;
-use crate::changes::{Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
+use crate::changes::{AsArranged, Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
 use crate::event_row::EventRow;
 use crate::params::Params;
 use crate::standing::Events;
@@ -88,6 +89,16 @@ impl Maintained {
     }
 }
 
+/// A key that is never final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Lasting<K>(K);
+
+impl<K> Expires<Tick> for Lasting<K> {
+    fn expiry(&self) -> Tick {
+        Tick::MAX
+    }
+}
+
 /// The dataflow of a view as built in a scope of a worker: to be attached to whoever publishes and writes it.
 pub struct Output<'scope>(Box<Attach<'scope>>);
 
@@ -113,6 +124,16 @@ impl<'scope> Output<'scope> {
             publisher.register(name, arranged.trace);
             Box::new(backlog)
         }))
+    }
+
+    /// A view whose rows, by their keys, are there until they are taken back.
+    pub fn rows_of_keys<K, R>(name: &'static str, rows: VecCollection<'scope, Tick, (K, R), isize>) -> Output<'scope>
+    where
+        K: ExchangeData + Hash + Send + Sync,
+        R: Columns + ExchangeData + Send + Sync,
+    {
+        let rows = rows.map(|(key, row)| (Lasting(key), row));
+        Output::rows(name, arrange_forgetting(rows, name, ByKey), AsArranged)
     }
 
     /// A log of sums: what is added.

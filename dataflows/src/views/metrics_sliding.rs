@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use operators::{ByKey, Expires, Keyed, arrange_forgetting, keyed};
+use operators::{Keyed, keyed};
 use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
 use schemas::{EventTime, Micros, Symbol, Tick, columns};
 use serde::{Deserialize, Serialize};
 
-use crate::changes::{AsArranged, Sum};
+use crate::changes::Sum;
 use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Group, Grouping};
 use crate::inputs::Inputs;
 use crate::params::Params;
@@ -61,17 +61,11 @@ fn sql(params: &Params) -> String {
     texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
 }
 
-/// What metrics are summed by. It is live for ever.
+/// What metrics are summed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlidingKey {
     group: Group,
     currency: Symbol,
-}
-
-impl Expires<Tick> for SlidingKey {
-    fn expiry(&self) -> Tick {
-        Tick::MAX
-    }
 }
 
 type Measures = [i64; MEASURES];
@@ -249,5 +243,5 @@ pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
     });
     let additions = touches.concat(others).map(|((key, hour), sums)| (key, (hour, sums)));
     let name = METRICS_SLIDING.name;
-    Output::rows(name, arrange_forgetting(keyed(additions, name, Windows), name, ByKey), AsArranged)
+    Output::rows_of_keys(name, keyed(additions, name, Windows))
 }
