@@ -5,7 +5,6 @@
 
 pub mod attribution;
 pub mod changes;
-pub mod deed;
 pub mod event_row;
 pub mod feed;
 pub mod grid;
@@ -17,4 +16,5 @@ mod sql_text;
 pub mod standing;
 pub mod view;
 pub mod views;
+pub mod visitor_event;
 pub mod visitors;

@@ -7,12 +7,12 @@ use differential_dataflow::VecCollection;
 use operators::{Both, Either, keyed};
 use schemas::{EventType, Tick};
 
-use crate::deed::Deed;
 use crate::horizon::Horizons;
 use crate::params::Params;
 use crate::standing::Events;
 use crate::views::sessions::{SESSIONS, SessionKey, SessionRow, Sessions};
 use crate::views::uniques::{Told, UNIQUES, Uniques};
+use crate::visitor_event::VisitorEvent;
 
 /// What follows from what visitors did.
 #[derive(Clone)]
@@ -30,11 +30,11 @@ pub fn visitors<'scope>(events: &Events<'scope>, params: &Params, horizons: Hori
     let of_sessions = sessions.iter().flat_map(Sessions::types);
     let of_uniques = uniques.iter().flat_map(|_| Uniques::TYPES);
     let wanted: Vec<EventType> = of_sessions.chain(of_uniques).collect();
-    let deeds = events.flat_map("visits", move |event| {
+    let visits = events.flat_map("visits", move |event| {
         let visitor = event.visitor().filter(|_| wanted.contains(&event.event_type))?;
-        Some((visitor, Deed::of(event)))
+        Some((visitor, VisitorEvent::of(event)))
     });
-    let made = keyed(deeds, "visitors", Both(sessions, uniques));
+    let made = keyed(visits, "visitors", Both(sessions, uniques));
     let first = made.clone().flat_map(|made| match made {
         Either::First(session) => Some(session),
         Either::Second(_) => None,

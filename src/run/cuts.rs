@@ -86,13 +86,8 @@ impl Cuts {
         self.waiting_bytes.load(Ordering::Relaxed)
     }
 
-    /// Notes that a partition's offset moved without a record.
-    pub fn note_offset_progress(&self) {
-        self.progressed.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes that a view changed, perhaps by time alone: a commit is due though no record comes.
-    pub fn note_changes(&self) {
+    /// Notes that a commit is due though no record comes: a partition's offset moved, or a view changed, perhaps by time alone.
+    pub fn note_progress(&self) {
         self.progressed.store(true, Ordering::Relaxed);
     }
 

@@ -112,7 +112,7 @@ impl<'a> Intake<'a> {
         if bytes > 0 {
             self.cuts.wait_for(bytes);
         } else if progress.records == 0 && self.has_moved(source) {
-            self.cuts.note_offset_progress();
+            self.cuts.note_progress();
         }
         self.tick = self.tick.max(progress.tick / GRID_MS * GRID_MS);
         Ok(progress)

@@ -97,7 +97,7 @@ impl Running<'_> {
         hit("recovery", "worker")?;
         self.left_early = leaving();
         if self.shared.recovered.behind {
-            self.shared.cuts.note_offset_progress();
+            self.shared.cuts.note_progress();
         }
         self.publisher.publish();
         if self.shared.recovered.is_done(self.worker.peers()) {
@@ -140,7 +140,7 @@ impl Running<'_> {
                 });
             }
             if self.backlogs.iter().any(|backlog| !backlog.is_empty()) {
-                cuts.note_changes();
+                cuts.note_progress();
             }
             if self.index == 0 {
                 cuts.announce_if_due(self.frontier());

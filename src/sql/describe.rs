@@ -198,7 +198,12 @@ mod tests {
     #[tokio::test]
     async fn keys_and_texts() {
         for view in describe(&Params::default()).await.unwrap() {
-            for key in view.key {
+            assert!(
+                !view.read_by.is_empty() && view.read_by.iter().all(|columns| !columns.is_empty()),
+                "{}",
+                view.name
+            );
+            for key in view.key.iter().chain(view.read_by.iter().copied().flatten()) {
                 assert!(view.columns.iter().any(|column| column.name == *key), "{}.{key}", view.name);
             }
             let text = view.text();

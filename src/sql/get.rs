@@ -55,7 +55,7 @@ pub async fn run(options: &GetOptions, hasher: &IdHasher, mut out: impl Write) -
     })?;
     let keys = Keys::parse(view, &options.keys)?;
     let session = catalog::open(&options.lake, as_of, hasher, Resources::new(options.memory)?).await?;
-    if !session.same_key() {
+    if !session.same_key() && keys.have_ids() {
         return Err(SqlError::BadKey(
             "the ids in this lake were made with another key: give --id-key-file, or set BIDSTREAM_ID_KEY".to_owned(),
         ));
@@ -94,7 +94,7 @@ pub async fn get(
     let order = view.key.iter().map(|name| ident(*name).sort(true, true)).collect();
     let table = filters.into_iter().try_fold(table, |table, filter| table.filter(filter))?;
     let schema = table.schema().as_arrow().clone();
-    let found = table.sort(order)?.limit(0, Some(limit + 1))?.collect().await?;
+    let found = table.sort(order)?.limit(0, Some(limit.saturating_add(1)))?.collect().await?;
     // What comes may be stricter about nulls in lists than what was planned.
     let schema = found.first().map_or_else(|| schema.into(), RecordBatch::schema);
     let rows = concat_batches(&schema, &found)?;
@@ -120,6 +120,11 @@ impl<'a> Keys<'a> {
             return Err(SqlError::BadKey(format!("{} is read by {ways}; other columns may follow", view.name)));
         }
         Ok(Keys(keys))
+    }
+
+    /// Whether some are made into ids.
+    fn have_ids(&self) -> bool {
+        self.0.iter().any(|(name, _)| column(name).is_some_and(|column| column.kind == Kind::Id))
     }
 
     fn filters(&self, schema: &arrow::datatypes::Schema, hasher: &IdHasher) -> Result<Vec<Expr>, SqlError> {

@@ -15,7 +15,7 @@ use schemas::{EventId, EventTime, EventType, Micros, Subject, Symbol, Tick, colu
 use serde::{Deserialize, Serialize};
 
 use crate::changes::AsArranged;
-use crate::deed::Deed;
+use crate::visitor_event::VisitorEvent;
 use crate::horizon::{Horizons, Until};
 use crate::params::SessionsParams;
 use crate::view::{Maintained, Output, View};
@@ -180,8 +180,8 @@ struct Amount {
 }
 
 impl Amount {
-    fn of(deed: &Deed) -> Option<Amount> {
-        let Deed { time, id, currency, revenue, .. } = *deed;
+    fn of(event: &VisitorEvent) -> Option<Amount> {
+        let VisitorEvent { time, id, currency, revenue, .. } = *event;
         revenue.map(|revenue| Amount { time, id, currency, revenue })
     }
 }
@@ -206,8 +206,8 @@ const NONE_CLOSED: EventTime = EventTime(i64::MIN);
 const ALL_CLOSED: EventTime = EventTime(i64::MAX);
 
 impl Chain {
-    fn is_of(&self, deed: &Deed) -> bool {
-        (self.tenant, self.app) == (deed.tenant, deed.app)
+    fn is_of(&self, event: &VisitorEvent) -> bool {
+        (self.tenant, self.app) == (event.tenant, event.app)
     }
 
     fn end(&self) -> EventTime {
@@ -287,8 +287,8 @@ impl Sessions {
         self.types.clone()
     }
 
-    fn visit(&mut self, deed: &Deed) -> Visit {
-        let Deed { time, id, event_type, channel, campaign, .. } = *deed;
+    fn visit(&mut self, event: &VisitorEvent) -> Visit {
+        let VisitorEvent { time, id, event_type, channel, campaign, .. } = *event;
         let next = u32::try_from(self.names.len()).expect("fewer channels and campaigns than bits tell apart");
         let names = *self.places.entry((channel, campaign)).or_insert(next);
         if names == next {
@@ -365,12 +365,12 @@ impl Sessions {
         &self,
         visitor: Subject,
         chains: &mut Vec<Chain>,
-        (visit, deed): (Visit, &Deed),
+        (visit, event): (Visit, &VisitorEvent),
         now: Tick,
         out: Out<'_>,
     ) {
         let near = |chain: &Chain| {
-            chain.is_of(deed)
+            chain.is_of(event)
                 && visit.time.0 >= chain.start.0 - self.gap_ms
                 && visit.time.0 <= chain.end().0 + self.gap_ms
         };
@@ -380,7 +380,7 @@ impl Sessions {
             && visit.time >= chains[at].start.max(chains[at].closed_to)
         {
             // Nothing that is closed changes.
-            chains[at].insert(visit, Amount::of(deed));
+            chains[at].insert(visit, Amount::of(event));
             return self.close(visitor, &mut chains[at], now, out);
         }
         let mut joined: Vec<Chain> = chains.extract_if(.., |chain| near(chain)).collect();
@@ -392,8 +392,8 @@ impl Sessions {
             visits.extend(chain.visits);
             amounts.extend(chain.amounts);
         }
-        let mut chain = Chain { tenant: deed.tenant, app: deed.app, start, visits, amounts, closed_to: NONE_CLOSED };
-        chain.insert(visit, Amount::of(deed));
+        let mut chain = Chain { tenant: event.tenant, app: event.app, start, visits, amounts, closed_to: NONE_CLOSED };
+        chain.insert(visit, Amount::of(event));
         self.close(visitor, &mut chain, now, out);
         if chains.len() == chains.capacity() {
             chains.reserve_exact(1);
@@ -406,11 +406,11 @@ impl Sessions {
         &self,
         visitor: Subject,
         chains: &mut Vec<Chain>,
-        (visit, deed): (Visit, &Deed),
+        (visit, event): (Visit, &VisitorEvent),
         now: Tick,
         out: Out<'_>,
     ) {
-        let of = |chain: &Chain| chain.is_of(deed) && (chain.start..=chain.end()).contains(&visit.time);
+        let of = |chain: &Chain| chain.is_of(event) && (chain.start..=chain.end()).contains(&visit.time);
         let at = chains.iter().position(of).expect("what goes had come");
         let mut chain = chains.remove(at);
         self.take_back(visitor, &chain, out);
@@ -418,7 +418,7 @@ impl Sessions {
         assert_eq!(chain.visits.get(at), Some(&visit), "what goes had come");
         let begins_gone = chain.visits[0].time != chain.start;
         chain.visits.remove(at);
-        if let Some(amount) = Amount::of(deed) {
+        if let Some(amount) = Amount::of(event) {
             let at = chain.amounts.iter().position(|of| *of == amount);
             chain.amounts.swap_remove(at.expect("what goes had come"));
         }
@@ -456,7 +456,7 @@ impl Sessions {
 
 impl Keyed for Sessions {
     type Key = Subject;
-    type Event = Deed;
+    type Event = VisitorEvent;
     type Record = Chains;
     type Output = (SessionKey, SessionRow);
 
@@ -464,19 +464,19 @@ impl Keyed for Sessions {
         &mut self,
         visitor: Subject,
         Chains(chains): &mut Chains,
-        deed: &Deed,
+        event: &VisitorEvent,
         diff: isize,
         now: Tick,
         out: &mut impl FnMut((SessionKey, SessionRow), isize),
     ) {
-        if !self.types.contains(&deed.event_type) {
+        if !self.types.contains(&event.event_type) {
             return;
         }
-        let visit = self.visit(deed);
+        let visit = self.visit(event);
         if diff > 0 {
-            self.insert(visitor, chains, (visit, deed), now, out);
+            self.insert(visitor, chains, (visit, event), now, out);
         } else {
-            self.remove(visitor, chains, (visit, deed), now, out);
+            self.remove(visitor, chains, (visit, event), now, out);
         }
     }
 

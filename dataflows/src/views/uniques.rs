@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::changes::Sum;
 use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Group, Grouping};
-use crate::deed::Deed;
+use crate::visitor_event::VisitorEvent;
 use crate::horizon::Horizons;
 use crate::params::{Params, UniquesParams};
 use crate::view::{Maintained, Output, View};
@@ -286,13 +286,13 @@ impl Uniques {
     }
 
     /// Takes in that an event came to, or went from, a group of a visitor.
-    fn count(&mut self, seen: &mut Seen, group: u32, deed: &Deed, diff: isize) {
-        let kind = match deed.event_type {
+    fn count(&mut self, seen: &mut Seen, group: u32, event: &VisitorEvent, diff: isize) {
+        let kind = match event.event_type {
             EventType::Impression => Kind::Impression,
             EventType::Click => Kind::Click,
             _ => Kind::Any,
         };
-        let tile = Tile::new(group, deed.time.0 / HOUR_MS, kind as u64);
+        let tile = Tile::new(group, event.time.0 / HOUR_MS, kind as u64);
         let at = seen.tiles.partition_point(|other| other.0 | COUNT_MAX < tile.0);
         let held = seen.tiles.get(at).copied().filter(|held| held.0 & !COUNT_MAX == tile.0);
         match (held, held.unwrap_or(tile).plus(diff)) {
@@ -358,7 +358,7 @@ impl Uniques {
 
 impl Keyed for Uniques {
     type Key = Subject;
-    type Event = Deed;
+    type Event = VisitorEvent;
     type Record = Seen;
     type Output = Told;
 
@@ -366,20 +366,20 @@ impl Keyed for Uniques {
         &mut self,
         _: Subject,
         seen: &mut Seen,
-        deed: &Deed,
+        event: &VisitorEvent,
         diff: isize,
         _: Tick,
         _: &mut impl FnMut(Told, isize),
     ) {
-        if !Uniques::TYPES.contains(&deed.event_type) || deed.time.0 / HOUR_MS >= 1 << HOUR_BITS {
+        if !Uniques::TYPES.contains(&event.event_type) || event.time.0 / HOUR_MS >= 1 << HOUR_BITS {
             return;
         }
-        let dimensions = [deed.campaign, deed.source, deed.channel, deed.country];
+        let dimensions = [event.campaign, event.source, event.channel, event.country];
         for at in 0..self.groupings.len() {
             let grouping = self.groupings[at];
-            if deed.event_type.is_touch() || !grouping.has_campaign() {
-                let group = self.place(grouping.group(deed.tenant, dimensions));
-                self.count(seen, group, deed, diff);
+            if event.event_type.is_touch() || !grouping.has_campaign() {
+                let group = self.place(grouping.group(event.tenant, dimensions));
+                self.count(seen, group, event, diff);
             }
         }
     }

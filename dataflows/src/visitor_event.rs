@@ -7,7 +7,7 @@ use crate::event_row::EventRow;
 
 /// An event of a visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Deed {
+pub struct VisitorEvent {
     /// When.
     pub time: EventTime,
     /// Its id.
@@ -32,12 +32,12 @@ pub struct Deed {
     pub revenue: Option<Micros>,
 }
 
-impl Deed {
+impl VisitorEvent {
     /// Of an event that has a visitor.
-    pub fn of(event: &EventRow) -> Deed {
+    pub fn of(event: &EventRow) -> VisitorEvent {
         let EventRow { tenant, app, event_time, event_id, event_type, campaign, source, channel, country, .. } = *event;
         let converts = event_type == EventType::Conversion;
-        Deed {
+        VisitorEvent {
             time: event_time,
             id: event_id,
             tenant,
