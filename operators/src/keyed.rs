@@ -16,7 +16,8 @@
 //! was due when it was set; one that comes too early sets the next. No change waits in a merge batcher for a far tick.
 //!
 //! **Progress.** The operator holds a capability for its earliest timer, so output at that tick can follow whenever the frontier
-//! of its input has passed it.
+//! of its input has passed it. Once the input is closed time ends: no further timer goes off, or windows would step on for as long
+//! as anything is dated ahead.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -304,7 +305,8 @@ pub fn keyed<'scope, K: Keyed>(
             let mut of_ticks = places.chunk_by(|(one, ..), (other, ..)| one == other).peekable();
             loop {
                 let of_events = of_ticks.peek().map(|places| places[0].0);
-                let of_timers = table.timers.keys().next().copied().filter(|tick| is_complete(*tick));
+                let next_timer = table.timers.keys().next().copied();
+                let of_timers = next_timer.filter(|tick| complete.is_some_and(|complete| *tick < complete));
                 let Some(now) = of_events.into_iter().chain(of_timers).min() else { break };
                 let mut out = |row, diff| made.push((row, now, diff));
                 if of_events == Some(now)
@@ -331,7 +333,7 @@ pub fn keyed<'scope, K: Keyed>(
                 output.session(holding).give_container(&mut made);
             }
             let next = waiting.iter().map(|(_, tick, _)| *tick).chain(table.timers.keys().next().copied()).min();
-            match (next, &mut held) {
+            match (next.filter(|_| complete.is_some()), &mut held) {
                 (Some(next), Some(held)) => held.downgrade(&next),
                 _ => held = None,
             }
@@ -444,6 +446,11 @@ mod tests {
         let mut made = made.lock().unwrap().clone();
         consolidate_updates(&mut made);
         made
+    }
+
+    #[test]
+    fn no_timer_goes_off_once_the_input_is_closed() {
+        assert_eq!(changes(&[(7, 80), (7, 95)], 5, 1), [((7, 1), 80, 1), ((7, 1), 90, -1), ((7, 1), 95, 1)]);
     }
 
     #[test]
