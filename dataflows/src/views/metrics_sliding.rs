@@ -24,15 +24,16 @@ WITH groupings AS (
 ), grouped AS (
   SELECT {grouped}, currency, hour, impressions, clicks, installs, conversions, revenue_micros, spend_micros, rows
   FROM metrics_hourly CROSS JOIN groupings
-), windows AS (
-  -- The last hour that was over for a minute at the cut.
-  SELECT window.days, (cut - 60001) / 3600000 * 3600000 AS until
-  FROM as_of CROSS JOIN (SELECT 7 AS days UNION ALL SELECT 30) AS window
+), windowed AS (
+  -- Windows end with the last hour that was over for a minute at the cut.
+  SELECT *, unnest(make_array(7, 30)) AS days, (SELECT (cut - 60001) / 3600000 * 3600000 FROM as_of) AS until
+  FROM grouped
 )
 SELECT {group}, currency, concat(days, 'd') AS period, until,
   sum(impressions) AS impressions, sum(clicks) AS clicks, sum(installs) AS installs, sum(conversions) AS conversions,
   sum(revenue_micros) AS revenue_micros, sum(spend_micros) AS spend_micros, sum(rows) AS rows
-FROM grouped JOIN windows ON hour < until AND hour >= until - days * 86400000
+FROM windowed
+WHERE hour < until AND hour >= until - days * 86400000
 GROUP BY {group}, currency, days, until
 ";
 

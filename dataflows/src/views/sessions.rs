@@ -65,11 +65,11 @@ WITH visits AS (
 )
 SELECT sessions.tenant, sessions.app, sessions.visitor, session_id, start_time, end_time, events, touches, conversions, revenue,
   channel, campaign
-FROM sessions CROSS JOIN as_of LEFT JOIN revenues
+FROM sessions LEFT JOIN revenues
   ON sessions.tenant = revenues.tenant AND (sessions.app IS NOT DISTINCT FROM revenues.app)
   AND sessions.visitor = revenues.visitor AND sessions.chain = revenues.chain AND sessions.piece = revenues.piece
 -- Closed: the minute of its end and the gap is over at the cut of the table.
-WHERE (end_time + {gap}) / 60000 * 60000 + 60000 < cut
+WHERE (end_time + {gap}) / 60000 * 60000 + 60000 < (SELECT cut FROM as_of)
 ";
 
 /// `sessions`.

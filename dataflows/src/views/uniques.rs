@@ -25,8 +25,6 @@ use crate::view::{Maintained, Output, View};
 const SQL: &str = "\
 WITH groupings AS (
   {groupings}
-), kinds AS (
-  SELECT 'any' AS kind UNION ALL SELECT 'impression' UNION ALL SELECT 'click'
 ), grouped AS (
   -- Other events have a campaign by chance: that tells of nobody that it was seen.
   SELECT {grouped}, type, coalesce(user_id, device_id) AS visitor, event_time - event_time % 3600000 AS hour
@@ -36,21 +34,29 @@ WITH groupings AS (
     -- What is dated after 2089 is a mistake: hours are kept in 20 bits.
     AND event_time < 3774873600000
 ), seen AS (
-  SELECT DISTINCT {group}, visitor, kind, hour FROM grouped CROSS JOIN kinds WHERE kind = 'any' OR kind = type
+  SELECT DISTINCT {group}, visitor, hour,
+    unnest(CASE WHEN type IN ('impression', 'click') THEN make_array('any', type) ELSE make_array('any') END) AS kind
+  FROM grouped
 ), days AS (
   SELECT DISTINCT {group}, visitor, kind, hour - hour % 86400000 AS day FROM seen
-), windows AS (
-  SELECT '7d' AS period, unnest(range(0, 7)) AS later UNION ALL SELECT '30d', unnest(range(0, 30))
-), ends AS (
-  SELECT DISTINCT {group}, visitor, kind, period, day + later * 86400000 AS bucket FROM days CROSS JOIN windows
+), returning AS (
+  SELECT *, (lead(day) OVER (PARTITION BY {group}, visitor, kind ORDER BY day) - day) / 86400000 AS next FROM days
+), spans AS (
+  -- A day counts in the windows that end with it and after it, up to the visitor's next day, which counts in those that follow.
+  SELECT {group}, kind, length, day, least(length, coalesce(next, length)) AS ends, count(*) AS visitors
+  FROM returning CROSS JOIN (SELECT 7 AS length UNION ALL SELECT 30) AS windows
+  GROUP BY {group}, kind, length, day, ends
+), ended AS (
+  SELECT {group}, kind, length, day + unnest(range(0, ends)) * 86400000 AS bucket, visitors FROM spans
 )
 SELECT {group}, kind, 'hour' AS period, hour AS bucket, count(*) AS visitors FROM seen GROUP BY {group}, kind, hour
 UNION ALL
 SELECT {group}, kind, 'day', day, count(*) FROM days GROUP BY {group}, kind, day
 UNION ALL
 -- A day that a window can end with is told a quarter of an hour after it is over.
-SELECT {group}, kind, period, bucket, count(*) FROM ends CROSS JOIN as_of WHERE bucket + 87300000 < cut
-GROUP BY {group}, kind, period, bucket
+SELECT {group}, kind, concat(length, 'd'), bucket, sum(visitors) FROM ended
+WHERE bucket + 87300000 < (SELECT cut FROM as_of)
+GROUP BY {group}, kind, length, bucket
 ";
 
 /// How long after a day the windows that end with it are told.
