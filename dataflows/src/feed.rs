@@ -6,9 +6,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use differential_dataflow::input::InputSession;
 use operators::AppendInput;
 use schemas::event::Accepted;
-use schemas::{EventType, Tick};
+use schemas::{EventTime, EventType, Tick};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 
@@ -20,11 +21,14 @@ use crate::event_row::{EventRow, OtherEvent, TouchRest};
 use crate::horizon::{Horizons, TargetKey};
 use crate::params::PersonRule;
 use crate::standing::{Pool, Step};
+use crate::views::installs::InstallRow;
 
 /// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
 pub struct InputBatch {
     horizons: Horizons,
     person: PersonRule,
+    /// An install before this is no target: what was found of it is loaded.
+    no_target_before: EventTime,
     records: usize,
     /// Whether a view reads events.
     with_events: bool,
@@ -38,11 +42,12 @@ pub struct InputBatch {
 }
 
 impl InputBatch {
-    fn new(horizons: Horizons, person: PersonRule, with_events: bool) -> InputBatch {
+    fn new(horizons: Horizons, person: PersonRule, with_events: bool, no_target_before: EventTime) -> InputBatch {
         let (events, touches, by_id, by_fingerprint, capped, targets, others) = Default::default();
         InputBatch {
             horizons,
             person,
+            no_target_before,
             records: 0,
             with_events,
             events,
@@ -57,7 +62,7 @@ impl InputBatch {
 
     /// None, for the same feed.
     pub fn like(&self) -> InputBatch {
-        InputBatch::new(self.horizons, self.person, self.with_events)
+        InputBatch::new(self.horizons, self.person, self.with_events, self.no_target_before)
     }
 
     /// The records that say them.
@@ -93,7 +98,8 @@ impl InputBatch {
                 self.others.push((Contender::of(record, of_costs, horizons), event, tick));
             }
         }
-        if matches!(event_type, EventType::Install | EventType::Conversion) {
+        let is_final = event_type == EventType::Install && record.event.event_time < self.no_target_before;
+        if matches!(event_type, EventType::Install | EventType::Conversion) && !is_final {
             let target = Arc::new(TargetRow::of(record));
             self.targets.push(((TargetKey::of(record, horizons), target), tick));
         }
@@ -114,6 +120,8 @@ pub struct Feed {
     pub(crate) copies: AppendInput<Tick, (u64, Stored)>,
     pub(crate) capped: AppendInput<Tick, (u64, CappedCopy)>,
     pub(crate) targets: AppendInput<Tick, (TargetKey, Arc<TargetRow>)>,
+    pub(crate) final_installs: InputSession<Tick, (TargetKey, Arc<InstallRow>), isize>,
+    pub(crate) no_target_before: EventTime,
     pub(crate) heaps: Heaps,
     pub(crate) horizons: Horizons,
     pub(crate) person: PersonRule,
@@ -122,7 +130,21 @@ pub struct Feed {
 impl Feed {
     /// A batch without rows, to be filled on any thread.
     pub fn batch(&self) -> InputBatch {
-        InputBatch::new(self.horizons, self.person, self.with_events.get())
+        InputBatch::new(self.horizons, self.person, self.with_events.get(), self.no_target_before)
+    }
+
+    /// From now on batches leave installs before this time to [`Feed::load_installs`].
+    pub fn installs_are_final_before(&mut self, time: EventTime) {
+        self.no_target_before = time;
+    }
+
+    /// Takes in rows of `installs` as their table holds them: they are final. They enter now.
+    pub fn load_installs(&mut self, changes: impl IntoIterator<Item = (InstallRow, isize)>) {
+        for (row, diff) in changes {
+            let until = self.horizons.target(row.event_time);
+            let key = TargetKey { key: row.key(), is_install: true, until };
+            self.final_installs.update((key, Arc::new(row)), diff);
+        }
     }
 
     /// Takes a batch in and leaves it without rows.
@@ -159,6 +181,7 @@ impl Feed {
         self.copies.advance_to(tick);
         self.capped.advance_to(tick);
         self.targets.advance_to(tick);
+        self.final_installs.advance_to(tick);
     }
 
     /// Hands what came, and the promise, to the dataflow.
@@ -169,6 +192,7 @@ impl Feed {
         self.copies.flush();
         self.capped.flush();
         self.targets.flush();
+        self.final_installs.flush();
     }
 
     /// The tick up to which nothing more will come.

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
+use differential_dataflow::input::InputSession;
 use operators::AppendInput;
-use schemas::Tick;
+use schemas::{EventTime, Tick};
 use timely::dataflow::{InputHandle, Scope, Stream};
 
 use crate::attribution::indexes::{TouchIndexes, touch_indexes};
@@ -18,6 +19,7 @@ use crate::horizon::{Horizons, Retention, TargetKey};
 use crate::params::Params;
 use crate::standing::{Events, Step, standing};
 use crate::views::costs::{CostArrangement, costs};
+use crate::views::installs::InstallRow;
 use crate::visitors::{Visitors, visitors};
 
 /// What the views of a dataflow read.
@@ -28,6 +30,7 @@ pub struct Inputs<'scope> {
     pub horizons: Horizons,
     touches: TouchIndexes<'scope>,
     target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    final_installs: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
     arrivals: Stream<'scope, Tick, Vec<Rc<Step>>>,
     /// Tells the feed that somebody reads events.
     with_events: Rc<Cell<bool>>,
@@ -49,6 +52,8 @@ impl<'scope> Inputs<'scope> {
         let (copy_input, copies) = AppendInput::new(scope);
         let (capped_input, capped) = AppendInput::new(scope);
         let (target_input, target_copies) = AppendInput::new(scope);
+        let mut final_input = InputSession::new();
+        let final_installs = final_input.to_collection(scope);
         let heaps = Heaps::new(scope.index());
         let with_events = Rc::default();
         let mut arrival_input = InputHandle::new();
@@ -62,6 +67,8 @@ impl<'scope> Inputs<'scope> {
             copies: copy_input,
             capped: capped_input,
             targets: target_input,
+            final_installs: final_input,
+            no_target_before: EventTime(i64::MIN),
             heaps: heaps.clone(),
             horizons,
             person: params.installs.person,
@@ -73,6 +80,7 @@ impl<'scope> Inputs<'scope> {
             horizons,
             touches,
             target_copies,
+            final_installs,
             arrivals,
             with_events,
             events: None,
@@ -93,9 +101,10 @@ impl<'scope> Inputs<'scope> {
 
     /// What `installs` and `credits` are made of.
     pub fn attribution(&mut self) -> Attribution<'scope> {
-        let made = self
-            .attribution
-            .get_or_insert_with(|| attribution(self.target_copies.clone(), &self.touches, &self.params, self.horizons));
+        let made = self.attribution.get_or_insert_with(|| {
+            let (targets, finals) = (self.target_copies.clone(), self.final_installs.clone());
+            attribution(targets, finals, &self.touches, &self.params, self.horizons)
+        });
         made.clone()
     }
 

@@ -27,6 +27,8 @@ use timely::dataflow::operators::{Inspect, Probe};
 use crate::attribution::touches::Forgetting;
 use crate::changes::{AsArranged, Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
 use crate::event_row::EventRow;
+use crate::horizon::Retention;
+use crate::needs::Needs;
 use crate::params::Params;
 use crate::standing::Events;
 
@@ -58,6 +60,8 @@ pub struct Maintained {
     pub columns: &'static [Column],
     /// The columns of what a cut writes.
     pub schema: fn() -> SchemaRef,
+    /// How far back it looks, where records are accepted as long as this says.
+    pub needs: fn(&Params, Retention) -> Needs,
 }
 
 /// What a cut writes of a maintained view.
@@ -72,12 +76,12 @@ pub enum Form {
 
 impl Maintained {
     /// A view of rows of type `R`.
-    pub const fn rows<R: Columns>() -> Maintained {
-        Maintained { form: Form::Rows, columns: R::COLUMNS, schema: R::changelog }
+    pub const fn rows<R: Columns>(needs: fn(&Params, Retention) -> Needs) -> Maintained {
+        Maintained { form: Form::Rows, columns: R::COLUMNS, schema: R::changelog, needs }
     }
 
     /// A log of sums by `K`.
-    pub const fn sums<K, const N: usize>() -> Maintained
+    pub const fn sums<K, const N: usize>(needs: fn(&Params, Retention) -> Needs) -> Maintained
     where
         Sum<K, N>: Columns,
     {
@@ -85,6 +89,7 @@ impl Maintained {
             form: Form::Sums(N),
             columns: <Sum<K, N> as Columns>::COLUMNS,
             schema: <Sum<K, N> as Columns>::sum_log,
+            needs,
         }
     }
 }

@@ -34,6 +34,11 @@ impl Method {
             Method::Organic => "organic",
         }
     }
+
+    /// The method of a name.
+    pub fn from_name(name: &str) -> Option<Method> {
+        Method::ALL.into_iter().find(|method| method.name() == name)
+    }
 }
 
 /// A touch on a path, with the best method that reached it.

@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use schemas::Tick;
 use schemas::table::RecordRow;
 
 use super::directory::Lake;
@@ -119,7 +118,8 @@ impl Imports {
 pub async fn accepted(lake: &Lake, mut each: impl FnMut(&RecordRow)) -> Result<(), LedgerError> {
     match TableLog::look(lake, "records").await? {
         Some(records) => {
-            load::records(&records, 0, Tick::MAX, &Arc::default(), |rows| rows.iter().for_each(&mut each)).await
+            load::records(&records, &load::Wanted::ALL, &Arc::default(), |_, rows| rows.iter().for_each(&mut each))
+                .await
         }
         None => Ok(()),
     }

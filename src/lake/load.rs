@@ -2,22 +2,28 @@
 //! memory.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::error::ArrowError;
 use arrow::temporal_conversions::date32_to_datetime;
+use chrono::NaiveDate;
+use dataflows::attribution::stored;
+use dataflows::needs::Needed;
+use dataflows::views::installs::InstallRow;
 use deltalake_core::DeltaTableError;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as StorePath;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use schemas::Tick;
+use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter};
 use schemas::symbols::Name;
 use schemas::table::{RecordRow, Verdict, records_rows, symbols_rows};
+use schemas::units::DAY_MS;
+use schemas::{EventTime, EventType, Tick};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -41,10 +47,14 @@ const BATCHES_MAX: usize = 4;
 /// How far a load has come. Records of every verdict are counted, as files say how many they hold of all.
 #[derive(Debug, Default)]
 pub struct LoadCounts {
+    /// Records that the lake holds.
+    pub held: AtomicU64,
     /// Records of the files that are read.
     pub of: AtomicU64,
-    /// Those of them that were read.
+    /// Those of them that were looked at.
     pub read: AtomicU64,
+    /// Those of these that were wanted.
+    pub loaded: AtomicU64,
 }
 
 /// The table schema of `records`: the columns of its files and the partition column.
@@ -59,41 +69,145 @@ pub(super) fn date(day: i64) -> String {
     day.map_or_else(|| "1970-01-01".to_owned(), |day| day.date().to_string())
 }
 
-/// Reads the accepted records of the cuts in (`from`, `to`]: those of each date of arrival before those of later ones,
-/// and never two dates in one batch.
+/// Which accepted records are read back: all up to a cut, or of those up to an earlier one no more than what is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// *N*: the last cut.
+    pub committed: Tick,
+    /// *m*, and what is needed of the records up to it.
+    pub needed: Option<(Tick, Needed)>,
+}
+
+impl Wanted {
+    /// All of them.
+    pub(super) const ALL: Wanted = Wanted { committed: Tick::MAX, needed: None };
+
+    fn has(&self, cut: Tick, event_type: Option<EventType>, event_time: EventTime) -> bool {
+        let is_needed = |needed: &Needed| event_type.is_none_or(|of| needed.has(of, event_time));
+        cut <= self.committed
+            && self.needed.as_ref().is_none_or(|(load_to, needed)| cut > *load_to || is_needed(needed))
+    }
+
+    /// The day as of whose end a record enters, in days since 1970.
+    fn day(&self, row: &RecordRow) -> i64 {
+        let needed = self.needed.as_ref().filter(|(load_to, _)| row.cut <= *load_to);
+        match needed.zip(row.event.as_ref()) {
+            Some(((_, needed), event)) => needed.day(event.event_type, event.event_time, row.arrival_ms),
+            None => row.arrival_ms.div_euclid(DAY_MS),
+        }
+    }
+
+    /// The first day on which a record of a file may enter; none where none is wanted.
+    fn first_day(&self, file: &DataFile) -> Option<i64> {
+        let stats = stats(file);
+        let bound = |which: &str, column: &str| stats[which][column].as_i64();
+        let date = file.partition_values.get(ARRIVAL_DATE).and_then(Option::as_deref).unwrap_or_default();
+        let day = NaiveDate::parse_from_str(date, "%Y-%m-%d").map_or(0, |date| i64::from(date.to_epoch_days()));
+        if bound("minValues", "_cut").is_some_and(|least| least as Tick > self.committed) {
+            return None;
+        }
+        let Some((load_to, needed)) = &self.needed else { return Some(day) };
+        if bound("maxValues", "_cut").is_none_or(|most| most as Tick > *load_to) {
+            // What is replayed is read on its day, whenever it happened.
+        } else if bound("maxValues", "event_time").is_some_and(|latest| latest < needed.earliest().0) {
+            return None;
+        }
+        let earliest = EventTime(bound("minValues", "event_time").unwrap_or(i64::MIN));
+        if !needed.may_be_late(earliest, (day + 1) * DAY_MS) {
+            return Some(day);
+        }
+        Some(earliest.max(needed.earliest()).0.div_euclid(DAY_MS).min(day))
+    }
+}
+
+/// Reads the accepted records that are wanted, those that enter on a day before those of later ones: each batch with its day, in
+/// days since 1970. What a file holds of days after its first waits in memory: a few days of a file that follows time, of an
+/// import in another order all that is needed of it.
 pub(super) async fn records(
     log: &TableLog,
-    from: Tick,
-    to: Tick,
+    wanted: &Wanted,
     counts: &Arc<LoadCounts>,
-    mut each: impl FnMut(Vec<RecordRow>),
+    mut each: impl FnMut(i64, Vec<RecordRow>),
 ) -> Result<(), LedgerError> {
-    let may_hold = |stats: &Value| {
-        let bound = |which: &str| stats[which]["_cut"].as_u64();
-        bound("maxValues").is_none_or(|most| most > from) && bound("minValues").is_none_or(|least| least <= to)
-    };
-    let read_so_far = Arc::clone(counts);
-    let decode = move |batch: &RecordBatch| {
-        read_so_far.read.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-        let verdicts = required(batch, "verdict")?.as_string::<i32>();
-        let cuts = required(batch, "_cut")?.as_primitive::<Int64Type>();
-        let within = |cut: i64| (from + 1..=to).contains(&(cut as Tick));
-        let rows = verdicts.iter().zip(cuts.values());
-        let kept = rows.map(|(verdict, cut)| Some(verdict == Some(Verdict::Ok.name()) && within(*cut)));
-        let kept: BooleanArray = kept.collect();
-        let rows = records_rows(&filter_record_batch(batch, &kept)?);
-        rows.map_err(|error| DeltaTableError::Generic(error.to_string()))
-    };
-    let mut by_date: BTreeMap<&str, Vec<StorePath>> = BTreeMap::new();
-    for (file, stats) in log.files().map(|file| (file, stats(file))).filter(|(_, stats)| may_hold(stats)) {
-        counts.of.fetch_add(stats["numRecords"].as_u64().unwrap_or(0), Ordering::Relaxed);
-        let date = file.partition_values.get(ARRIVAL_DATE).and_then(Option::as_deref).unwrap_or_default();
-        by_date.entry(date).or_default().push(file.location().map_err(LedgerError::delta(log.name()))?);
+    let mut files: BTreeMap<i64, Vec<StorePath>> = BTreeMap::new();
+    for file in log.files() {
+        let held = stats(file)["numRecords"].as_u64().unwrap_or(0);
+        counts.held.fetch_add(held, Ordering::Relaxed);
+        if let Some(day) = wanted.first_day(file) {
+            counts.of.fetch_add(held, Ordering::Relaxed);
+            files.entry(day).or_default().push(file.location().map_err(LedgerError::delta(log.name()))?);
+        }
     }
-    for files in by_date.into_values() {
-        read(log, files, &UNREAD_COLUMNS, decode.clone(), &mut each).await?;
+    let (of_keep, read_so_far) = (wanted.clone(), Arc::clone(counts));
+    let keep = Keep {
+        columns: &["verdict", "_cut", "type", "event_time"],
+        rows: Arc::new(move |batch| {
+            read_so_far.read.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            let text = |name| Ok::<_, ArrowError>(required(batch, name)?.as_string::<i32>());
+            let long = |name| Ok::<_, ArrowError>(required(batch, name)?.as_primitive::<Int64Type>());
+            let (verdicts, types, cuts, times) = (text("verdict")?, text("type")?, long("_cut")?, long("event_time")?);
+            let is_kept = |row| {
+                let of = types.is_valid(row).then(|| EventType::from_name(types.value(row))).flatten();
+                verdicts.value(row) == Verdict::Ok.name()
+                    && of_keep.has(cuts.value(row) as Tick, of, EventTime(times.value(row)))
+            };
+            Ok((0..batch.num_rows()).map(|row| Some(is_kept(row))).collect())
+        }),
+    };
+    let decode = |batch: &RecordBatch| records_rows(batch).map_err(|error| DeltaTableError::Generic(error.to_string()));
+    let mut waiting: BTreeMap<i64, Vec<RecordRow>> = BTreeMap::new();
+    while let Some(day) = files.keys().next().into_iter().chain(waiting.keys().next()).min().copied() {
+        let of_day = files.remove(&day).unwrap_or_default();
+        let mut deal = |mut rows: Vec<RecordRow>| {
+            counts.loaded.fetch_add(rows.len() as u64, Ordering::Relaxed);
+            for row in rows.extract_if(.., |row| wanted.day(row) != day) {
+                waiting.entry(wanted.day(&row)).or_default().push(row);
+            }
+            each(day, rows);
+        };
+        read(log, of_day, &UNREAD_COLUMNS, Some(keep.clone()), decode, &mut deal).await?;
+        if let Some(rows) = waiting.remove(&day) {
+            each(day, rows);
+        }
     }
     Ok(())
+}
+
+/// Reads the changes of `installs` up to a cut, of installs of these times.
+pub(super) async fn installs(
+    log: &TableLog,
+    load_to: Tick,
+    times: &Range<EventTime>,
+    mut each: impl FnMut(Vec<(InstallRow, isize)>),
+) -> Result<(), LedgerError> {
+    let mut files = Vec::new();
+    for file in log.files() {
+        let stats = stats(file);
+        let bound = |which: &str, column: &str| stats[which][column].as_i64();
+        let may_hold = bound("maxValues", "event_time").is_none_or(|latest| latest >= times.start.0)
+            && bound("minValues", "event_time").is_none_or(|earliest| earliest < times.end.0)
+            && bound("minValues", "_cut").is_none_or(|least| least as Tick <= load_to);
+        if may_hold {
+            files.push(file.location().map_err(LedgerError::delta(log.name()))?);
+        }
+    }
+    let times = times.clone();
+    let keep = Keep {
+        columns: &["_cut", "event_time"],
+        rows: Arc::new(move |batch| {
+            let cuts = required(batch, "_cut")?.as_primitive::<Int64Type>();
+            let happened = required(batch, "event_time")?.as_primitive::<Int64Type>();
+            let kept = cuts.values().iter().zip(happened.values());
+            let kept = kept.map(|(cut, time)| Some(*cut as Tick <= load_to && times.contains(&EventTime(*time))));
+            Ok(kept.collect())
+        }),
+    };
+    let decode = |batch: &RecordBatch| {
+        let rows = stored::installs(batch)?;
+        let diffs = required(batch, "_diff")?.as_primitive::<Int64Type>();
+        Ok(rows.into_iter().zip(diffs.values().iter().map(|diff| *diff as isize)).collect())
+    };
+    read(log, files, &[], Some(keep), decode, &mut each).await
 }
 
 /// Reads all names.
@@ -101,11 +215,19 @@ pub(super) async fn symbols(log: &TableLog, mut each: impl FnMut(Name)) -> Resul
     let decode = |batch: &RecordBatch| symbols_rows(batch).map_err(|error| DeltaTableError::Generic(error.to_string()));
     let files =
         log.files().map(DataFile::location).collect::<Result<_, _>>().map_err(LedgerError::delta(log.name()))?;
-    read(log, files, &[], decode, &mut |names| names.into_iter().for_each(&mut each)).await
+    read(log, files, &[], None, decode, &mut |names| names.into_iter().for_each(&mut each)).await
 }
 
-fn required<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a arrow::array::ArrayRef, DeltaTableError> {
-    batch.column_by_name(column).ok_or_else(|| DeltaTableError::Generic(format!("a file without column {column}")))
+fn required<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a ArrayRef, ArrowError> {
+    let missing = || ArrowError::SchemaError(format!("a file without column {column}"));
+    batch.column_by_name(column).ok_or_else(missing)
+}
+
+/// Which rows of a file are decoded, by a few of its columns.
+#[derive(Clone)]
+struct Keep {
+    columns: &'static [&'static str],
+    rows: Arc<dyn Fn(&RecordBatch) -> Result<BooleanArray, ArrowError> + Send + Sync>,
 }
 
 /// A file's statistics; null where it has none.
@@ -118,6 +240,7 @@ async fn read<T: Send + 'static>(
     log: &TableLog,
     files: Vec<StorePath>,
     without: &'static [&'static str],
+    keep: Option<Keep>,
     decode: impl Fn(&RecordBatch) -> Result<Vec<T>, DeltaTableError> + Clone + Send + 'static,
     each: &mut impl FnMut(Vec<T>),
 ) -> Result<(), LedgerError> {
@@ -125,7 +248,7 @@ async fn read<T: Send + 'static>(
     let (sender, mut receiver) = mpsc::channel(BATCHES_MAX);
     let decoding = stream::iter(files)
         .map(move |path| {
-            let (objects, decode, sender) = (Arc::clone(&objects), decode.clone(), sender.clone());
+            let (objects, keep, decode, sender) = (Arc::clone(&objects), keep.clone(), decode.clone(), sender.clone());
             async move {
                 failpoint::hit("recovery", "file")?;
                 let bytes = objects.get(&path).await?.bytes().await?;
@@ -137,6 +260,11 @@ async fn read<T: Send + 'static>(
                     let columns = reader.schema().fields().iter().map(|field| field.name().clone());
                     let columns: Vec<_> = columns.filter(|name| !without.contains(&name.as_str())).collect();
                     let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().map(String::as_str));
+                    if let Some(keep) = keep {
+                        let read = ProjectionMask::columns(reader.parquet_schema(), keep.columns.iter().copied());
+                        let predicate = ArrowPredicateFn::new(read, move |batch| (keep.rows)(&batch));
+                        reader = reader.with_row_filter(RowFilter::new(vec![Box::new(predicate)]));
+                    }
                     reader = reader.with_batch_size(BATCH_ROWS).with_projection(mask);
                     for batch in reader.build()? {
                         let rows = decode(&batch?)?;

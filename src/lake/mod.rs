@@ -59,23 +59,25 @@ mod widen;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use dataflows::changes::{BATCH_ROWS, CutChanges};
 use dataflows::views;
+use dataflows::views::installs::{INSTALLS, InstallRow};
 use deltalake_core::DeltaTableError;
 use futures::future::try_join_all;
 use schemas::symbols::{Name, Symbols};
 use schemas::table::{self, RecordRow};
 use schemas::units::DAY_MS;
-use schemas::{Symbol, Tick};
+use schemas::{EventTime, Symbol, Tick};
 
 use directory::Lock;
 pub use directory::{Lake, LakeSettings};
 pub use error::LedgerError;
 use file::{Encoded, encode, encode_runs};
-pub use load::LoadCounts;
+pub use load::{LoadCounts, Wanted};
 use log::{CUT, EPOCH, Put, TableLog};
 pub use partition::{PartitionId, Resume};
 pub use retries::RetryPolicy;
@@ -126,8 +128,9 @@ pub struct State {
     pub load_to: Tick,
     /// Of each view that the job maintains whether it is fresh: its table is new, and its first commit gives the whole state at *N*.
     pub fresh: Vec<bool>,
-    /// Whether some records entered however long ago they happened.
-    pub any_age: bool,
+    /// Up to which cut records entered however long ago they happened; none where all passed a gate. A release that did not note
+    /// the cut noted that there were some: then it is the last there can be.
+    pub any_age: Option<Tick>,
     /// Whether a commit is due though no record comes: a table lacks changes, or its view's name has yet to move to it.
     pub behind: bool,
     /// Where to go on with each partition.
@@ -238,7 +241,7 @@ impl Ledger {
             load_to,
             behind: load_to < last || fresh.contains(&true) || lake.rebuilding,
             fresh,
-            any_age: records.txn(ANY_AGE).is_some(),
+            any_age: records.txn(ANY_AGE).map(|cut| if cut == 1 { Tick::MAX } else { cut as Tick }),
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
             notes: records.txns_under(NOTE).map(|(name, number)| (name.to_owned(), number)).collect(),
@@ -419,7 +422,7 @@ impl Ledger {
     /// The app ids that a commit to `records` moves.
     fn txns(&self, cut: Tick, parts: &[Part], changes: &[Option<Encoded>]) -> BTreeMap<String, i64> {
         let mut txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
-        txns.extend(self.any_age.then(|| (ANY_AGE.to_owned(), 1)));
+        txns.extend(self.any_age.then(|| (ANY_AGE.to_owned(), cut as i64)));
         for (sink, file) in self.sinks.iter().zip(changes) {
             let done = if sink.rides(file.as_ref()) { cut } else { sink.done() };
             txns.insert(sink.id(), done as i64);
@@ -460,17 +463,30 @@ impl Ledger {
         }
     }
 
-    /// Reads the accepted records of the cuts in (`from`, `to`], in no order, a batch at a time.
+    /// Reads accepted records: those that enter on a day before those of later ones, a batch at a time with its day since 1970.
     pub async fn load(
         &self,
-        from: Tick,
-        to: Tick,
+        wanted: &Wanted,
         counts: &Arc<LoadCounts>,
-        each: impl FnMut(Vec<RecordRow>),
+        each: impl FnMut(i64, Vec<RecordRow>),
     ) -> Result<(), LedgerError> {
         hit("recovery", "begin")?;
-        load::records(&self.records, from, to, counts, each).await?;
+        load::records(&self.records, wanted, counts, each).await?;
         hit("recovery", "end")
+    }
+
+    /// Reads the changes up to a cut that the table of `installs` holds of installs of these times, a batch at a time.
+    pub async fn load_installs(
+        &self,
+        load_to: Tick,
+        times: &Range<EventTime>,
+        each: impl FnMut(Vec<(InstallRow, isize)>),
+    ) -> Result<(), LedgerError> {
+        let sink = self.sinks.iter().find(|sink| sink.view == INSTALLS.name);
+        match sink {
+            Some(sink) => load::installs(&sink.log, load_to, times, each).await,
+            None => Ok(()),
+        }
     }
 }
 

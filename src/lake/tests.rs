@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use super::file::encode;
 use super::log::{EPOCH, TableLog};
-use super::{CommitStats, Lake, LakeSettings, Ledger, LedgerError, Part, State, Throttle};
+use super::{CommitStats, Lake, LakeSettings, Ledger, LedgerError, Part, State, Throttle, Wanted};
 use crate::lake::{PartitionId, Resume};
 
 /// 2026-11-21, 00:00 UTC.
@@ -187,7 +187,9 @@ pub(super) async fn commit(ledger: &mut Ledger, cut: Tick, part: Part) -> Result
 
 pub(super) async fn loaded(ledger: &Ledger, from: Tick, to: Tick) -> Vec<RecordRow> {
     let mut all = Vec::new();
-    ledger.load(from, to, &Arc::default(), |rows| all.extend(rows)).await.unwrap();
+    let wanted = Wanted { committed: to, needed: None };
+    ledger.load(&wanted, &Arc::default(), |_, rows| all.extend(rows)).await.unwrap();
+    all.retain(|row| row.cut > from);
     all.sort_by_key(|row| row.offset);
     all
 }
@@ -234,7 +236,7 @@ async fn what_is_committed_is_found_again() {
         committed: None,
         load_to: 0,
         fresh: vec![false; views::maintained().count()],
-        any_age: false,
+        any_age: None,
         behind: false,
         resumes: vec![],
         topic_ids: BTreeMap::new(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dataflows::grid::CUT_MS;
 use dataflows::horizon::Retention;
 use dataflows::params::Params;
+use dataflows::views;
 use schemas::Tick;
 use schemas::decode::{Decoder, IdRules};
 use schemas::ids::IdHasher;
@@ -96,16 +97,22 @@ pub struct Run {
     committer: Option<JoinHandle<()>>,
 }
 
-/// How long after it happened a record may enter the dataflow: by then state is forgotten. Recovery loads a day of arrivals
-/// as one step, at its end, so a day is added to what the gate and the sources allow. None where a record may be of any
-/// age, now or in what is loaded: without a gate, or of a file whose arrivals lie before what the lake holds of others.
+/// How long after it happened a record may enter the dataflow: by then state is forgotten. Recovery loads a day as one step, at
+/// its end, so a day is added to what the gate and the sources allow. None where a record may be of any age: without a gate, or of
+/// a file whose arrivals lie before what the lake holds of others.
 fn retention(plan: &Plan, state: &State) -> Option<Retention> {
     // Void topics are among them: their records are not loaded, but the lake's ticks have passed their arrivals.
     let among_others = |topic: &String| state.resumes.iter().any(|resume| *resume.partition.topic != **topic);
-    if state.any_age || plan.replays.as_ref().is_some_and(among_others) {
+    if plan.replays.as_ref().is_some_and(among_others) {
         return None;
     }
     plan.gate.retention(plan.settings.lateness_bound_ms + DAY_MS)
+}
+
+/// Whether some of what a start loads entered however long ago it had happened, and is to be seen as it was: not once every table
+/// holds all of it, as an import without a gate is a phase that is then over; but by a view that is made anew.
+fn loads_any_age(state: &State) -> bool {
+    state.any_age.is_some_and(|until| until > state.load_to || state.fresh.contains(&true))
 }
 
 /// Starts a run. `source` is told what the ledger knows and makes the sources of the workers.
@@ -121,10 +128,15 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (mut ledger, state) = runtime.block_on(opened)?;
     let retries = RetryPolicy::endless();
     ledger.retry_by(&retries);
-    let retention = retention(&plan, &state);
-    if retention.is_none() {
+    let accepts = retention(&plan, &state);
+    if accepts.is_none() {
         ledger.set_any_age();
     }
+    let retention = accepts.filter(|_| !loads_any_age(&state));
+    // A view that is made anew needs all there is.
+    let needed = retention
+        .filter(|_| !state.fresh.contains(&true))
+        .map(|retention| views::needed(&plan.settings.views, retention, state.load_to));
     // Views name it, whether or not a producer does.
     symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
     let committed = state.committed.unwrap_or(0);
@@ -137,7 +149,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let status = Arc::new(Status::default());
     let health = Health::new();
     health.not_ready(RECOVERY, "records of earlier runs are being loaded");
-    let (loader, recovered) = recovery::loading(&state);
+    let (loader, recovered) = recovery::loading(&state, needed);
     let (parts, closed) = committer::parts();
     let shared = Arc::new(Shared {
         params: plan.settings.views.clone(),

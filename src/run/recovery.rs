@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dataflows::changes::Cutover;
-use schemas::Tick;
+use dataflows::needs::Needed;
+use dataflows::views::installs::InstallRow;
 use schemas::table::{RecordRow, Verdict};
 use schemas::units::HOUR_MS;
+use schemas::{EventTime, Tick};
 
 use crate::ingest::gate::HotKeys;
 use crate::ingest::source::{PartitionId, Resume};
-use crate::lake::{Ledger, LedgerError, LoadCounts, State};
+use crate::lake::{Ledger, LedgerError, LoadCounts, State, Wanted};
 use crate::observe::telemetry::{Health, name};
 
 /// The part of a process that is not ready before records of earlier runs are loaded.
@@ -33,28 +35,40 @@ pub struct Recovered {
     pub cutovers: Vec<Cutover>,
     /// Whether a commit is due though no record comes.
     pub behind: bool,
-    batches: Mutex<Receiver<Vec<RecordRow>>>,
+    /// Installs before this come from their table.
+    pub installs_final_before: Option<EventTime>,
+    batches: Mutex<Receiver<Loaded>>,
     hot_keys: Arc<Mutex<HashMap<PartitionId, HotKeys>>>,
     done: AtomicUsize,
 }
 
+/// What is loaded at a time.
+pub enum Loaded {
+    /// Changes of installs that are final.
+    Installs(Vec<(InstallRow, isize)>),
+    /// Accepted records that enter at the end of a day, in days since 1970.
+    Records(i64, Vec<RecordRow>),
+}
+
 /// Feeds [`Recovered`].
 pub struct Loader {
-    committed: Tick,
+    wanted: Wanted,
     voids: BTreeSet<String>,
     resumes: HashMap<PartitionId, Resume>,
-    batches: SyncSender<Vec<RecordRow>>,
+    batches: SyncSender<Loaded>,
     hot_keys: Arc<Mutex<HashMap<PartitionId, HotKeys>>>,
 }
 
-/// A loader and what it feeds.
-pub fn loading(state: &State) -> (Loader, Recovered) {
+/// A loader and what it feeds. What is needed of the time up to *m* is loaded, or all where that is not known.
+pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
     let committed = state.committed.unwrap_or(0);
+    let final_installs = needed.as_ref().and_then(|needed| needed.final_installs.clone());
+    let wanted = Wanted { committed, needed: needed.map(|needed| (state.load_to, needed)) };
     let (sender, receiver) = sync_channel(BATCHES_MAX);
     let hot_keys = Arc::new(Mutex::new(HashMap::new()));
     let resumes = state.resumes.iter().map(|resume| (resume.partition.clone(), resume.clone())).collect();
     (
-        Loader { committed, voids: state.voids.clone(), resumes, batches: sender, hot_keys: Arc::clone(&hot_keys) },
+        Loader { wanted, voids: state.voids.clone(), resumes, batches: sender, hot_keys: Arc::clone(&hot_keys) },
         Recovered {
             load_to: state.load_to,
             committed,
@@ -64,6 +78,7 @@ pub fn loading(state: &State) -> (Loader, Recovered) {
                 .map(|fresh| Cutover { replay_from: state.load_to, snapshot_at: fresh.then_some(committed) })
                 .collect(),
             behind: state.behind,
+            installs_final_before: final_installs.map(|times| times.end),
             batches: Mutex::new(receiver),
             hot_keys,
             done: AtomicUsize::new(0),
@@ -72,13 +87,18 @@ pub fn loading(state: &State) -> (Loader, Recovered) {
 }
 
 impl Loader {
-    /// Reads all accepted records but those of void topics; the workers wait until it is done. How far it has come is told to
-    /// the log, the metrics and whoever asks whether the process is ready.
+    /// Reads the accepted records that are wanted, but those of void topics; the workers wait until it is done. How far it has come
+    /// is told to the log, the metrics and whoever asks whether the process is ready.
     pub async fn load(self, ledger: &Ledger, health: &Health) -> Result<(), LedgerError> {
         let counts = Arc::default();
         let mut progress = Progress::new(&counts, health);
+        // The workers are gone only after a failure, which ends the run.
+        let send = |loaded| drop(self.batches.send(loaded));
+        if let Some((load_to, Needed { final_installs: Some(times), .. })) = &self.wanted.needed {
+            ledger.load_installs(*load_to, times, |installs| send(Loaded::Installs(installs))).await?;
+        }
         ledger
-            .load(0, self.committed, &counts, |mut rows| {
+            .load(&self.wanted, &counts, |day, mut rows| {
                 progress.tell_now_and_then();
                 if !self.voids.is_empty() {
                     rows.retain(|row| !self.voids.contains(&*row.topic));
@@ -87,8 +107,7 @@ impl Loader {
                     self.count(row);
                 }
                 if !rows.is_empty() {
-                    // The workers are gone only after a failure, which ends the run.
-                    let _ = self.batches.send(rows);
+                    send(Loaded::Records(day, rows));
                 }
             })
             .await?;
@@ -151,7 +170,8 @@ impl<'a> Progress<'a> {
         self.tell(&format!("all {read} records of earlier runs are read; the views take in the last of them"));
         if read > 0 {
             let seconds = self.started.elapsed().as_secs_f64();
-            tracing::info!(records = read, seconds, "records of earlier runs are read");
+            let [records, of] = [&self.counts.loaded, &self.counts.held].map(|count| count.load(Ordering::Relaxed));
+            tracing::info!(records, of, seconds, "records of earlier runs are loaded");
         }
     }
 
@@ -176,8 +196,8 @@ fn so_far([read, of]: [u64; 2], elapsed: Duration) -> String {
 }
 
 impl Recovered {
-    /// The next batch of accepted records, in no order; none when all are loaded.
-    pub fn next(&self) -> Option<Vec<RecordRow>> {
+    /// The next batch: installs before all records, and records of a day before those of later ones; none when all are loaded.
+    pub fn next(&self) -> Option<Loaded> {
         self.batches.lock().expect("no panic while locked").recv().ok()
     }
 

@@ -20,7 +20,7 @@ use crate::run::committer::{self, CutPart, PartOf};
 use crate::run::context::{GAUGES_EVERY, IDLE, PanicGuard, STEP_RECORDS_MAX, Shared};
 use crate::run::intake::Arrivals;
 use crate::run::reader::{Read, Reader};
-use crate::run::recovery::RECOVERY;
+use crate::run::recovery::{Loaded, RECOVERY};
 
 /// Runs one worker to the end of the run.
 pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<CutPart>) {
@@ -63,18 +63,28 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Loads what earlier runs recorded: up to *m* each day of arrivals as one step, so that what a day leaves behind can
+    /// Loads what earlier runs recorded: up to *m* each day as one step, so that what a day leaves behind can
     /// be forgotten before the next, then cut by cut. Its changes up to *m* go nowhere; those after it are written where
     /// a sink lacks them.
     fn recover(&mut self) -> Result<(), RunError> {
         let load_to = self.shared.recovered.load_to;
+        if let Some(time) = self.shared.recovered.installs_final_before {
+            self.feed.installs_are_final_before(time);
+        }
         let mut batch = self.feed.batch();
-        while let Some(rows) = self.shared.recovered.next() {
+        while let Some(loaded) = self.shared.recovered.next() {
             if self.shared.cuts.stopping() || self.shared.cuts.has_failed() {
                 // All of it is durable already: leaving loses nothing.
                 continue;
             }
-            let day_end = rows.first().map_or(0, |row| (row.arrival_ms.div_euclid(DAY_MS) + 1) * DAY_MS);
+            let (day, rows) = match loaded {
+                Loaded::Records(day, rows) => (day, rows),
+                Loaded::Installs(installs) => {
+                    self.feed.load_installs(installs);
+                    continue;
+                }
+            };
+            let day_end = (day + 1) * DAY_MS;
             // Nothing of a day enters after it, and never after *m*.
             let step = self.feed.tick().max((day_end.max(1) as Tick).min(load_to.max(1)) - 1);
             self.feed.advance_to(step);

@@ -49,7 +49,7 @@ impl Job {
     /// Starts it.
     pub(crate) fn run(&self, options: &[&str]) -> Running {
         let mut command = bidstream();
-        command.env("BIDSTREAM_LOG", "warn").env("KAFKA_PASSWORD", "secret");
+        command.env("BIDSTREAM_LOG", "warn,bidstream::run::recovery=info").env("KAFKA_PASSWORD", "secret");
         Running::start(command.arg("run").arg(self.file()).args(options).stderr(Stdio::piped()))
     }
 

@@ -4,6 +4,7 @@ mod accept;
 mod by_time;
 pub(crate) mod fixture;
 mod jobs;
+mod needs;
 mod secure;
 mod source;
 mod values;

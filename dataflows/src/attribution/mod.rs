@@ -5,6 +5,7 @@ pub mod hot;
 pub mod identity;
 pub mod indexes;
 pub mod paths;
+pub mod stored;
 pub mod targets;
 pub mod touch_row;
 pub mod touches;
@@ -35,9 +36,10 @@ pub struct Attribution<'scope> {
     pub credited: Forgetting<'scope, TargetKey, Arc<Credited>, ByKey>,
 }
 
-/// Builds it over all copies of touches and of targets.
+/// Builds it over all copies of touches and of targets, and installs whose rows are loaded as they are.
 pub fn attribution<'scope>(
     target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    final_installs: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
     touches: &TouchIndexes<'scope>,
     params: &Params,
     horizons: Horizons,
@@ -46,12 +48,13 @@ pub fn attribution<'scope>(
     let InstallsParams { attribution_lifetime: lifetime, person, .. } = params.installs;
 
     let targets = standing(target_copies, touches);
-    let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), lifetime, person);
+    let finals = final_installs.clone().map(|(key, row)| (key, Arc::new(row.target())));
+    let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), finals, lifetime, person);
     let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime, person, horizons);
 
     let paths = installs.all.concat(conversions.own);
     let [install_matches, own_matches] = matches(paths, touches, &eligibility, horizons);
-    let installs = install_rows(install_matches, eligibility.clone(), horizons);
+    let installs = install_rows(install_matches, final_installs, eligibility.clone(), horizons);
     let governed = governed_matches(conversions.governed, installs.clone());
     let credited = credited(own_matches.concat(governed), eligibility);
     Attribution { installs, credited }

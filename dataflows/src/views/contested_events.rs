@@ -12,6 +12,7 @@ use crate::changes::AsArranged;
 use crate::horizon::Until;
 use crate::inputs::Inputs;
 use crate::event_row::EventRow;
+use crate::needs::Needs;
 use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\
@@ -32,7 +33,10 @@ pub static CONTESTED_EVENTS: View = View {
     code: 1,
     reads: &["records", "voids"],
     sql: |_| SQL.to_owned(),
-    maintained: Some(Maintained::rows::<ContestedEvent>()),
+    // A cost may come for an identity that an event made contested long before.
+    maintained: Some(Maintained::rows::<ContestedEvent>(|_, retention| {
+        Needs::until_final(retention).at_least(retention.ms.max(retention.cost_ms))
+    })),
 };
 
 /// One row of `contested_events`.

@@ -11,6 +11,7 @@ use crate::horizon::{Horizons, Until};
 use crate::standing::Events;
 use crate::event_row::EventRow;
 use crate::attribution::touches::Forgetting;
+use crate::needs::Needs;
 use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\
@@ -38,7 +39,7 @@ pub static COSTS: View = View {
     code: 1,
     reads: &["events"],
     sql: |_| SQL.to_owned(),
-    maintained: Some(Maintained::rows::<CostRow>()),
+    maintained: Some(Maintained::rows::<CostRow>(|_, retention| Needs::until_final(retention))),
 };
 
 /// One row of `costs`: unique by tenant, source, campaign, ad group and hour.

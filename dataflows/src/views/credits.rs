@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
 use crate::views::installs::{InstallRow, Installs, lasting};
+use crate::needs::Needs;
 use crate::params::{Params, PersonRule, Span};
 use crate::attribution::paths::{self, Match, Path};
 use crate::attribution::eligibility::Eligibility;
@@ -198,7 +199,7 @@ pub static CREDITS: View = View {
     code: 1,
     reads: &["events", "installs"],
     sql,
-    maintained: Some(Maintained::rows::<CreditRow>()),
+    maintained: Some(Maintained::rows::<CreditRow>(|_, retention| Needs::attributed_until_final(retention))),
 };
 
 /// What is written of it.

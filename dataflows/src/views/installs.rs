@@ -5,11 +5,12 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 use operators::{ByKey, arrange_forgetting, arrange_shared, reduce, reduce_shared};
 use schemas::view::{Method, PathTouch};
-use schemas::{DeviceId, EventId, EventKey, EventTime, EventType, JoinKey, Subject, Symbol, Tick, UserId, columns};
+use schemas::{DeviceId, EventId, EventKey, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick, UserId, columns};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
+use crate::needs::Needs;
 use crate::params::{Params, PersonRule, Span};
 use crate::attribution::paths::{self, Match, Path};
 use crate::attribution::eligibility::Eligibility;
@@ -78,7 +79,7 @@ pub static INSTALLS: View = View {
     code: 1,
     reads: &["events"],
     sql,
-    maintained: Some(Maintained::rows::<InstallRow>()),
+    maintained: Some(Maintained::rows::<InstallRow>(|_, retention| Needs::attributed_until_final(retention))),
 };
 
 /// What is written of it.
@@ -203,6 +204,28 @@ impl InstallRow {
     pub fn key(&self) -> EventKey {
         EventKey::of(self.tenant, self.subject, self.event_id, self.event_time)
     }
+
+    /// What is still asked of it once it is final: who it was, when, and whether it was a reinstall.
+    pub fn target(&self) -> TargetRow {
+        TargetRow {
+            payload_hash: PayloadHash::NONE,
+            is_install: true,
+            reinstall: self.reinstall,
+            tenant: self.tenant,
+            app: self.app,
+            event_time: self.event_time,
+            event_id: self.event_id,
+            subject: self.subject,
+            user: self.user,
+            device: self.device,
+            click: JoinKey::NONE,
+            fingerprint: JoinKey::NONE,
+            country: self.country,
+            name: Symbol::NONE,
+            revenue: None,
+            currency: Symbol::NONE,
+        }
+    }
 }
 
 /// Rows of `installs` from what is arranged: the same.
@@ -241,12 +264,15 @@ enum Fact {
 ///
 /// The installs of a person decide about each other, so none of them is forgotten: one event in a few hundred. Whether one is a
 /// reinstall is final when it is, as only earlier ones decide.
+///
+/// `finals` are installs that were loaded with what was found of them: they decide about others and may govern conversions.
 pub fn reinstalls<'scope>(
     installs: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    finals: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     lifetime: Span,
     rule: PersonRule,
 ) -> Installs<'scope> {
-    let all_by_person = installs.clone().flat_map(move |install| by_person(rule, install));
+    let all_by_person = installs.clone().concat(finals.clone()).flat_map(move |install| by_person(rule, install));
     let again = reduce_shared(
         all_by_person.arrange_by_key_named("all installs by person"),
         "installs again",
@@ -271,6 +297,7 @@ pub fn reinstalls<'scope>(
         },
     );
     let again = again.as_collection(|_, install| (*install, Fact::Again));
+    // Of one that is final it is known already: nothing is made of being told again.
     let facts = installs.map(|(key, row)| (key, Fact::Install(row))).concat(again);
     let all = reduce(facts, "reinstalls", |_, facts, output| {
         // In order, the install itself is the first.
@@ -280,7 +307,7 @@ pub fn reinstalls<'scope>(
             output.push((row, 1));
         }
     });
-    let first = all.clone().filter(|(_, row)| !row.reinstall);
+    let first = all.clone().concat(finals).filter(|(_, row)| !row.reinstall);
     let by_person = arrange_shared(first.flat_map(move |install| by_person(rule, install)), "installs by person");
     Installs { all, by_person }
 }
@@ -297,13 +324,14 @@ fn by_person(
 /// for its person; what they are made of leaves once it is final.
 pub fn install_rows<'scope>(
     found: VecCollection<'scope, Tick, (TargetKey, Match), isize>,
+    finals: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
     eligibility: Eligibility,
     horizons: Horizons,
 ) -> Forgetting<'scope, TargetKey, Arc<InstallRow>, ByKey> {
     let rows = reduce(found, "installs", move |_, found, output| {
         output.extend(Path::of(found, &eligibility).map(|(install, path)| (Arc::new(install_row(&install, path)), 1)));
     });
-    let lasting = rows.map(move |(install, row)| (lasting(install, row.event_time, &horizons), row));
+    let lasting = rows.concat(finals).map(move |(install, row)| (lasting(install, row.event_time, &horizons), row));
     arrange_forgetting(lasting, "installs", ByKey)
 }
 

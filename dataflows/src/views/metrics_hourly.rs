@@ -17,6 +17,7 @@ use crate::views::credits::{Credited, channel};
 use crate::inputs::Inputs;
 use crate::views::installs::InstallRow;
 use crate::event_row::EventRow;
+use crate::needs::Needs;
 use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\
@@ -62,7 +63,7 @@ pub static METRICS_HOURLY: View = View {
     code: 1,
     reads: &["events", "installs", "credits", "costs"],
     sql: |_| SQL.replace("{no_channel}", &Symbol::of(NO_CHANNEL).0.to_string()),
-    maintained: Some(Maintained::sums::<MetricsKey, MEASURES>()),
+    maintained: Some(Maintained::sums::<MetricsKey, MEASURES>(|_, retention| Needs::attributed_until_final(retention))),
 };
 
 /// The number of its measures.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::changes::Sum;
 use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Group, Grouping};
 use crate::inputs::Inputs;
+use crate::needs::Needs;
 use crate::params::Params;
 use crate::view::{Maintained, Output, View};
 use crate::views::metrics_hourly::{self, MEASURES, MetricsRow};
@@ -53,7 +54,9 @@ pub static METRICS_SLIDING: View = View {
     code: 1,
     reads: &["metrics_hourly", "as_of"],
     sql,
-    maintained: Some(Maintained::rows::<SlidingRow>()),
+    maintained: Some(Maintained::rows::<SlidingRow>(|_, retention| {
+        Needs::attributed_until_final(retention).at_least(LONGEST_MS + DAY_MS)
+    })),
 };
 
 fn sql(params: &Params) -> String {

@@ -8,6 +8,7 @@ use timely::dataflow::Scope;
 use crate::feed::Feed;
 use crate::horizon::Retention;
 use crate::inputs::Inputs;
+use crate::needs::{Needed, Needs};
 use crate::params::Params;
 use crate::sql_text::tokens;
 use crate::view::{Maintained, Output, View};
@@ -68,6 +69,13 @@ pub fn view(name: &str) -> Option<&'static View> {
 /// Those of them that a job with these parameters maintains, in the same order.
 pub fn maintained_by(params: &Params) -> impl Iterator<Item = (&'static View, &'static Maintained)> + Clone {
     maintained().filter(|(view, _)| params.maintains(view.name))
+}
+
+/// What a start of a job with these parameters has to load of the time up to a cut, where records are accepted as long as this says.
+pub fn needed(params: &Params, retention: Retention, load_to: Tick) -> Needed {
+    let needs = maintained_by(params).map(|(_, maintained)| (maintained.needs)(params, retention));
+    let has_installs = params.maintains(installs::INSTALLS.name);
+    Needed::of(needs.fold(Needs::default(), Needs::or), &params.installs, has_installs, retention, load_to)
 }
 
 /// Builds the dataflow of the views that a job maintains in a scope of a worker: where records enter, and the views in the order

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::changes::AsArranged;
 use crate::visitor_event::VisitorEvent;
-use crate::horizon::{Horizons, Until};
-use crate::params::SessionsParams;
+use crate::horizon::{Horizons, Retention, Until};
+use crate::needs::Needs;
+use crate::params::{Params, SessionsParams};
 use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\
@@ -86,8 +87,14 @@ pub static SESSIONS: View = View {
         let sql = texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text));
         sql.replace("{day}", &DAY_MS.to_string())
     },
-    maintained: Some(Maintained::rows::<SessionRow>()),
+    maintained: Some(Maintained::rows::<SessionRow>(needs)),
 };
+
+/// A session that can change begins a day at most before it, or at midnight, whatever came before: where all of two days and a gap
+/// is there, so are the cuts of a chain that lasts for longer.
+fn needs(params: &Params, retention: Retention) -> Needs {
+    Needs::until_final(retention).and_events(params.sessions.gap.0 + 3 * DAY_MS)
+}
 
 /// What the conversions of a session brought in one currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

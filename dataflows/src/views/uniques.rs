@@ -19,6 +19,7 @@ use crate::changes::Sum;
 use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Group, Grouping};
 use crate::visitor_event::VisitorEvent;
 use crate::horizon::Horizons;
+use crate::needs::Needs;
 use crate::params::{Params, UniquesParams};
 use crate::view::{Maintained, Output, View};
 
@@ -71,7 +72,7 @@ pub static UNIQUES: View = View {
     code: 1,
     reads: &["events", "as_of"],
     sql,
-    maintained: Some(Maintained::sums::<UniquesKey, 1>()),
+    maintained: Some(Maintained::sums::<UniquesKey, 1>(|_, retention| Needs::until_final(retention).and_events(32 * DAY_MS))),
 };
 
 fn sql(params: &Params) -> String {

@@ -19,7 +19,7 @@ use schemas::{EventType, Symbol, Tick, UserId};
 use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
 use crate::golden_installs::params;
 use crate::oracle;
-use crate::stream::{CUT, Life, history, stream_within};
+use crate::stream::{CUT, Life, Load, history, history_within, stream_within};
 use crate::tables::{self, ByTenant};
 
 const CASES: u32 = 8;
@@ -29,8 +29,10 @@ const MIDNIGHT: i64 = DAY - EPOCH_MS % DAY;
 /// No record comes later than this after it happened.
 const RETENTION: i64 = 3 * DAY;
 const DAYS: i64 = 7;
+/// After so many days, when a start needs none of what came first any more, some come again.
+const AGAIN: i64 = DAYS + 33;
 /// After so many days no window has anything.
-const END_DAYS: i64 = DAYS + 36;
+const END_DAYS: i64 = AGAIN + 3 + 36;
 const VIEWS: [&str; 3] = ["sessions", "uniques", "metrics_sliding"];
 
 #[derive(Clone, Debug)]
@@ -82,7 +84,8 @@ fn new_event() -> impl Strategy<Value = Ev> {
     ]);
     let beside = prop_oneof![4 => Just(0), 1 => Just(1), 1 => Just(-1), 2 => 0..HOUR];
     let steps = prop_oneof![3 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
-    let time = (0..DAYS, 0..48i64, steps, beside)
+    let day = prop_oneof![3 => 0..DAYS, 1 => AGAIN..AGAIN + 3];
+    let time = (day, 0..48i64, steps, beside)
         .prop_map(|(day, step, of, beside)| MIDNIGHT + day * DAY + step * of % DAY + beside);
     let channels = prop::sample::select(vec!["", "", "search", "social"]);
     let campaigns = prop::sample::select(vec!["", "spring"]);
@@ -114,8 +117,9 @@ fn arrival() -> impl Strategy<Value = Arrival> {
 
 fn run() -> impl Strategy<Value = Run> {
     let scenario = prop::collection::vec(arrival(), 1..60);
-    let restart = prop::option::of((1..DAYS * 24, 0..30i64, 1..=3usize, any::<u64>()));
-    let days = prop_oneof![3 => 0..DAYS + 4, 1 => DAYS..END_DAYS];
+    let restarted = prop_oneof![1..DAYS * 24, AGAIN * 24..(AGAIN + 4) * 24];
+    let restart = prop::option::weighted(0.75, (restarted, 0..30i64, 1..=3usize, any::<u64>()));
+    let days = prop_oneof![3 => 0..DAYS + 4, 2 => AGAIN..AGAIN + 6, 1 => DAYS..END_DAYS];
     let hours =
         (0..24i64, prop::sample::select(vec![0, 1_000, MINUTE, MINUTE + 1_000, 15 * MINUTE, 15 * MINUTE + 1_000]));
     let glance = (days, hours).prop_map(|(day, (hour, beside))| day * DAY + hour * HOUR + beside + 1_000);
@@ -189,9 +193,17 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
         last = Life { workers, load_to, committed, order, end: Some((end, end)) };
     }
     lives.push(last);
-    let restarted = history(&records, &params, &lives, &run.pauses).written.views;
     let retention = Retention { ms: RETENTION, cost_ms: RETENTION };
-    let forgetful = stream_within(&records, &params, Some(retention), run.workers, &run.pauses).views;
+    let restarted = history(&records, &params, &lives, &run.pauses).written.views;
+    // What came in a day is loaded at its end.
+    let of_loads = Retention { ms: RETENTION + DAY, cost_ms: RETENTION + DAY };
+    let forgets = plant == Plant::Nothing;
+    let needed = run
+        .restart
+        .filter(|_| forgets)
+        .map(|_| history_within(&records, &params, Some((of_loads, Load::Needed)), &lives, &run.pauses).written.views);
+    let forgetful = (forgets && needed.is_none())
+        .then(|| stream_within(&records, &params, Some(retention), run.workers, &run.pauses).views);
     let mut sql_params = params.clone();
     if plant == Plant::LongerGap {
         sql_params.sessions.gap.0 += 1;
@@ -212,7 +224,9 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
         of_sql["sessions"].iter().for_each(|batch| note(batch, seen));
         for (view, maintained) in views::maintained_by(&params) {
             let of_sql = ByTenant::of(&of_sql[view.name]);
-            for (what, changes) in [("restarted", &restarted), ("forgetful", &forgetful)] {
+            let needed = needed.iter().map(|needed| ("restarted from what is needed", needed));
+            let forgetful = forgetful.iter().map(|forgetful| ("forgetful", forgetful));
+            for (what, changes) in [("restarted", &restarted)].into_iter().chain(forgetful).chain(needed) {
                 if what == "forgetful" && at > last_cut {
                     continue;
                 }

@@ -1,14 +1,18 @@
 //! Forgetting changes no result: over many windows, with copies, withdrawals and capped keys that come as late as they
-//! may, every change of every view is the same as where all is kept.
+//! may, every change of every view is the same as where all is kept. Nor does it that a start reads no more than its views need.
+
+use std::panic::catch_unwind;
 
 use dataflows::horizon::Retention;
 use dataflows::params::{Params, Span, Windows};
 use dataflows::views;
+use schemas::event::Accepted;
 use schemas::{EventType, Symbol, Tick};
 
 use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
 use crate::golden_installs::params;
-use crate::stream::{Changes, stream_within};
+use crate::oracle;
+use crate::stream::{CUT, Changes, Life, Load, history_within, stream_within};
 use crate::tables::{ByTenant, written};
 
 const DAYS: i64 = 40;
@@ -34,8 +38,8 @@ fn short_windows() -> Params {
     params
 }
 
-/// An event of a number, and the ticks at which it comes.
-fn arrivals(number: u64) -> Vec<(Ev, Tick)> {
+/// An event of a number by one of so many people, and the ticks at which it comes.
+fn arrivals(number: u64, people: u64) -> Vec<(Ev, Tick)> {
     let draw = |what: u64, of: u64| mix(number * 64 + what) % of;
     let kind = match draw(0, 20) {
         0..=7 => EventType::Impression,
@@ -49,8 +53,8 @@ fn arrivals(number: u64) -> Vec<(Ev, Tick)> {
     let capped = if kind.is_touch() && draw(3, 4) == 0 { draw(4, 8) as u8 } else { 0 };
     let first = Ev {
         id: number as u32 + 1,
-        user: key(5, 12),
-        device: key(7, 12),
+        user: key(5, people),
+        device: key(7, people),
         click: key(9, 40),
         print: key(11, 6),
         capped,
@@ -93,6 +97,13 @@ fn arrivals(number: u64) -> Vec<(Ev, Tick)> {
     arrivals
 }
 
+fn records(people: u64) -> Vec<(Accepted, Tick)> {
+    let all = (0..EVENTS).flat_map(|number| arrivals(number, people));
+    let mut records: Vec<_> = all.map(|(event, tick)| (event.accepted(2), tick)).collect();
+    records.sort_by_key(|(_, tick)| *tick);
+    records
+}
+
 fn sorted(mut changes: Changes) -> Changes {
     changes.installs.sort();
     changes.credits.sort();
@@ -103,8 +114,7 @@ fn sorted(mut changes: Changes) -> Changes {
 
 #[test]
 fn forgetting_changes_no_result() {
-    let mut records: Vec<_> = (0..EVENTS).flat_map(arrivals).map(|(event, tick)| (event.accepted(2), tick)).collect();
-    records.sort_by_key(|(_, tick)| *tick);
+    let records = records(12);
     let params = short_windows();
     let kept = sorted(stream_within(&records, &params, None, 1, &[true]));
     assert!(kept.credits.iter().any(|(row, _, _)| row.install.is_some()), "some conversions are governed");
@@ -125,5 +135,70 @@ fn forgetting_changes_no_result() {
                 assert!(forgotten == kept, "{} differs at {day} with {workers} workers", view.name);
             }
         }
+    }
+}
+
+/// Where views differ from those of a dataflow that never stopped when at these days one is thrown away and another begins.
+fn differs_after(compared: &[&str], stops: &[i64], workers: usize, load: Load) -> Option<String> {
+    let records = records(50);
+    let mut params = short_windows();
+    params.only = compared.iter().map(|view| (*view).to_owned()).collect();
+    // What came in a day is loaded at its end.
+    let retention = Retention { ms: RETENTION + DAY, cost_ms: COST_RETENTION + DAY };
+    let kept = stream_within(&records, &params, Some(retention), 1, &[true]);
+
+    let day = |day: i64| (EPOCH_MS + day * DAY) as Tick / CUT * CUT;
+    let end = day(DAYS + 14);
+    let mut lives = vec![Life::first(workers)];
+    for (turn, stop) in stops.iter().enumerate() {
+        // Where more was recorded than written, it is replayed.
+        let (load_to, committed) = (day(*stop), day(*stop) + turn as Tick * 12 * HOUR as Tick);
+        lives.last_mut().expect("there is a first").end = Some((load_to, committed));
+        lives.push(Life { workers: 1 + turn % 2, load_to, committed, order: 7, end: None });
+    }
+    lives.last_mut().expect("there is a last").end = Some((end, end));
+
+    let (m, needed) = (day(stops[0]), views::needed(&params, retention, day(stops[0])));
+    let before = || records.iter().filter(|(_, tick)| *tick < m);
+    let read = before().filter(|(record, _)| needed.has(record.event.event_type, record.event.event_time)).count();
+    assert!(read * 10 < before().count() * 8, "{read} records are needed");
+    let finals = needed.final_installs.expect("installs come from their table");
+    let after = kept.credits.iter().filter(|(row, ..)| row.event_time.0 as Tick > m);
+    assert!(after.filter_map(|(row, ..)| row.install).any(|install| finals.contains(&install.event_time)));
+
+    let restarted = history_within(&records, &params, Some((retention, load)), &lives, &[true]).written;
+    for (view, maintained) in views::maintained_by(&params) {
+        let [restarted, kept] = [&restarted, &kept].map(|changes| ByTenant::of(&changes.views[view.name]));
+        for at in (0..DAYS + 14).map(day) {
+            let [restarted, kept] = [&restarted, &kept].map(|changes| written(maintained, changes, Symbol(2), at));
+            if restarted != kept {
+                return Some(format!("{} differs at {at} after stops at {stops:?}", view.name));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn a_start_that_reads_what_is_needed_goes_on_as_one_that_never_stopped() {
+    // The windows of those that change with time are longer than all this (`by_time.rs`).
+    let all: Vec<_> =
+        views::maintained().filter(|(view, _)| !oracle::by_time(view)).map(|(view, _)| view.name).collect();
+    assert_eq!(differs_after(&all, &[29], 1, Load::Needed), None);
+    assert_eq!(differs_after(&all, &[25, 31, 36], 2, Load::Needed), None);
+    // What is contested is needed for longer than all else.
+    let others: Vec<_> = all.into_iter().filter(|view| *view != "contested_events").collect();
+    assert_eq!(differs_after(&others, &[14, 22, 31], 1, Load::Needed), None);
+    assert_eq!(differs_after(&others, &[17], 2, Load::Needed), None);
+}
+
+#[test]
+fn a_start_that_reads_too_little_is_found() {
+    for load in [Load::WithoutFinalInstalls, Load::WithoutTouchesBefore] {
+        let found = catch_unwind(|| differs_after(&["installs", "credits"], &[17], 1, load));
+        // What is revised was another row than that which is written.
+        let found = found.unwrap_or_else(|panic| panic.downcast_ref::<String>().cloned());
+        let found = found.unwrap_or_default();
+        assert!(found.contains(" differs at ") || found.starts_with("every row is there once"), "{load:?}: {found}");
     }
 }

@@ -3,6 +3,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
+use dataflows::attribution::stored;
 use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
 use schemas::symbols::NO_CHANNEL;
@@ -37,8 +38,7 @@ impl Row<'_> {
     }
 
     fn method(&self) -> Option<Method> {
-        let method = |name: String| Method::ALL.into_iter().find(|method| method.name() == name).expect("a method");
-        self.text("method").map(method)
+        self.text("method").map(|name| Method::from_name(&name).expect("a method"))
     }
 
     /// A touch whose columns have this prefix, but for its origin.
@@ -61,37 +61,7 @@ impl Row<'_> {
 
 /// Rows of `installs`. Their countries are no columns.
 pub(crate) fn installs(batch: &RecordBatch) -> Vec<InstallRow> {
-    let columns = |name: &str| batch[name].clone();
-    let paths = batch["path"].as_list::<i32>();
-    let rows = (0..batch.num_rows()).map(|row| Row { columns: &columns, row });
-    let install = |row: Row<'_>| {
-        let touch = row.touch("touch_", row.symbol("channel"));
-        let path = paths.is_valid(row.row).then(|| paths.value(row.row));
-        InstallRow {
-            tenant: row.symbol("tenant"),
-            app: row.symbol("app"),
-            event_id: EventId(row.id("event_id").expect("an id")),
-            subject: Subject(row.id("subject").expect("an id")),
-            event_time: EventTime(row.long("event_time").expect("a time")),
-            user: UserId(row.id("user_id").unwrap_or(Id::NONE)),
-            device: DeviceId(row.id("device_id").unwrap_or(Id::NONE)),
-            country: Symbol::NONE,
-            reinstall: batch["reinstall"].as_boolean().value(row.row),
-            method: row.method().expect("a method"),
-            candidates: row.long("candidates").expect("a count"),
-            touch,
-            ctit_ms: row.long("ctit_ms"),
-            path: path.map_or(Vec::new(), |path| touches(path.as_struct())),
-            path_dropped: row.long("path_dropped").expect("a count"),
-        }
-    };
-    rows.map(install).collect()
-}
-
-fn touches(path: &StructArray) -> Vec<PathTouch> {
-    let columns = |name: &str| path.column_by_name(name).expect("a column of a touch").clone();
-    let rows = (0..path.len()).map(|row| Row { columns: &columns, row });
-    rows.map(|row| row.touch("", row.symbol("channel")).expect("a touch")).collect()
+    stored::installs(batch).expect("it has the columns of the table")
 }
 
 fn model(name: &str) -> Model {

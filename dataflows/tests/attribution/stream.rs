@@ -10,12 +10,14 @@ use dataflows::feed::Feed;
 use dataflows::grid::{CUT_MS, cut_of};
 use dataflows::horizon::Retention;
 use dataflows::inputs::Inputs;
+use dataflows::needs::Needed;
 use dataflows::params::Params;
 use dataflows::views;
 use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
 use operators::Hub;
 use schemas::event::Accepted;
+use schemas::units::DAY_MS as DAY;
 use schemas::{Symbol, Tick};
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
@@ -90,7 +92,7 @@ pub(crate) fn stream_within(
     workers: usize,
     pauses: &[bool],
 ) -> Changes {
-    live(records, params, retention, &Life::first(workers), pauses)
+    live(records, params, retention.map(|retention| (retention, Load::Needed)), &Life::first(workers), &[], pauses)
 }
 
 /// What several dataflows wrote of the same records, one after the other.
@@ -104,9 +106,32 @@ pub(crate) struct History {
 
 /// Runs one dataflow after the other, each from what the ones before it made durable.
 pub(crate) fn history(records: &[(Accepted, Tick)], params: &Params, lives: &[Life], pauses: &[bool]) -> History {
+    history_within(records, params, None, lives, pauses)
+}
+
+/// What a dataflow loads of what the ones before it wrote.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Load {
+    /// What its views need.
+    Needed,
+    /// A fault: no rows of `installs`.
+    WithoutFinalInstalls,
+    /// A fault: no touches before the installs that are not final.
+    WithoutTouchesBefore,
+}
+
+/// As [`history`], where no record comes later than a retention after it happened: then a dataflow loads what its views need alone.
+pub(crate) fn history_within(
+    records: &[(Accepted, Tick)],
+    params: &Params,
+    within: Option<(Retention, Load)>,
+    lives: &[Life],
+    pauses: &[bool],
+) -> History {
     let mut history = History::default();
     for life in lives {
-        let Changes { mut installs, mut credits, views } = live(records, params, None, life, pauses);
+        let written = &history.written.installs;
+        let Changes { mut installs, mut credits, views } = live(records, params, within, life, written, pauses);
         let end = life.end.map_or(Tick::MAX, |(written, _)| written);
         if life.load_to > 0 {
             let installs = installs.extract_if(.., |(_, tick, _)| *tick < life.load_to).collect();
@@ -122,18 +147,42 @@ pub(crate) fn history(records: &[(Accepted, Tick)], params: &Params, lives: &[Li
     history
 }
 
-/// All that one dataflow says.
+/// All that one dataflow says, where the ones before it have written such changes of `installs`.
 fn live(
     records: &[(Accepted, Tick)],
     params: &Params,
-    retention: Option<Retention>,
+    within: Option<(Retention, Load)>,
     life: &Life,
+    written: &[(InstallRow, Tick, isize)],
     pauses: &[bool],
 ) -> Changes {
+    let (retention, load) = within.unzip();
+    let needed = retention.filter(|_| life.load_to > 0).map(|retention| views::needed(params, retention, life.load_to));
+    let needed = needed.map(|needed| match (load, &needed.final_installs) {
+        (Some(Load::WithoutTouchesBefore), Some(finals)) => Needed { events_since: finals.end, ..needed },
+        _ => needed,
+    });
+    let is_needed = |(record, tick): &&(Accepted, Tick)| {
+        *tick >= life.load_to
+            || needed.as_ref().is_none_or(|needed| needed.has(record.event.event_type, record.event.event_time))
+    };
+    // What is to be forgotten is loaded day by day.
+    let loaded = |tick: Tick| if needed.is_some() { tick / DAY as Tick * DAY as Tick + DAY as Tick - 1 } else { tick };
     let mut records: Vec<(Accepted, Tick)> = records
         .iter()
         .filter(|(_, tick)| life.sees(*tick))
-        .map(|(record, tick)| (*record, life.entry(*tick)))
+        .filter(is_needed)
+        .map(|(record, tick)| match life.entry(*tick) {
+            entry if entry < life.load_to => (*record, loaded(*tick).min(entry)),
+            entry => (*record, entry),
+        })
+        .collect();
+    let finals = needed.and_then(|needed| needed.final_installs);
+    let written = written.iter().filter(|(_, tick, _)| *tick < life.load_to);
+    let final_installs: Vec<(InstallRow, isize)> = written
+        .filter(|_| load != Some(Load::WithoutFinalInstalls))
+        .filter(|(row, ..)| finals.as_ref().is_some_and(|times| times.contains(&row.event_time)))
+        .map(|(row, _, diff)| (row.clone(), *diff))
         .collect();
     if life.order > 0 {
         let mut place = life.order;
@@ -184,6 +233,10 @@ fn live(
                 worker.step();
             }
         };
+        if let Some(times) = &finals {
+            feed.installs_are_final_before(times.end);
+        }
+        feed.load_installs(final_installs.iter().skip(worker.index()).step_by(worker.peers()).cloned());
         // Where nothing comes later, or nothing later is written.
         let end = life.end.map_or(ticks.last().map_or(CUT, |tick| cut_of(*tick)), |(written, _)| written);
         let mut batch = feed.batch();

@@ -26,7 +26,7 @@ use super::view::{Entry, SINKS, Script, Step, View};
 use super::{CUT_MS, TOPIC, World};
 use crate::lake::PartitionId;
 use crate::lake::tests::AtHand;
-use crate::lake::{Lake, Ledger, LedgerError, Part, Writer};
+use crate::lake::{Lake, Ledger, LedgerError, Part, Wanted, Writer};
 
 /// Runs until everything is read and committed, or the ledger says that it cannot go on.
 pub(super) async fn write(
@@ -45,7 +45,9 @@ pub(super) async fn write(
     let mut loaded = world.borrow().model.must_load(state.epoch);
     if dice.one_in(4) {
         let mut found = Vec::new();
-        ledger.load(0, committed, &Arc::default(), |rows| found.extend(rows.iter().map(row_of))).await?;
+        ledger
+            .load(&Wanted { committed, needed: None }, &Arc::default(), |_, rows| found.extend(rows.iter().map(row_of)))
+            .await?;
         world.borrow_mut().check(|model| model.loaded(state.epoch, found));
     }
     loaded.sort();

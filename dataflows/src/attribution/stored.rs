@@ -1,0 +1,144 @@
+//! Rows of `installs` as their table holds them, read back: what is final of them is loaded and not made again.
+
+use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, Int64Array, ListArray, StringArray, StructArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+use schemas::view::{Method, PathTouch};
+use schemas::{DeviceId, EventId, EventTime, EventType, Id, Subject, Symbol, UserId};
+
+use crate::views::installs::InstallRow;
+
+/// The rows of a batch of the table's columns. Their countries are no columns: they are none.
+pub fn installs(batch: &RecordBatch) -> Result<Vec<InstallRow>, ArrowError> {
+    let columns = Columns { array: batch.clone().into() };
+    let [tenant, app, event_time, candidates] =
+        ["tenant", "app", "event_time", "candidates"].map(|name| columns.longs(name));
+    let (tenant, app, event_time, candidates) = (tenant?, app?, event_time?, candidates?);
+    let (ctit_ms, path_dropped) = (columns.longs("ctit_ms")?, columns.longs("path_dropped")?);
+    let (event_id, subject) = (columns.ids("event_id")?, columns.ids("subject")?);
+    let (user, device) = (columns.ids("user_id")?, columns.ids("device_id")?);
+    let (reinstall, method) = (columns.flags("reinstall")?, columns.texts("method")?);
+    let touches = Touches::of(&columns, "touch_")?;
+    let paths = columns.list("path")?;
+    let frozen = Touches::of(&Columns { array: paths.values().as_struct().clone() }, "")?;
+    (0..batch.num_rows())
+        .map(|row| {
+            let path = match paths.is_valid(row) {
+                true => paths.value_offsets()[row] as usize..paths.value_offsets()[row + 1] as usize,
+                false => 0..0,
+            };
+            Ok(InstallRow {
+                tenant: symbol(&tenant, row),
+                app: symbol(&app, row),
+                event_id: EventId(id(&event_id, row)?),
+                subject: Subject(id(&subject, row)?),
+                event_time: EventTime(event_time.value(row)),
+                user: UserId(id(&user, row)?),
+                device: DeviceId(id(&device, row)?),
+                country: Symbol::NONE,
+                reinstall: reinstall.value(row),
+                method: named(&method, row, Method::from_name)?,
+                candidates: candidates.value(row),
+                touch: touches.event_id.is_valid(row).then(|| touches.touch(row)).transpose()?,
+                ctit_ms: ctit_ms.is_valid(row).then(|| ctit_ms.value(row)),
+                path: path.map(|touch| frozen.touch(touch)).collect::<Result<_, _>>()?,
+                path_dropped: path_dropped.value(row),
+            })
+        })
+        .collect()
+}
+
+/// Columns of a batch or of a list's structs, whatever Arrow types a client has written them with.
+struct Columns {
+    array: StructArray,
+}
+
+impl Columns {
+    fn column(&self, name: &str, of: &DataType) -> Result<arrow::array::ArrayRef, ArrowError> {
+        let missing = || ArrowError::SchemaError(format!("a table of installs without column {name}"));
+        cast(self.array.column_by_name(name).ok_or_else(missing)?, of)
+    }
+
+    fn longs(&self, name: &str) -> Result<Int64Array, ArrowError> {
+        Ok(self.column(name, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+    }
+
+    fn ids(&self, name: &str) -> Result<BinaryArray, ArrowError> {
+        Ok(self.column(name, &DataType::Binary)?.as_binary().clone())
+    }
+
+    fn texts(&self, name: &str) -> Result<StringArray, ArrowError> {
+        Ok(self.column(name, &DataType::Utf8)?.as_string().clone())
+    }
+
+    fn flags(&self, name: &str) -> Result<BooleanArray, ArrowError> {
+        Ok(self.column(name, &DataType::Boolean)?.as_boolean().clone())
+    }
+
+    fn list(&self, name: &str) -> Result<ListArray, ArrowError> {
+        let list = self.array.column_by_name(name).and_then(|list| list.as_list_opt::<i32>());
+        list.cloned().ok_or_else(|| ArrowError::SchemaError(format!("a table of installs without lists {name}")))
+    }
+}
+
+/// The columns of touches.
+struct Touches {
+    event_time: Int64Array,
+    event_id: BinaryArray,
+    subject: BinaryArray,
+    event_type: StringArray,
+    method: StringArray,
+    /// Channel, campaign, ad group, creative, source.
+    names: [Int64Array; 5],
+}
+
+impl Touches {
+    fn of(columns: &Columns, prefix: &str) -> Result<Touches, ArrowError> {
+        let name = |name: &str| format!("{prefix}{name}");
+        let [channel, campaign, ad_group, creative, source] =
+            ["channel", "campaign", "ad_group", "creative", "source"].map(|name| columns.longs(name));
+        Ok(Touches {
+            event_time: columns.longs(&name("event_time"))?,
+            event_id: columns.ids(&name("event_id"))?,
+            subject: columns.ids(&name("subject"))?,
+            event_type: columns.texts(&name("type"))?,
+            method: columns.texts("method")?,
+            names: [channel?, campaign?, ad_group?, creative?, source?],
+        })
+    }
+
+    fn touch(&self, row: usize) -> Result<PathTouch, ArrowError> {
+        let [channel, campaign, ad_group, creative, source] = self.names.each_ref().map(|name| symbol(name, row));
+        Ok(PathTouch {
+            event_time: EventTime(self.event_time.value(row)),
+            event_id: EventId(id(&self.event_id, row)?),
+            subject: Subject(id(&self.subject, row)?),
+            event_type: named(&self.event_type, row, EventType::from_name)?,
+            method: named(&self.method, row, Method::from_name)?,
+            channel,
+            campaign,
+            ad_group,
+            creative,
+            source,
+        })
+    }
+}
+
+fn symbol(column: &Int64Array, row: usize) -> Symbol {
+    if column.is_valid(row) { Symbol(column.value(row)) } else { Symbol::NONE }
+}
+
+fn id(column: &BinaryArray, row: usize) -> Result<Id, ArrowError> {
+    if column.is_null(row) {
+        return Ok(Id::NONE);
+    }
+    let bytes = column.value(row).try_into();
+    bytes.map(Id::from_bytes).map_err(|_| ArrowError::ParseError("an id of other than 16 bytes".to_owned()))
+}
+
+fn named<V>(column: &StringArray, row: usize, parse: impl Fn(&str) -> Option<V>) -> Result<V, ArrowError> {
+    let name = column.value(row);
+    parse(name).ok_or_else(|| ArrowError::ParseError(format!("{name:?} is a value that this release does not know")))
+}
