@@ -214,7 +214,7 @@ impl Demo {
 
 fn status_line(run: &Run, rate: f64) -> String {
     // While history is read, arrivals are of the past: then the time that views have reached says more.
-    let fresh = match (run.status.freshness_ms(), run.live.tick()) {
+    let fresh = match (run.status.freshness_ms(), run.reads.live.tick()) {
         (fresh_ms, _) if fresh_ms < 60_000 => format!("fresh within {fresh_ms} ms"),
         (_, Some(tick)) => format!("views as of {}", time(tick)),
         (_, None) => run.health.reasons().remove(RECOVERY).unwrap_or_else(|| "recovering".to_owned()),

@@ -21,7 +21,7 @@ pub struct Service {
 /// How often readiness is looked at.
 const READY_EVERY: Duration = Duration::from_millis(200);
 
-/// Stops the run on SIGTERM or SIGINT, and serves `/metrics`, `/healthz` and `/readyz` where an address is given.
+/// Stops the run on SIGTERM or SIGINT, and serves `/metrics`, `/healthz`, `/readyz` and `/v1/views` where an address is given.
 ///
 /// What the run counted before the first call of [`telemetry::install_metrics`] is not told, so that comes first.
 pub fn serve(run: &Run, http: Option<(SocketAddr, PrometheusHandle)>) -> anyhow::Result<Service> {
@@ -30,8 +30,9 @@ pub fn serve(run: &Run, http: Option<(SocketAddr, PrometheusHandle)>) -> anyhow:
     let server = match http {
         None => None,
         Some((address, metrics)) => {
-            let server = telemetry::serve(runtime.handle(), address, run.health.clone(), metrics)?;
-            tracing::info!(address = %server.address, "serving /metrics /healthz /readyz");
+            let server =
+                telemetry::serve(runtime.handle(), address, run.health.clone(), metrics, run.reads.clone().router())?;
+            tracing::info!(address = %server.address, "serving /metrics /healthz /readyz /v1/views");
             Some(server)
         }
     };

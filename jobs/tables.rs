@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use bidstream::job::lake_directory;
 use bidstream::lake::{Lake, LedgerError};
-use bidstream::{job, sql};
+use bidstream::reads::remote::RemoteGet;
+use bidstream::{job, reads, sql};
 use dataflows::params::Params;
 use schemas::ids::IdHasher;
 
@@ -52,6 +53,7 @@ Examples:
   bidstream get sessions --lake ./lake tenant=acme visitor=user:alice
   bidstream get installs --lake ./lake tenant=acme device_id=ab12-cd34
   bidstream get metrics_sliding --lake ./lake tenant=acme grouping=campaign campaign=spring --format json
+  bidstream get sessions --url http://127.0.0.1:9898 tenant=acme visitor=user:alice
 A value is what producers send: an id is hashed as they were. user_id, device_id, click_id and event_id say whose it is; a
 visitor or subject is user:…, device:… or click:…; the 32 hexadecimal digits that tables show do, too. `column=` reads what is null.
 `bidstream describe VIEW` says by which columns it is read; further columns narrow what is found.")]
@@ -62,8 +64,14 @@ pub struct Get {
     #[arg(value_name = "COLUMN=VALUE", required = true)]
     keys: Vec<String>,
     /// Directory of the lake.
-    #[arg(long, value_parser = lake_directory)]
-    lake: PathBuf,
+    #[arg(long, value_parser = lake_directory, required_unless_present = "url")]
+    lake: Option<PathBuf>,
+    /// Read from a running job instead, by its `http` address: what it has in memory, at one tick.
+    #[arg(long, conflicts_with_all = ["lake", "as_of", "memory"])]
+    url: Option<url::Url>,
+    /// With --url: what is durable, also what has become final and left the memory.
+    #[arg(long = "final", requires = "url")]
+    finals: bool,
     /// The most rows to print.
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -132,8 +140,14 @@ impl Sql {
 impl Get {
     /// Reads and prints.
     pub fn run(self) -> anyhow::Result<()> {
-        let hasher = job::id_hasher(self.id_key.id_key_file.as_deref())?;
-        let Get { lake, view, keys, limit, as_of, format, memory, .. } = self;
+        let Get { lake, url, finals, view, keys, limit, as_of, format, memory, id_key } = self;
+        if let Some(url) = url {
+            let get = RemoteGet { url, view, keys, limit, finals, format };
+            finish(reads::remote::run(&get, std::io::stdout().lock()))??;
+            return Ok(());
+        }
+        let hasher = job::id_hasher(id_key.id_key_file.as_deref())?;
+        let lake = lake.expect("a lake or a URL is given");
         let memory = memory.unwrap_or_else(sql::Memory::of_machine);
         let options = sql::get::GetOptions { lake, view, keys, limit, as_of, format, memory };
         finish(sql::get::run(&options, &hasher, std::io::stdout().lock()))??;

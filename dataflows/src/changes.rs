@@ -116,8 +116,8 @@ pub(crate) struct RowBacklog<V, B, R> {
 
 impl<V, B: BatchReader<Time = Tick> + Clone, R> RowBacklog<V, B, R> {
     /// None yet, of a table that lacks these.
-    pub(crate) fn new(cutover: Cutover, rows: R) -> Self {
-        RowBacklog { cutover, batches: Vec::new(), rows: Arc::new(rows), value: PhantomData }
+    pub(crate) fn new(cutover: Cutover, rows: Arc<R>) -> Self {
+        RowBacklog { cutover, batches: Vec::new(), rows, value: PhantomData }
     }
 
     /// Keeps a batch, unless the table holds all of it.

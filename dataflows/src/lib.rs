@@ -11,6 +11,7 @@ pub mod grid;
 pub mod groupings;
 pub mod horizon;
 pub mod inputs;
+pub mod live;
 pub mod needs;
 pub mod params;
 mod sql_text;

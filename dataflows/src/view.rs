@@ -13,6 +13,7 @@
 use std::cell::RefCell;
 use std::hash::Hash;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use differential_dataflow::{ExchangeData, VecCollection};
@@ -28,6 +29,7 @@ use crate::attribution::touches::Forgetting;
 use crate::changes::{AsArranged, Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
 use crate::event_row::EventRow;
 use crate::horizon::Retention;
+use crate::live::{Arranged, LiveRows};
 use crate::needs::Needs;
 use crate::params::Params;
 use crate::standing::Events;
@@ -107,11 +109,19 @@ impl<K> Expires<Tick> for Lasting<K> {
 /// The dataflow of a view as built in a scope of a worker: to be attached to whoever publishes and writes it.
 pub struct Output<'scope>(Box<Attach<'scope>>);
 
-type Attach<'scope> = dyn FnOnce(&mut Publisher, &ProbeHandle<Tick>, Cutover) -> Box<dyn Backlog> + 'scope;
+type Attach<'scope> = dyn FnOnce(&mut Publisher, &ProbeHandle<Tick>, Cutover) -> Attached + 'scope;
+
+/// A view that is followed: its changes that wait for their cut, and what can be read of it meanwhile, where it is a view of rows.
+type Attached = (Box<dyn Backlog>, Option<Arc<dyn LiveRows>>);
 
 impl<'scope> Output<'scope> {
     /// Publishes the view, has the probe follow it, and keeps the changes that its table lacks.
     pub fn attach(self, publisher: &mut Publisher, probe: &ProbeHandle<Tick>, cutover: Cutover) -> Box<dyn Backlog> {
+        self.attach_live(publisher, probe, cutover).0
+    }
+
+    /// The same, with what can be read of the view while it is maintained.
+    pub fn attach_live(self, publisher: &mut Publisher, probe: &ProbeHandle<Tick>, cutover: Cutover) -> Attached {
         (self.0)(publisher, probe, cutover)
     }
 
@@ -123,11 +133,12 @@ impl<'scope> Output<'scope> {
         R: ToRows<V>,
     {
         Output(Box::new(move |publisher, probe, cutover| {
-            let backlog = Rc::new(RefCell::new(RowBacklog::new(cutover, to_rows)));
+            let rows = Arc::new(to_rows);
+            let backlog = Rc::new(RefCell::new(RowBacklog::new(cutover, Arc::clone(&rows))));
             let pushed = Rc::clone(&backlog);
             arranged.stream.inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(probe);
-            publisher.register(name, arranged.trace);
-            Box::new(backlog)
+            let view = publisher.register(name, arranged.trace);
+            (Box::new(backlog), Some(Arc::new(Arranged { view, rows })))
         }))
     }
 
@@ -155,7 +166,7 @@ impl<'scope> Output<'scope> {
                 backlog.end_step();
             });
             sums.probe_with(probe);
-            Box::new(backlog)
+            (Box::new(backlog), None)
         }))
     }
 
@@ -194,7 +205,7 @@ impl<'scope> Output<'scope> {
             arrivals.probe_with(probe);
             corrections.probe_with(probe);
             others.probe_with(probe);
-            Box::new(backlog)
+            (Box::new(backlog), None)
         }))
     }
 }

@@ -239,12 +239,13 @@ impl Drop for Server {
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Serves on a runtime: `/metrics`; `/healthz`, which answers 200 while the process runs; and `/readyz`, which answers
-/// 200 when ready, else 503, and says why in JSON.
+/// 200 when ready, else 503, and says why in JSON; and further routes.
 pub fn serve(
     runtime: &Handle,
     address: SocketAddr,
     health: Health,
     metrics: PrometheusHandle,
+    more: Router,
 ) -> Result<Server, TelemetryError> {
     let listen = || {
         let listener = TcpListener::bind(address)?;
@@ -260,7 +261,8 @@ pub fn serve(
             get(async move || ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], rendered.render())),
         )
         .route("/healthz", get(async || json(StatusCode::OK, r#"{"alive":true}"#.to_owned())))
-        .route("/readyz", get(async move || readiness(&health)));
+        .route("/readyz", get(async move || readiness(&health)))
+        .merge(more);
     let serving = runtime.spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the HTTP server of metrics and health stopped");
@@ -306,7 +308,8 @@ mod tests {
         let metrics = install_metrics().unwrap();
         let health = Health::new();
         health.not_ready("source", "127.0.0.1:9092 does not answer");
-        let server = serve(runtime.handle(), "127.0.0.1:0".parse().unwrap(), health.clone(), metrics).unwrap();
+        let server =
+            serve(runtime.handle(), "127.0.0.1:0".parse().unwrap(), health.clone(), metrics, Router::new()).unwrap();
 
         metrics::counter!(name::RECORDS, "topic" => "ads", "verdict" => "ok").increment(3);
         metrics::histogram!(name::TICK_SECONDS, "worker" => "0").record(0.004);
@@ -325,7 +328,8 @@ mod tests {
         health.ready("source");
         assert!(get(server.address, "/readyz").starts_with("HTTP/1.1 200"));
 
-        let taken = serve(runtime.handle(), server.address, health, install_metrics_again()).err().unwrap();
+        let taken =
+            serve(runtime.handle(), server.address, health, install_metrics_again(), Router::new()).err().unwrap();
         assert!(taken.to_string().contains("cannot be listened on"), "{taken}");
     }
 

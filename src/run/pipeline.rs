@@ -22,6 +22,7 @@ use crate::job::Lateness;
 use crate::lake::directory::id_key_check;
 use crate::lake::{Lake, LakeSettings, Ledger, RetryPolicy, State, Throttle};
 use crate::observe::telemetry::Health;
+use crate::reads::http::Reads;
 use crate::reads::live::Live;
 use crate::run::agreement::RunError;
 use crate::run::committer;
@@ -85,8 +86,8 @@ impl Plan {
 pub struct Run {
     /// Progress, and the way to stop it.
     pub cuts: Arc<Cuts>,
-    /// The published views.
-    pub live: Arc<Live>,
+    /// Reads of the published views and of the lake.
+    pub reads: Reads,
     /// What was done so far.
     pub status: Arc<Status>,
     /// Whether it is ready: each part says for itself.
@@ -146,6 +147,12 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
         move || cuts.flush_eagerly()
     }));
     let live = Arc::new(Live::new(plan.workers));
+    let reads = Reads {
+        live: Arc::clone(&live),
+        symbols: Arc::clone(&symbols),
+        hasher: plan.hasher.clone(),
+        lake: plan.lake.clone(),
+    };
     let status = Arc::new(Status::default());
     let health = Health::new();
     health.not_ready(RECOVERY, "records of earlier runs are being loaded");
@@ -184,7 +191,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     });
     Ok(Run {
         cuts,
-        live,
+        reads,
         status,
         health,
         retries,

@@ -29,8 +29,16 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let (feed, publisher, backlogs) = worker.dataflow(|scope| {
         let (feed, outputs) = views::build(scope, &shared.params, shared.retention);
         let mut publisher = shared.live.publisher(scope.index());
-        let attached = outputs.into_iter().zip(&shared.recovered.cutovers);
-        let backlogs = attached.map(|(output, cutover)| output.attach(&mut publisher, &probe, *cutover)).collect();
+        let views = views::maintained_by(&shared.params).map(|(view, _)| view.name);
+        let attached = views.zip(outputs).zip(&shared.recovered.cutovers);
+        let backlogs = attached.map(|((view, output), cutover)| {
+            let (backlog, rows) = output.attach_live(&mut publisher, &probe, *cutover);
+            if let Some(rows) = rows {
+                shared.live.note(view, rows);
+            }
+            backlog
+        });
+        let backlogs = backlogs.collect();
         (feed, publisher, backlogs)
     });
     let index = worker.index();

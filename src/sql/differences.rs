@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::SqlError;
 use super::format::{json, object};
-use super::functions::{Names, readable_array};
+use super::functions::{Names, readable_batch};
 
 /// One difference between a table and its definition.
 #[derive(Debug, Serialize)]
@@ -270,7 +270,7 @@ fn pair(
         }
     }
     let shown = |side: &Picked| {
-        side.batches.iter().map(|(batch, _)| readable_batch(batch, names)).collect::<Result<Vec<_>, SqlError>>()
+        side.batches.iter().map(|(batch, _)| readable_batch(batch, names)).collect::<Result<Vec<_>, ArrowError>>()
     };
     let (missing_shown, present_shown) = (shown(missing)?, shown(present)?);
 
@@ -316,16 +316,6 @@ fn pair(
 fn key_columns(batch: &RecordBatch, key: &[&str]) -> Result<Vec<ArrayRef>, SqlError> {
     let columns = key.iter().map(|name| Ok(batch.column(batch.schema().index_of(name)?).clone()));
     columns.collect()
-}
-
-fn readable_batch(batch: &RecordBatch, names: &Names) -> Result<RecordBatch, SqlError> {
-    let schema = batch.schema();
-    let columns = schema
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .map(|(field, array)| Ok((field.name().clone(), readable_array(field.name(), array, names)?, true)));
-    Ok(RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, SqlError>>()?)?)
 }
 
 fn changed(expected: (&RecordBatch, usize), present: (&RecordBatch, usize), key: &[&str]) -> Difference {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, Int64Array, ListArray, StringArray, StringBuilder, StructArray,
+    Array, ArrayRef, AsArray, BinaryBuilder, Int64Array, ListArray, RecordBatch, StringArray, StringBuilder,
+    StructArray,
 };
 use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -146,6 +147,15 @@ fn readable_field(name: &str, field: &FieldRef) -> FieldRef {
 /// A column as the `public` schema shows it: symbols as text, times as timestamps, within lists and structs too.
 pub fn readable_array(name: &str, array: &ArrayRef, names: &Names) -> Result<ArrayRef, ArrowError> {
     readable_as(array, &readable_type(name, array.data_type()), names)
+}
+
+/// All columns of a batch as the `public` schema shows them.
+pub fn readable_batch(batch: &RecordBatch, names: &Names) -> Result<RecordBatch, ArrowError> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let columns =
+        columns.map(|(field, array)| Ok((field.name().clone(), readable_array(field.name(), array, names)?, true)));
+    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
 }
 
 /// A column as this type, which is the readable one of the table; the array's own fields may be named and nullable otherwise.

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 use chrono::DateTime;
+use dataflows::live::{Equal, Value};
 use dataflows::view::View;
 use dataflows::views;
 use datafusion::common::ScalarValue;
 use datafusion::prelude::{Expr, ident, lit};
-use schemas::Id;
 use schemas::ids::IdHasher;
 use schemas::table::Kind;
+use schemas::{Id, Symbol, Tick};
 
 use super::columns::column;
 use super::format::{self, Writer, rfc3339};
@@ -49,10 +50,7 @@ pub struct Found {
 /// Reads and prints. JSON is one object: view, cut, rows, and whether there are more.
 pub async fn run(options: &GetOptions, hasher: &IdHasher, mut out: impl Write) -> Result<(), SqlError> {
     let as_of = options.as_of.as_deref().map(catalog::parse_cut).transpose()?;
-    let view = views::view(&options.view).ok_or_else(|| SqlError::NoView {
-        name: options.view.clone(),
-        known: views::views().iter().map(|view| view.name.to_owned()).collect(),
-    })?;
+    let view = views::view(&options.view).ok_or_else(|| SqlError::no_view(&options.view))?;
     let keys = Keys::parse(view, &options.keys)?;
     let session = catalog::open(&options.lake, as_of, hasher, Resources::new(options.memory)?).await?;
     if !session.same_key() && keys.have_ids() {
@@ -72,13 +70,37 @@ pub async fn run(options: &GetOptions, hasher: &IdHasher, mut out: impl Write) -
         }
         return Ok(());
     }
-    let mut text = format!(r#"{{"view":"{}","cut":{cut},"as_of":"{}","rows":["#, view.name, rfc3339(cut as i64));
-    for row in 0..rows.num_rows() {
+    Ok(out.write_all(answer(view, &Found { rows, more }, Read::Cut(cut)).as_bytes())?)
+}
+
+/// As of what rows were read.
+#[derive(Clone, Copy, Debug)]
+pub enum Read {
+    /// From the lake, at a cut.
+    Cut(Tick),
+    /// From the memory of a running job, at the tick at which all views are published.
+    Tick(Tick),
+}
+
+/// What was found as one object of JSON.
+pub fn answer(view: &View, found: &Found, read: Read) -> String {
+    let (word, tick) = match read {
+        Read::Cut(cut) => ("cut", cut),
+        Read::Tick(tick) => ("tick", tick),
+    };
+    let columns: Vec<&String> = found.rows.schema_ref().fields().iter().map(|field| field.name()).collect();
+    let listed = serde_json::to_string(&columns).expect("texts are JSON");
+    let mut text = format!(
+        r#"{{"view":"{}","{word}":{tick},"as_of":"{}","columns":{listed},"rows":["#,
+        view.name,
+        rfc3339(tick as i64)
+    );
+    for row in 0..found.rows.num_rows() {
         text.push_str(if row == 0 { "\n" } else { ",\n" });
-        format::object(&mut text, rows.schema_ref().fields().iter().map(|field| field.name()).zip(rows.columns()), row);
+        format::object(&mut text, columns.iter().copied().zip(found.rows.columns()), row);
     }
-    text += &format!("\n],\"more\":{more}}}\n");
-    Ok(out.write_all(text.as_bytes())?)
+    text += &format!("\n],\"more\":{}}}\n", found.more);
+    text
 }
 
 /// The rows of a view that have these keys.
@@ -127,25 +149,51 @@ impl<'a> Keys<'a> {
         self.0.iter().any(|(name, _)| column(name).is_some_and(|column| column.kind == Kind::Id))
     }
 
+    /// The values that stored columns of this schema are to have.
+    pub fn values(&self, schema: &arrow::datatypes::Schema, hasher: &IdHasher) -> Result<Vec<Equal>, SqlError> {
+        let tenant = self.tenant();
+        let value = |(name, text): &(&str, &str)| {
+            let field = field(schema, name)?;
+            if text.is_empty() {
+                return Ok(((*name).to_owned(), Value::Null));
+            }
+            let wrong = |what: &str| wrong(name, text, what);
+            let kind = column(name).map(|column| column.kind);
+            let value = match (field.data_type(), kind) {
+                (DataType::Int64, Some(Kind::Symbol)) => Value::Long(Symbol::of(text).0),
+                (DataType::Int64, Some(Kind::Time)) => Value::Long(time(text).map_err(wrong)?),
+                (DataType::Int64, _) => Value::Long(text.parse().map_err(|_| wrong(NO_NUMBER))?),
+                (DataType::Utf8, _) => Value::Text((*text).to_owned()),
+                (DataType::Boolean, _) => Value::Flag(text.parse().map_err(|_| wrong(NO_FLAG))?),
+                (DataType::Binary, Some(Kind::Id)) => {
+                    let id = id(hasher, name, tenant, text).map_err(|what| wrong(&what))?;
+                    Value::Bytes(id.to_bytes().to_vec())
+                }
+                _ => return Err(wrong("no row can be read by this column")),
+            };
+            Ok(((*name).to_owned(), value))
+        };
+        self.0.iter().map(value).collect()
+    }
+
+    fn tenant(&self) -> Option<&str> {
+        self.0.iter().find(|(name, _)| *name == "tenant").map(|(_, tenant)| *tenant)
+    }
+
     fn filters(&self, schema: &arrow::datatypes::Schema, hasher: &IdHasher) -> Result<Vec<Expr>, SqlError> {
-        let tenant = self.0.iter().find(|(name, _)| *name == "tenant").map(|(_, tenant)| *tenant);
+        let tenant = self.tenant();
         let filter = |(name, text): &(&str, &str)| {
-            let field = schema.field_with_name(name).map_err(|_| {
-                let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-                SqlError::BadKey(format!("there is no column {name}; there are: {}", known.join(", ")))
-            })?;
+            let field = field(schema, name)?;
             if text.is_empty() {
                 return Ok(ident(*name).is_null());
             }
-            let wrong = |what: &str| SqlError::BadKey(format!("{name}={text}: {what}"));
+            let wrong = |what: &str| wrong(name, text, what);
             let value = match field.data_type() {
                 DataType::Utf8 => lit(*text),
-                DataType::Boolean => lit(text.parse::<bool>().map_err(|_| wrong("write true or false"))?),
-                DataType::Int64 => lit(text.parse::<i64>().map_err(|_| wrong("write a whole number"))?),
+                DataType::Boolean => lit(text.parse::<bool>().map_err(|_| wrong(NO_FLAG))?),
+                DataType::Int64 => lit(text.parse::<i64>().map_err(|_| wrong(NO_NUMBER))?),
                 DataType::Timestamp(TimeUnit::Millisecond, zone) => {
-                    let ms = DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
-                    let ms = ms.or_else(|_| text.parse()).map_err(|_| wrong("write a time as 2026-01-31T12:00:00Z"))?;
-                    lit(ScalarValue::TimestampMillisecond(Some(ms), zone.clone()))
+                    lit(ScalarValue::TimestampMillisecond(Some(time(text).map_err(wrong)?), zone.clone()))
                 }
                 DataType::Binary if column(name).is_some_and(|column| column.kind == Kind::Id) => {
                     let id = id(hasher, name, tenant, text).map_err(|what| wrong(&what))?;
@@ -157,6 +205,27 @@ impl<'a> Keys<'a> {
         };
         self.0.iter().map(filter).collect()
     }
+}
+
+const NO_FLAG: &str = "write true or false";
+const NO_NUMBER: &str = "write a whole number";
+
+fn field<'a>(schema: &'a arrow::datatypes::Schema, name: &str) -> Result<&'a Field, SqlError> {
+    schema.field_with_name(name).map_err(|_| {
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let known: Vec<&str> = names.filter(|name| !name.starts_with('_')).collect();
+        SqlError::BadKey(format!("there is no column {name}; there are: {}", known.join(", ")))
+    })
+}
+
+fn wrong(name: &str, text: &str, what: &str) -> SqlError {
+    SqlError::BadKey(format!("{name}={text}: {what}"))
+}
+
+/// Milliseconds since 1970.
+fn time(text: &str) -> Result<i64, &'static str> {
+    let ms = DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
+    ms.or_else(|_| text.parse()).map_err(|_| "write a time as 2026-01-31T12:00:00Z")
 }
 
 fn equals(names: &[&str]) -> String {

@@ -26,6 +26,7 @@ mod tests;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
+use dataflows::views;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::common::spawn_buffered;
 use futures::StreamExt;
@@ -107,6 +108,16 @@ pub enum SqlError {
         /// The names that exist.
         known: Vec<String>,
     },
+}
+
+impl SqlError {
+    /// There is no view of this name.
+    pub fn no_view(name: &str) -> SqlError {
+        SqlError::NoView {
+            name: name.to_owned(),
+            known: views::views().iter().map(|view| view.name.to_owned()).collect(),
+        }
+    }
 }
 
 // By hand, so that it is not named as its own cause: what it says is in the message.

@@ -5,6 +5,7 @@ mod by_time;
 pub(crate) mod fixture;
 mod jobs;
 mod needs;
+mod reads;
 mod secure;
 mod source;
 mod values;

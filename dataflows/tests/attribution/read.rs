@@ -1,6 +1,6 @@
 //! Rows of `installs` and `credits` from what their SQL gives, so that tests can look into them.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use dataflows::attribution::stored;
@@ -8,7 +8,7 @@ use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
 use schemas::symbols::NO_CHANNEL;
 use schemas::view::{InstallRef, Method, Model, PathTouch};
-use schemas::{DeviceId, EventId, EventTime, EventType, Id, Micros, Subject, Symbol, UserId};
+use schemas::{EventId, EventTime, EventType, Id, Micros, Subject, Symbol};
 
 /// One row of a batch or of a struct.
 struct Row<'a> {

@@ -55,6 +55,9 @@ pub trait Columns: 'static {
     /// The arrays of these rows, one a column.
     fn arrays<'a>(rows: impl Iterator<Item = &'a Self> + Clone) -> Vec<ArrayRef>;
 
+    /// The array of one column of these rows; none where there is no such column.
+    fn column<'a>(name: &str, rows: impl Iterator<Item = &'a Self> + Clone) -> Option<ArrayRef>;
+
     /// The rows as a batch.
     fn batch<'a>(rows: impl Iterator<Item = &'a Self> + Clone) -> RecordBatch {
         batch(Self::fields(), Self::arrays(rows))
@@ -324,6 +327,18 @@ macro_rules! columns {
 
             fn arrays<'a>(rows: impl Iterator<Item = &'a Self> + Clone) -> Vec<$crate::table::ArrayRef> {
                 vec![$(<$value as $crate::table::Value>::array(rows.clone().map(|$row| $of))),*]
+            }
+
+            fn column<'a>(
+                name: &str,
+                rows: impl Iterator<Item = &'a Self> + Clone,
+            ) -> Option<$crate::table::ArrayRef> {
+                match name {
+                    $($crate::columns!(@name $name) => {
+                        Some(<$value as $crate::table::Value>::array(rows.map(|$row| $of)))
+                    })*
+                    _ => None,
+                }
             }
         }
     };
