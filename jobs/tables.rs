@@ -53,7 +53,7 @@ Examples:
   bidstream get sessions --lake ./lake tenant=acme visitor=user:alice
   bidstream get installs --lake ./lake tenant=acme device_id=ab12-cd34
   bidstream get metrics_sliding --lake ./lake tenant=acme grouping=campaign campaign=spring --format json
-  bidstream get sessions --url http://127.0.0.1:9898 tenant=acme visitor=user:alice
+  bidstream get sessions --url http://127.0.0.1:9464 tenant=acme visitor=user:alice
 A value is what producers send: an id is hashed as they were. user_id, device_id, click_id and event_id say whose it is; a
 visitor or subject is user:…, device:… or click:…; the 32 hexadecimal digits that tables show do, too. `column=` reads what is null.
 `bidstream describe VIEW` says by which columns it is read; further columns narrow what is found.")]

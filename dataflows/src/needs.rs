@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use schemas::units::DAY_MS;
+use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::view::Method;
 use schemas::{EventTime, EventType, Tick};
 
@@ -97,7 +97,10 @@ impl Needed {
             }
             events_ms = events_ms.max(attributed_ms + Eligibility::of(params).longest_ms(Method::Person));
         }
-        Needed { events_since: before(events_ms), costs_since: before(costs_ms), final_installs, retention }
+        // What decides together may happen within an hour, and expires by the minute.
+        let with_its_hour = |ms: i64| before(ms.saturating_add(2 * HOUR_MS));
+        let (events_since, costs_since) = (with_its_hour(events_ms), with_its_hour(costs_ms));
+        Needed { events_since, costs_since, final_installs, retention }
     }
 
     /// Since when events of a type are loaded. A tombstone withdraws an event or a cost.

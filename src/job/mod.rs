@@ -84,7 +84,7 @@ pub struct Job {
     /// Additions to the lists of texts that are no ids, and of parameters of a referrer that hold a click id; default: none.
     #[serde(default, skip_serializing_if = "IdRules::is_empty")]
     pub ids: IdRules,
-    /// Address that serves `/metrics`, `/healthz` and `/readyz`, as `127.0.0.1:9464`; default: none is served.
+    /// Address that serves `/metrics`, `/healthz`, `/readyz` and `/v1/views`, as `127.0.0.1:9464`; default: none is served.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
     pub http: Option<SocketAddr>,
     /// Number of worker threads, each with another that reads for it: 1 to 64, default 1.

@@ -173,10 +173,10 @@ pub(super) async fn records(
     Ok(())
 }
 
-/// Reads the changes of `installs` up to a cut, of installs of these times.
+/// Reads the changes of `installs` of these times, which are final: they are the same at any cut since, also where housekeeping has
+/// summed them up.
 pub(super) async fn installs(
     log: &TableLog,
-    load_to: Tick,
     times: &Range<EventTime>,
     mut each: impl FnMut(Vec<(InstallRow, isize)>),
 ) -> Result<(), LedgerError> {
@@ -185,21 +185,17 @@ pub(super) async fn installs(
         let stats = stats(file);
         let bound = |which: &str, column: &str| stats[which][column].as_i64();
         let may_hold = bound("maxValues", "event_time").is_none_or(|latest| latest >= times.start.0)
-            && bound("minValues", "event_time").is_none_or(|earliest| earliest < times.end.0)
-            && bound("minValues", "_cut").is_none_or(|least| least as Tick <= load_to);
+            && bound("minValues", "event_time").is_none_or(|earliest| earliest < times.end.0);
         if may_hold {
             files.push(file.location().map_err(LedgerError::delta(log.name()))?);
         }
     }
     let times = times.clone();
     let keep = Keep {
-        columns: &["_cut", "event_time"],
+        columns: &["event_time"],
         rows: Arc::new(move |batch| {
-            let cuts = required(batch, "_cut")?.as_primitive::<Int64Type>();
             let happened = required(batch, "event_time")?.as_primitive::<Int64Type>();
-            let kept = cuts.values().iter().zip(happened.values());
-            let kept = kept.map(|(cut, time)| Some(*cut as Tick <= load_to && times.contains(&EventTime(*time))));
-            Ok(kept.collect())
+            Ok(happened.values().iter().map(|time| Some(times.contains(&EventTime(*time)))).collect())
         }),
     };
     let decode = |batch: &RecordBatch| {

@@ -475,16 +475,15 @@ impl Ledger {
         hit("recovery", "end")
     }
 
-    /// Reads the changes up to a cut that the table of `installs` holds of installs of these times, a batch at a time.
+    /// Reads the changes that the table of `installs` holds of installs of these times, which are final, a batch at a time.
     pub async fn load_installs(
         &self,
-        load_to: Tick,
         times: &Range<EventTime>,
         each: impl FnMut(Vec<(InstallRow, isize)>),
     ) -> Result<(), LedgerError> {
         let sink = self.sinks.iter().find(|sink| sink.view == INSTALLS.name);
         match sink {
-            Some(sink) => load::installs(&sink.log, load_to, times, each).await,
+            Some(sink) => load::installs(&sink.log, times, each).await,
             None => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ use crate::sql::format::{self, Writer};
 /// What to read.
 #[derive(Clone, Debug)]
 pub struct RemoteGet {
-    /// Where the job serves HTTP, as `http://127.0.0.1:9898`.
+    /// Where the job serves HTTP, as `http://127.0.0.1:9464`.
     pub url: Url,
     /// The view.
     pub view: String,

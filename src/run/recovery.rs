@@ -35,8 +35,8 @@ pub struct Recovered {
     pub cutovers: Vec<Cutover>,
     /// Whether a commit is due though no record comes.
     pub behind: bool,
-    /// Installs before this come from their table.
-    pub installs_final_before: Option<EventTime>,
+    /// Installs before the first of these times come from their table; they enter at the second, from which on events are loaded.
+    pub final_installs: Option<(EventTime, Tick)>,
     batches: Mutex<Receiver<Loaded>>,
     hot_keys: Arc<Mutex<HashMap<PartitionId, HotKeys>>>,
     done: AtomicUsize,
@@ -62,7 +62,10 @@ pub struct Loader {
 /// A loader and what it feeds. What is needed of the time up to *m* is loaded, or all where that is not known.
 pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
     let committed = state.committed.unwrap_or(0);
-    let final_installs = needed.as_ref().and_then(|needed| needed.final_installs.clone());
+    let final_installs = needed.as_ref().and_then(|needed| {
+        let since = needed.events_since.0.max(0) as Tick;
+        needed.final_installs.as_ref().map(|times| (times.end, since.min(state.load_to)))
+    });
     let wanted = Wanted { committed, needed: needed.map(|needed| (state.load_to, needed)) };
     let (sender, receiver) = sync_channel(BATCHES_MAX);
     let hot_keys = Arc::new(Mutex::new(HashMap::new()));
@@ -78,7 +81,7 @@ pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
                 .map(|fresh| Cutover { replay_from: state.load_to, snapshot_at: fresh.then_some(committed) })
                 .collect(),
             behind: state.behind,
-            installs_final_before: final_installs.map(|times| times.end),
+            final_installs,
             batches: Mutex::new(receiver),
             hot_keys,
             done: AtomicUsize::new(0),
@@ -94,8 +97,8 @@ impl Loader {
         let mut progress = Progress::new(&counts, health);
         // The workers are gone only after a failure, which ends the run.
         let send = |loaded| drop(self.batches.send(loaded));
-        if let Some((load_to, Needed { final_installs: Some(times), .. })) = &self.wanted.needed {
-            ledger.load_installs(*load_to, times, |installs| send(Loaded::Installs(installs))).await?;
+        if let Some((_, Needed { final_installs: Some(times), .. })) = &self.wanted.needed {
+            ledger.load_installs(times, |installs| send(Loaded::Installs(installs))).await?;
         }
         ledger
             .load(&self.wanted, &counts, |day, mut rows| {

@@ -76,8 +76,10 @@ impl Running<'_> {
     /// a sink lacks them.
     fn recover(&mut self) -> Result<(), RunError> {
         let load_to = self.shared.recovered.load_to;
-        if let Some(time) = self.shared.recovered.installs_final_before {
-            self.feed.installs_are_final_before(time);
+        if let Some((before, enter)) = self.shared.recovered.final_installs {
+            self.feed.installs_are_final_before(before);
+            // Not long before: what moves with time would go through all that time.
+            self.feed.advance_to(enter.min(load_to.max(1) - 1));
         }
         let mut batch = self.feed.batch();
         while let Some(loaded) = self.shared.recovered.next() {

@@ -177,6 +177,7 @@ fn live(
             entry => (*record, entry),
         })
         .collect();
+    let since = needed.as_ref().map_or(0, |needed| needed.events_since.0.max(0) as Tick);
     let finals = needed.and_then(|needed| needed.final_installs);
     let written = written.iter().filter(|(_, tick, _)| *tick < life.load_to);
     let final_installs: Vec<(InstallRow, isize)> = written
@@ -235,6 +236,7 @@ fn live(
         };
         if let Some(times) = &finals {
             feed.installs_are_final_before(times.end);
+            feed.advance_to(since.min(ticks.first().copied().unwrap_or(0)));
         }
         feed.load_installs(final_installs.iter().skip(worker.index()).step_by(worker.peers()).cloned());
         // Where nothing comes later, or nothing later is written.
