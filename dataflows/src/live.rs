@@ -5,6 +5,7 @@
 //! wait. Of a row only the columns that are asked about are made before it is known to be wanted. What has expired is not shown,
 //! whether or not its batch was merged: it is final, and in the view's table.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
@@ -19,8 +20,8 @@ use schemas::table::Columns;
 
 use crate::changes::ToRows;
 
-/// Rows that are looked at together.
-const CHUNK_ROWS: usize = 1 << 10;
+/// Rows that are looked at together, and what is passed before the visitor is asked again.
+const CHUNK: usize = 1 << 10;
 
 /// The value that a column is to have, as tables store it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,16 +66,18 @@ where
     fn visit(&self, snapshot: &Snapshot, equals: &[Equal], visit: &mut dyn FnMut(RecordBatch) -> bool) {
         let Arranged { view, rows: to_rows } = self;
         let mut rows = Vec::new();
-        let mut goes_on = true;
+        let (mut passed, mut goes_on) = (0, true);
         snapshot.for_each(*view, |key, value, _| {
-            if !goes_on || key.expired(&snapshot.tick()) {
-                return;
+            if !key.expired(&snapshot.tick()) {
+                rows.extend(to_rows.rows(value));
             }
-            rows.extend(to_rows.rows(value));
-            if rows.len() >= CHUNK_ROWS {
+            passed += 1;
+            if passed >= CHUNK || rows.len() >= CHUNK {
                 goes_on = visit(matching(&rows, equals));
+                passed = 0;
                 rows.clear();
             }
+            if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         if goes_on {
             visit(matching(&rows, equals));

@@ -20,6 +20,7 @@
 
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -366,18 +367,23 @@ impl Snapshot {
         found
     }
 
-    /// Visits each key and value whose accumulated difference is not zero, worker by worker, in order within each.
+    /// Visits each key and value whose accumulated difference is not zero, worker by worker, in order within each, until the visitor
+    /// has had enough.
     ///
     /// # Panics
     /// Where the view is another hub's.
-    pub fn for_each<B: Readable>(&self, view: View<B>, mut visit: impl FnMut(Key<'_, B>, Val<'_, B>, Diff<B>)) {
+    pub fn for_each<B: Readable>(
+        &self,
+        view: View<B>,
+        mut visit: impl FnMut(Key<'_, B>, Val<'_, B>, Diff<B>) -> ControlFlow<()>,
+    ) {
         for shard in self.shards(view) {
             let (mut cursor, storage) = cursor_list(batches::<B>(shard).to_vec());
             while let Some(key) = cursor.get_key(&storage) {
                 while let Some(val) = cursor.get_val(&storage) {
-                    match accumulate(&mut cursor, &storage, self.tick) {
-                        Some(diff) if !diff.is_zero() => visit(key, val, diff),
-                        _ => {}
+                    let diff = accumulate(&mut cursor, &storage, self.tick).filter(|diff| !diff.is_zero());
+                    if diff.is_some_and(|diff| visit(key, val, diff).is_break()) {
+                        return;
                     }
                     cursor.step_val(&storage);
                 }

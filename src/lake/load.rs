@@ -76,11 +76,13 @@ pub struct Wanted {
     pub committed: Tick,
     /// *m*, and what is needed of the records up to it.
     pub needed: Option<(Tick, Needed)>,
+    /// The last cut of records that passed no gate; none where all did.
+    pub any_age: Option<Tick>,
 }
 
 impl Wanted {
     /// All of them.
-    pub(super) const ALL: Wanted = Wanted { committed: Tick::MAX, needed: None };
+    pub(super) const ALL: Wanted = Wanted { committed: Tick::MAX, needed: None, any_age: None };
 
     fn has(&self, cut: Tick, event_type: Option<EventType>, event_time: EventTime) -> bool {
         let is_needed = |needed: &Needed| event_type.is_none_or(|of| needed.has(of, event_time));
@@ -88,9 +90,14 @@ impl Wanted {
             && self.needed.as_ref().is_none_or(|(load_to, needed)| cut > *load_to || is_needed(needed))
     }
 
+    fn may_be_of_any_age(&self, cut: Tick) -> bool {
+        self.any_age.is_some_and(|until| cut <= until)
+    }
+
     /// The day as of whose end a record enters, in days since 1970.
     fn day(&self, row: &RecordRow) -> i64 {
-        let needed = self.needed.as_ref().filter(|(load_to, _)| row.cut <= *load_to);
+        // Late ones that a gate has seen are not among the accepted.
+        let needed = self.needed.as_ref().filter(|_| self.may_be_of_any_age(row.cut));
         match needed.zip(row.event.as_ref()) {
             Some(((_, needed), event)) => needed.day(event.event_type, event.event_time, row.arrival_ms),
             None => row.arrival_ms.div_euclid(DAY_MS),
@@ -113,7 +120,8 @@ impl Wanted {
             return None;
         }
         let earliest = EventTime(bound("minValues", "event_time").unwrap_or(i64::MIN));
-        if !needed.may_be_late(earliest, (day + 1) * DAY_MS) {
+        let least = bound("minValues", "_cut").map_or(0, |least| least as Tick);
+        if !self.may_be_of_any_age(least) || !needed.may_be_late(earliest, (day + 1) * DAY_MS) {
             return Some(day);
         }
         Some(earliest.max(needed.earliest()).0.div_euclid(DAY_MS).min(day))

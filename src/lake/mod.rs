@@ -113,6 +113,8 @@ pub struct Ledger {
     committed: Option<Tick>,
     /// Whether what it commits may be of any age.
     any_age: bool,
+    /// The last cut of records of any age, where a release that did not note it left some.
+    any_age_until: Option<Tick>,
     /// Symbols that the table holds.
     saved: HashSet<Symbol>,
 }
@@ -128,8 +130,7 @@ pub struct State {
     pub load_to: Tick,
     /// Of each view that the job maintains whether it is fresh: its table is new, and its first commit gives the whole state at *N*.
     pub fresh: Vec<bool>,
-    /// Up to which cut records entered however long ago they happened; none where all passed a gate. A release that did not note
-    /// the cut noted that there were some: then it is the last there can be.
+    /// Up to which cut records entered however long ago they happened; none where all passed a gate.
     pub any_age: Option<Tick>,
     /// Whether a commit is due though no record comes: a table lacks changes, or its view's name has yet to move to it.
     pub behind: bool,
@@ -235,21 +236,34 @@ impl Ledger {
         let held = sinks.iter().map(|sink| if sink.is_fresh() { last } else { sink.done() });
         let load_to = held.min().unwrap_or(last);
         let fresh: Vec<bool> = sinks.iter().map(Sink::is_fresh).collect();
+        // A release that did not note the cut noted that there were some.
+        let any_age_until = committed.filter(|_| records.txn(ANY_AGE) == Some(1));
         let state = State {
             epoch,
             committed,
             load_to,
             behind: load_to < last || fresh.contains(&true) || lake.rebuilding,
             fresh,
-            any_age: records.txn(ANY_AGE).map(|cut| if cut == 1 { Tick::MAX } else { cut as Tick }),
+            any_age: any_age_until.or_else(|| records.txn(ANY_AGE).map(|cut| cut as Tick)),
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
             notes: records.txns_under(NOTE).map(|(name, number)| (name.to_owned(), number)).collect(),
             voids: lake.voids.clone(),
         };
         tracing::info!(lake = %lake.path.display(), epoch, committed, load_to = state.load_to, %writer, "claimed the lake");
-        let ledger =
-            Ledger { lake, lock, writer, epoch, records, symbols: names, sinks, committed, any_age: false, saved };
+        let ledger = Ledger {
+            lake,
+            lock,
+            writer,
+            epoch,
+            records,
+            symbols: names,
+            sinks,
+            committed,
+            any_age: false,
+            any_age_until,
+            saved,
+        };
         Ok((ledger, state))
     }
 
@@ -422,7 +436,8 @@ impl Ledger {
     /// The app ids that a commit to `records` moves.
     fn txns(&self, cut: Tick, parts: &[Part], changes: &[Option<Encoded>]) -> BTreeMap<String, i64> {
         let mut txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
-        txns.extend(self.any_age.then(|| (ANY_AGE.to_owned(), cut as i64)));
+        let any_age = if self.any_age { Some(cut) } else { self.any_age_until };
+        txns.extend(any_age.map(|cut| (ANY_AGE.to_owned(), cut as i64)));
         for (sink, file) in self.sinks.iter().zip(changes) {
             let done = if sink.rides(file.as_ref()) { cut } else { sink.done() };
             txns.insert(sink.id(), done as i64);

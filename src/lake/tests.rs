@@ -187,7 +187,7 @@ pub(super) async fn commit(ledger: &mut Ledger, cut: Tick, part: Part) -> Result
 
 pub(super) async fn loaded(ledger: &Ledger, from: Tick, to: Tick) -> Vec<RecordRow> {
     let mut all = Vec::new();
-    let wanted = Wanted { committed: to, needed: None };
+    let wanted = Wanted { committed: to, needed: None, any_age: None };
     ledger.load(&wanted, &Arc::default(), |_, rows| all.extend(rows)).await.unwrap();
     all.retain(|row| row.cut > from);
     all.sort_by_key(|row| row.offset);

@@ -66,7 +66,8 @@ pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
         let since = needed.events_since.0.max(0) as Tick;
         needed.final_installs.as_ref().map(|times| (times.end, since.min(state.load_to)))
     });
-    let wanted = Wanted { committed, needed: needed.map(|needed| (state.load_to, needed)) };
+    let needed = needed.map(|needed| (state.load_to, needed));
+    let wanted = Wanted { committed, needed, any_age: state.any_age };
     let (sender, receiver) = sync_channel(BATCHES_MAX);
     let hot_keys = Arc::new(Mutex::new(HashMap::new()));
     let resumes = state.resumes.iter().map(|resume| (resume.partition.clone(), resume.clone())).collect();

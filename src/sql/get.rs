@@ -211,7 +211,8 @@ const NO_FLAG: &str = "write true or false";
 const NO_NUMBER: &str = "write a whole number";
 
 fn field<'a>(schema: &'a arrow::datatypes::Schema, name: &str) -> Result<&'a Field, SqlError> {
-    schema.field_with_name(name).map_err(|_| {
+    let field = schema.field_with_name(name).ok().filter(|_| !name.starts_with('_'));
+    field.ok_or_else(|| {
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let known: Vec<&str> = names.filter(|name| !name.starts_with('_')).collect();
         SqlError::BadKey(format!("there is no column {name}; there are: {}", known.join(", ")))

@@ -1,6 +1,7 @@
 //! Readers on other threads against recomputation, and who frees what.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use differential_dataflow::input::InputSession;
@@ -31,12 +32,25 @@ impl Seen {
     fn of(snapshot: &Snapshot, rows: Rows, sums: Sums, keys: Keys) -> Seen {
         let mut seen =
             Seen { tick: snapshot.tick(), rows: BTreeMap::new(), sums: BTreeMap::new(), keys: BTreeMap::new() };
-        snapshot.for_each(rows, |key, val, diff| assert_eq!(seen.rows.insert((*key, *val), diff), None));
+        snapshot.for_each(rows, |key, val, diff| {
+            assert_eq!(seen.rows.insert((*key, *val), diff), None);
+            ControlFlow::Continue(())
+        });
         snapshot.for_each(sums, |key, sum, diff| {
             assert_eq!(diff, 1);
             assert_eq!(seen.sums.insert(*key, *sum), None);
+            ControlFlow::Continue(())
         });
-        snapshot.for_each(keys, |key, (), diff| assert_eq!(seen.keys.insert(*key, diff), None));
+        snapshot.for_each(keys, |key, (), diff| {
+            assert_eq!(seen.keys.insert(*key, diff), None);
+            ControlFlow::Continue(())
+        });
+        let mut visits = 0;
+        snapshot.for_each(rows, |_, _, _| {
+            visits += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!(visits, seen.rows.len().min(1), "a visitor who has had enough is left alone");
         for key in 0..=KEY_MAX {
             let found: Vec<_> =
                 seen.rows.range((key, 0)..=(key, u8::MAX)).map(|((_, val), diff)| (*val, *diff)).collect();

@@ -46,7 +46,9 @@ pub(super) async fn write(
     if dice.one_in(4) {
         let mut found = Vec::new();
         ledger
-            .load(&Wanted { committed, needed: None }, &Arc::default(), |_, rows| found.extend(rows.iter().map(row_of)))
+            .load(&Wanted { committed, needed: None, any_age: None }, &Arc::default(), |_, rows| {
+                found.extend(rows.iter().map(row_of))
+            })
             .await?;
         world.borrow_mut().check(|model| model.loaded(state.epoch, found));
     }
