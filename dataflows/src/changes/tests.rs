@@ -71,8 +71,10 @@ type Taken = (Vec<(u8, Tick, i64)>, Vec<(i64, i64, Tick)>);
 /// Updates of values at ticks, in batches of `batch_ms`.
 fn taken(cutover: Cutover, updates: Vec<(Tick, u8, i64)>, batch_ms: Tick, cuts: Tick, done: Tick) -> Vec<Taken> {
     timely::execute_directly(move |worker| {
-        let rows =
-            Rc::new(RefCell::new(RowBacklog::<u8, SharedValBatch<u8, u8, Tick, isize>, _>::new(cutover, Numbers)));
+        let rows = Rc::new(RefCell::new(RowBacklog::<u8, SharedValBatch<u8, u8, Tick, isize>, _>::new(
+            cutover,
+            Arc::new(Numbers),
+        )));
         let sums = Rc::new(RefCell::new(SumBacklog::<(), 2>::new(cutover)));
         let (mut input, pushed, added) = (InputSession::new(), Rc::clone(&rows), Rc::clone(&sums));
         let probe = worker.dataflow::<Tick, _, _>(|scope| {
