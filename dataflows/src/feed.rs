@@ -141,7 +141,8 @@ impl Feed {
     /// Takes in rows of `installs` as their table holds them: they are final. They enter now.
     pub fn load_installs(&mut self, changes: impl IntoIterator<Item = (InstallRow, isize)>) {
         for (row, diff) in changes {
-            let until = self.horizons.target(row.event_time);
+            // As long as it is asked for: it decides about later ones, and is itself decided.
+            let until = self.horizons.install(row.event_time);
             let key = TargetKey { key: row.key(), is_install: true, until };
             self.final_installs.update((key, Arc::new(row)), diff);
         }

@@ -44,6 +44,7 @@ pub mod imports;
 mod load;
 pub(crate) mod log;
 pub mod maintain;
+mod part;
 mod partition;
 pub mod pieces;
 pub mod repair;
@@ -79,6 +80,7 @@ pub use error::LedgerError;
 use file::{Encoded, encode, encode_runs};
 pub use load::{LoadCounts, Wanted};
 use log::{CUT, EPOCH, Put, TableLog};
+pub use part::Part;
 pub use partition::{PartitionId, Resume};
 pub use retries::RetryPolicy;
 use sink::Sink;
@@ -142,23 +144,6 @@ pub struct State {
     pub notes: BTreeMap<String, i64>,
     /// Topics that were declared void: their records count no more.
     pub voids: BTreeSet<String>,
-}
-
-/// What one worker contributes to a commit.
-#[derive(Default)]
-pub struct Part {
-    /// The worker's number.
-    pub worker: usize,
-    /// Records since the last commit, in as many pieces as they came in.
-    pub rows: Vec<Piece>,
-    /// Partitions and the next offset to read.
-    pub positions: Vec<(PartitionId, i64)>,
-    /// Topics and their ids at the broker.
-    pub topic_ids: BTreeMap<String, String>,
-    /// Names and numbers to note in the ledger.
-    pub notes: BTreeMap<String, i64>,
-    /// Changes of each view that the job maintains, in the catalogue's order; none at all where none of them changed.
-    pub changes: Vec<Arc<dyn CutChanges>>,
 }
 
 /// What a commit wrote.
