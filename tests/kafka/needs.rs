@@ -66,7 +66,7 @@ fn a_start_reads_what_its_views_need_of_an_imported_history() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let imported: usize = job.sql("SELECT count(*) FROM raw.records")[0].parse().unwrap();
 
-    // Withdrawn, bought again, and new: by people whose installs are older than what is read.
+    // What comes now: purchases of people whose installs are older than what is read, and a reinstall.
     for (turn, workers) in [2, 1, 2].into_iter().enumerate() {
         let id = |of: &str| format!("{of}{turn}");
         let events =
