@@ -1,6 +1,7 @@
 //! What is compared: a *lane* is a dataflow with its input and probe. Several run in one worker, fed in turns.
 
 use dataflows::changes::Cutover;
+use dataflows::horizon::Bounds;
 use dataflows::inputs::Inputs;
 use dataflows::params::{Params, PersonRule};
 use dataflows::views::{self, sessions, uniques};
@@ -109,7 +110,7 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
     let mut publisher: Publisher = hub.publisher(worker.index());
     let probe = ProbeHandle::new();
     let (mut input, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
-        let (input, mut inputs) = Inputs::new(scope, &params, None);
+        let (input, mut inputs) = Inputs::new(scope, &params, Bounds::default());
         let (mut backlogs, cutover) = (Vec::new(), Cutover { replay_from: 0, snapshot_at: None });
         if views == Views::All {
             for (_, output) in views::outputs(&mut inputs) {

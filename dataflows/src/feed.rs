@@ -9,7 +9,7 @@ use std::sync::Arc;
 use differential_dataflow::input::InputSession;
 use operators::AppendInput;
 use schemas::event::Accepted;
-use schemas::{EventTime, EventType, Tick};
+use schemas::{EventTime, EventType, Subject, Tick};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 
@@ -22,6 +22,7 @@ use crate::horizon::{Horizons, TargetKey};
 use crate::params::PersonRule;
 use crate::standing::{Pool, Step};
 use crate::views::installs::InstallRow;
+use crate::visitor_event::DayCount;
 
 /// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
 pub struct InputBatch {
@@ -121,6 +122,7 @@ pub struct Feed {
     pub(crate) capped: AppendInput<Tick, (u64, CappedCopy)>,
     pub(crate) targets: AppendInput<Tick, (TargetKey, Arc<TargetRow>)>,
     pub(crate) final_installs: InputSession<Tick, (TargetKey, Arc<InstallRow>), isize>,
+    pub(crate) counted: InputSession<Tick, (Subject, DayCount), isize>,
     pub(crate) no_target_before: EventTime,
     pub(crate) heaps: Heaps,
     pub(crate) horizons: Horizons,
@@ -146,6 +148,11 @@ impl Feed {
             let key = TargetKey { key: row.key(), is_install: true, until };
             self.final_installs.update((key, Arc::new(row)), diff);
         }
+    }
+
+    /// Takes in rows of `frequency` as their table holds them, of days that were sealed by the cut that is loaded. They enter now.
+    pub fn load_counts(&mut self, counts: impl IntoIterator<Item = (Subject, DayCount)>) {
+        counts.into_iter().for_each(|count| self.counted.insert(count));
     }
 
     /// Takes a batch in and leaves it without rows.
@@ -183,6 +190,7 @@ impl Feed {
         self.capped.advance_to(tick);
         self.targets.advance_to(tick);
         self.final_installs.advance_to(tick);
+        self.counted.advance_to(tick);
     }
 
     /// Hands what came, and the promise, to the dataflow.
@@ -194,6 +202,7 @@ impl Feed {
         self.capped.flush();
         self.targets.flush();
         self.final_installs.flush();
+        self.counted.flush();
     }
 
     /// The tick up to which nothing more will come.

@@ -55,6 +55,18 @@ impl From<i64> for Retention {
     }
 }
 
+/// What bounds the state of a dataflow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// How long after it is over an hour or a day is final, by the lake's rule, whichever records this dataflow takes in. Where a lake
+    /// has none, when it is written all the same.
+    pub final_after_ms: i64,
+    /// How long after it happened a record may be accepted; none where it may be of any age: then nothing is forgotten.
+    pub retention: Option<Retention>,
+    /// Days that were sealed before this cut are loaded from their table, not from their events; 0 where none is.
+    pub sealed_before: Tick,
+}
+
 /// How long rows of each kind can be found.
 #[derive(Clone, Copy, Debug)]
 pub struct Horizons {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::InputSession;
 use operators::AppendInput;
-use schemas::{EventTime, Tick};
+use schemas::{EventTime, Subject, Tick};
 use timely::dataflow::{InputHandle, Scope, Stream};
 
 use crate::attribution::indexes::{TouchIndexes, touch_indexes};
@@ -15,11 +15,12 @@ use crate::attribution::targets::TargetRow;
 use crate::attribution::touches::Heaps;
 use crate::attribution::{Attribution, attribution};
 use crate::feed::Feed;
-use crate::horizon::{Horizons, Retention, TargetKey};
+use crate::horizon::{Bounds, Horizons, TargetKey};
 use crate::params::Params;
 use crate::standing::{Events, Step, standing};
 use crate::views::costs::{CostArrangement, costs};
 use crate::views::installs::InstallRow;
+use crate::visitor_event::DayCount;
 use crate::visitors::{Visitors, visitors};
 
 /// What the views of a dataflow read.
@@ -28,9 +29,12 @@ pub struct Inputs<'scope> {
     pub params: Params,
     /// Until when what is known of an event can matter.
     pub horizons: Horizons,
+    bounds: Bounds,
     touches: TouchIndexes<'scope>,
     target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     final_installs: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
+    /// What was counted on days that are sealed.
+    counted: VecCollection<'scope, Tick, (Subject, DayCount), isize>,
     arrivals: Stream<'scope, Tick, Vec<Rc<Step>>>,
     /// Tells the feed that somebody reads events.
     with_events: Rc<Cell<bool>>,
@@ -45,8 +49,8 @@ impl<'scope> Inputs<'scope> {
     ///
     /// A record is accepted at a tick of at most its event time and its retention; by that state is forgotten. Without one
     /// records may come at any time, and all is kept.
-    pub fn new(scope: Scope<'scope, Tick>, params: &Params, retention: Option<Retention>) -> (Feed, Inputs<'scope>) {
-        let horizons = Horizons::of(&params.installs, retention);
+    pub fn new(scope: Scope<'scope, Tick>, params: &Params, bounds: Bounds) -> (Feed, Inputs<'scope>) {
+        let horizons = Horizons::of(&params.installs, bounds.retention);
         let (by_id_input, by_id) = AppendInput::new(scope);
         let (by_fingerprint_input, by_fingerprint) = AppendInput::new(scope);
         let (copy_input, copies) = AppendInput::new(scope);
@@ -54,6 +58,8 @@ impl<'scope> Inputs<'scope> {
         let (target_input, target_copies) = AppendInput::new(scope);
         let mut final_input = InputSession::new();
         let final_installs = final_input.to_collection(scope);
+        let mut counted_input = InputSession::new();
+        let counted = counted_input.to_collection(scope);
         let heaps = Heaps::new(scope.index());
         let with_events = Rc::default();
         let mut arrival_input = InputHandle::new();
@@ -68,6 +74,7 @@ impl<'scope> Inputs<'scope> {
             capped: capped_input,
             targets: target_input,
             final_installs: final_input,
+            counted: counted_input,
             no_target_before: EventTime(i64::MIN),
             heaps: heaps.clone(),
             horizons,
@@ -78,9 +85,11 @@ impl<'scope> Inputs<'scope> {
         let inputs = Inputs {
             params: params.clone(),
             horizons,
+            bounds,
             touches,
             target_copies,
             final_installs,
+            counted,
             arrivals,
             with_events,
             events: None,
@@ -117,6 +126,9 @@ impl<'scope> Inputs<'scope> {
     /// What follows from what visitors did.
     pub fn visitors(&mut self) -> Visitors<'scope> {
         let events = self.events();
-        self.visitors.get_or_insert_with(|| visitors(&events, &self.params, self.horizons)).clone()
+        let made = self
+            .visitors
+            .get_or_insert_with(|| visitors(&events, self.counted.clone(), &self.params, self.bounds, self.horizons));
+        made.clone()
     }
 }

@@ -18,6 +18,7 @@ use schemas::{EventTime, EventType, Tick};
 use crate::attribution::eligibility::Eligibility;
 use crate::horizon::Retention;
 use crate::params::InstallsParams;
+use crate::sealing::{SealedDays, Sealing};
 
 /// How far back a view looks, in event time, milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,12 +29,14 @@ pub struct Needs {
     pub costs_ms: i64,
     /// At installs and conversions, with all that leads to them; 0 where it reads no attribution.
     pub attributed_ms: i64,
+    /// At counts of days that are sealed, in the view's own table.
+    pub sealed_ms: i64,
 }
 
 impl Needs {
     /// As long as events can change.
     pub fn until_final(retention: Retention) -> Needs {
-        Needs { events_ms: retention.ms, costs_ms: retention.cost_ms, attributed_ms: 0 }
+        Needs { events_ms: retention.ms, costs_ms: retention.cost_ms, ..Needs::default() }
     }
 
     /// Of what is attributed, too, as long as it can change.
@@ -44,7 +47,7 @@ impl Needs {
     /// At all of it so much at least.
     pub fn at_least(self, ms: i64) -> Needs {
         let attributed_ms = if self.attributed_ms > 0 { self.attributed_ms.max(ms) } else { 0 };
-        Needs { events_ms: self.events_ms.max(ms), costs_ms: self.costs_ms.max(ms), attributed_ms }
+        Needs { events_ms: self.events_ms.max(ms), costs_ms: self.costs_ms.max(ms), attributed_ms, ..self }
     }
 
     /// At events so much more.
@@ -58,6 +61,7 @@ impl Needs {
             events_ms: self.events_ms.max(other.events_ms),
             costs_ms: self.costs_ms.max(other.costs_ms),
             attributed_ms: self.attributed_ms.max(other.attributed_ms),
+            sealed_ms: self.sealed_ms.max(other.sealed_ms),
         }
     }
 }
@@ -71,6 +75,8 @@ pub struct Needed {
     pub costs_since: EventTime,
     /// Installs of these times come from their table; no record of one of them, or of one before, is a target.
     pub final_installs: Option<Range<EventTime>>,
+    /// Days of visitors that come from their table.
+    pub sealed: Option<SealedDays>,
     /// How long after it happened a record may have been accepted.
     pub retention: Retention,
 }
@@ -81,11 +87,11 @@ impl Needed {
         needs: Needs,
         params: &InstallsParams,
         has_installs: bool,
-        retention: Retention,
+        (retention, sealing): (Retention, Sealing),
         load_to: Tick,
     ) -> Needed {
         let before = |ms: i64| EventTime((load_to as i64).saturating_sub(ms));
-        let Needs { mut events_ms, costs_ms, mut attributed_ms } = needs;
+        let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms } = needs;
         let mut final_installs = None;
         if attributed_ms > 0 {
             let lifetime_ms = params.attribution_lifetime.0;
@@ -100,7 +106,9 @@ impl Needed {
         // What decides together may happen within an hour, and expires by the minute.
         let with_its_hour = |ms: i64| before(ms.saturating_add(2 * HOUR_MS));
         let (events_since, costs_since) = (with_its_hour(events_ms), with_its_hour(costs_ms));
-        Needed { events_since, costs_since, final_installs, retention }
+        let sealed = SealedDays { since: before(sealed_ms), before: load_to, sealing };
+        let sealed = (sealed_ms > 0).then_some(sealed);
+        Needed { events_since, costs_since, final_installs, sealed, retention }
     }
 
     /// Since when events of a type are loaded. A tombstone withdraws an event or a cost.

@@ -5,6 +5,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::event_row::EventRow;
 
+/// What comes to the record of a visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum VisitorInput {
+    /// An event, or that it goes.
+    Event(VisitorEvent),
+    /// At a start: a row of `frequency`.
+    Counted(DayCount),
+}
+
+/// How often a visitor saw or clicked a campaign or channel on a day that is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DayCount {
+    /// Account.
+    pub tenant: Symbol,
+    /// The campaign; none where it is counted by channel.
+    pub campaign: Symbol,
+    /// The channel; none where it is counted by campaign.
+    pub channel: Symbol,
+    /// An impression or a click.
+    pub kind: EventType,
+    /// When the day began.
+    pub day: EventTime,
+    /// How often, or what is added to that.
+    pub events: i64,
+}
+
 /// An event of a visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct VisitorEvent {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataflows::params::{Params, PersonRule, Span};
+use dataflows::sealing::Sealing;
 use dataflows::views;
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::{DeltaTableBuilder, ObjectStore};
@@ -65,6 +66,15 @@ impl LakeSettings {
             Some(ms) => Lateness::Within { default: Span(ms), by_type: by_type.collect() },
             None => Lateness::Unbounded,
         }
+    }
+
+    /// When a visitor's day is sealed: once no record of it can be accepted. Where any may be too late, as by default.
+    pub fn sealing(&self) -> Sealing {
+        let lateness = self.lateness();
+        let lateness = if lateness == Lateness::Unbounded { Lateness::default() } else { lateness };
+        let of_visitors = EventType::ALL.into_iter().filter(|of| *of != EventType::Cost);
+        let longest_ms = of_visitors.filter_map(|of| lateness.of(of)).max().expect("it is bounded");
+        Sealing { final_after_ms: longest_ms + self.lateness_bound_ms }
     }
 
     /// The same with another lateness.

@@ -11,9 +11,12 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 use arrow::temporal_conversions::date32_to_datetime;
 use chrono::NaiveDate;
-use dataflows::attribution::stored;
 use dataflows::needs::Needed;
-use dataflows::views::installs::InstallRow;
+use dataflows::sealing::SealedDays;
+use dataflows::stored;
+use dataflows::views::frequency::FREQUENCY;
+use dataflows::views::installs::{INSTALLS, InstallRow};
+use dataflows::visitor_event::DayCount;
 use deltalake_core::DeltaTableError;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
@@ -23,7 +26,7 @@ use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderOptions, Parquet
 use schemas::symbols::Name;
 use schemas::table::{RecordRow, Verdict, records_rows, symbols_rows};
 use schemas::units::DAY_MS;
-use schemas::{EventTime, EventType, Tick};
+use schemas::{EventTime, EventType, Subject, Tick};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -181,31 +184,74 @@ pub(super) async fn records(
     Ok(())
 }
 
-/// Reads the changes of `installs` of these times, which are final: they are the same at any cut since, also where housekeeping has
-/// summed them up.
-pub(super) async fn installs(
-    log: &TableLog,
-    times: &Range<EventTime>,
-    mut each: impl FnMut(Vec<(InstallRow, isize)>),
+/// What a start takes from views' own tables, as it is final: the same at any cut since, also where housekeeping has summed it up.
+pub enum Final {
+    /// Changes of `installs`.
+    Installs(Vec<(InstallRow, isize)>),
+    /// Of `frequency`, what visitors did on days that are sealed.
+    Counts(Vec<(Subject, DayCount)>),
+}
+
+/// Reads what is final of what is needed, from the tables that there are.
+pub(super) async fn finals<'a>(
+    table: impl Fn(&str) -> Option<&'a TableLog>,
+    needed: &Needed,
+    mut each: impl FnMut(Final),
 ) -> Result<(), LedgerError> {
+    if let Some((log, times)) = table(INSTALLS.name).zip(needed.final_installs.as_ref()) {
+        installs(log, times, |installs| each(Final::Installs(installs))).await?;
+    }
+    if let Some((log, sealed)) = table(FREQUENCY.name).zip(needed.sealed) {
+        counts(log, sealed, |counts| each(Final::Counts(counts))).await?;
+    }
+    Ok(())
+}
+
+/// The files that may hold rows of these times, and which rows are of them, by a column of times.
+fn of_times(
+    log: &TableLog,
+    column: &'static [&'static str; 1],
+    times: Range<EventTime>,
+) -> Result<(Vec<StorePath>, Keep), LedgerError> {
     let mut files = Vec::new();
     for file in log.files() {
         let stats = stats(file);
-        let bound = |which: &str, column: &str| stats[which][column].as_i64();
-        let may_hold = bound("maxValues", "event_time").is_none_or(|latest| latest >= times.start.0)
-            && bound("minValues", "event_time").is_none_or(|earliest| earliest < times.end.0);
+        let bound = |which: &str| stats[which][column[0]].as_i64();
+        let may_hold = bound("maxValues").is_none_or(|latest| latest >= times.start.0)
+            && bound("minValues").is_none_or(|earliest| earliest < times.end.0);
         if may_hold {
             files.push(file.location().map_err(LedgerError::delta(log.name()))?);
         }
     }
-    let times = times.clone();
-    let keep = Keep {
-        columns: &["event_time"],
-        rows: Arc::new(move |batch| {
-            let happened = required(batch, "event_time")?.as_primitive::<Int64Type>();
-            Ok(happened.values().iter().map(|time| Some(times.contains(&EventTime(*time)))).collect())
-        }),
+    let rows = move |batch: &RecordBatch| {
+        let happened = required(batch, column[0])?.as_primitive::<Int64Type>();
+        Ok(happened.values().iter().map(|time| Some(times.contains(&EventTime(*time)))).collect())
     };
+    Ok((files, Keep { columns: column, rows: Arc::new(rows) }))
+}
+
+/// Reads what visitors did on days that are sealed.
+async fn counts(
+    log: &TableLog,
+    sealed: SealedDays,
+    mut each: impl FnMut(Vec<(Subject, DayCount)>),
+) -> Result<(), LedgerError> {
+    let (files, keep) = of_times(log, &["day"], sealed.since..EventTime(i64::MAX))?;
+    let decode = move |batch: &RecordBatch| {
+        let mut counts = stored::day_counts(batch)?;
+        counts.retain(|(visitor, count)| sealed.has(*visitor, count.day));
+        Ok(counts)
+    };
+    read(log, files, &[], Some(keep), decode, &mut each).await
+}
+
+/// Reads the changes of `installs` of these times.
+async fn installs(
+    log: &TableLog,
+    times: &Range<EventTime>,
+    mut each: impl FnMut(Vec<(InstallRow, isize)>),
+) -> Result<(), LedgerError> {
+    let (files, keep) = of_times(log, &["event_time"], times.clone())?;
     let decode = |batch: &RecordBatch| {
         let rows = stored::installs(batch)?;
         let diffs = required(batch, "_diff")?.as_primitive::<Int64Type>();

@@ -60,25 +60,24 @@ mod widen;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use dataflows::changes::{BATCH_ROWS, CutChanges};
+use dataflows::needs::Needed;
 use dataflows::views;
-use dataflows::views::installs::{INSTALLS, InstallRow};
 use deltalake_core::DeltaTableError;
 use futures::future::try_join_all;
 use schemas::symbols::{Name, Symbols};
 use schemas::table::{self, RecordRow};
 use schemas::units::DAY_MS;
-use schemas::{EventTime, Symbol, Tick};
+use schemas::{Symbol, Tick};
 
 use directory::Lock;
 pub use directory::{Lake, LakeSettings};
 pub use error::LedgerError;
 use file::{Encoded, encode, encode_runs};
-pub use load::{LoadCounts, Wanted};
+pub use load::{Final, LoadCounts, Wanted};
 use log::{CUT, EPOCH, Put, TableLog};
 pub use part::Part;
 pub use partition::{PartitionId, Resume};
@@ -475,17 +474,10 @@ impl Ledger {
         hit("recovery", "end")
     }
 
-    /// Reads the changes that the table of `installs` holds of installs of these times, which are final, a batch at a time.
-    pub async fn load_installs(
-        &self,
-        times: &Range<EventTime>,
-        each: impl FnMut(Vec<(InstallRow, isize)>),
-    ) -> Result<(), LedgerError> {
-        let sink = self.sinks.iter().find(|sink| sink.view == INSTALLS.name);
-        match sink {
-            Some(sink) => load::installs(&sink.log, times, each).await,
-            None => Ok(()),
-        }
+    /// Reads from the tables of views what is final of what is needed, a batch at a time.
+    pub async fn load_finals(&self, needed: &Needed, each: impl FnMut(Final)) -> Result<(), LedgerError> {
+        let table = |view: &str| self.sinks.iter().find(|sink| sink.view == view).map(|sink| &sink.log);
+        load::finals(table, needed, each).await
     }
 }
 

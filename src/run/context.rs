@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataflows::horizon::Retention;
+use dataflows::horizon::Bounds;
 use dataflows::params::Params;
 use schemas::decode::Decoder;
 
@@ -29,8 +29,8 @@ pub const IDLE: Duration = Duration::from_millis(1);
 pub struct Shared {
     /// Parameters of the views.
     pub params: Params,
-    /// How long after it happened a record may enter; none: it may be of any age, and nothing is forgotten.
-    pub retention: Option<Retention>,
+    /// What bounds the state of the dataflow.
+    pub bounds: Bounds,
     /// The gate's rule.
     pub gate: Gate,
     /// The process's clock.

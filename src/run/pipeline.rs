@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dataflows::grid::CUT_MS;
-use dataflows::horizon::Retention;
+use dataflows::horizon::{Bounds, Retention};
 use dataflows::params::Params;
 use dataflows::views;
 use schemas::Tick;
@@ -134,10 +134,11 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
         ledger.set_any_age();
     }
     let retention = accepts.filter(|_| !loads_any_age(&state));
+    let sealing = plan.settings.sealing();
     // A view that is made anew needs all there is.
     let needed = retention
         .filter(|_| !state.fresh.contains(&true))
-        .map(|retention| views::needed(&plan.settings.views, retention, state.load_to));
+        .map(|retention| views::needed(&plan.settings.views, retention, sealing, state.load_to));
     // Views name it, whether or not a producer does.
     symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
     let committed = state.committed.unwrap_or(0);
@@ -160,7 +161,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (parts, closed) = committer::parts();
     let shared = Arc::new(Shared {
         params: plan.settings.views.clone(),
-        retention,
+        bounds: Bounds { final_after_ms: sealing.final_after_ms, retention, sealed_before: recovered.sealed_before },
         gate: plan.gate,
         clock: plan.clock,
         cuts: Arc::clone(&cuts),

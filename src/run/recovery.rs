@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use dataflows::changes::Cutover;
 use dataflows::needs::Needed;
-use dataflows::views::installs::InstallRow;
 use schemas::table::{RecordRow, Verdict};
 use schemas::units::HOUR_MS;
 use schemas::{EventTime, Tick};
 
 use crate::ingest::gate::HotKeys;
 use crate::ingest::source::{PartitionId, Resume};
-use crate::lake::{Ledger, LedgerError, LoadCounts, State, Wanted};
+use crate::lake::{Final, Ledger, LedgerError, LoadCounts, State, Wanted};
 use crate::observe::telemetry::{Health, name};
 
 /// The part of a process that is not ready before records of earlier runs are loaded.
@@ -35,8 +34,12 @@ pub struct Recovered {
     pub cutovers: Vec<Cutover>,
     /// Whether a commit is due though no record comes.
     pub behind: bool,
-    /// Installs before the first of these times come from their table; they enter at the second, from which on events are loaded.
-    pub final_installs: Option<(EventTime, Tick)>,
+    /// Installs before this time come from their table.
+    pub final_installs_before: Option<EventTime>,
+    /// Days of visitors that were sealed before this cut come from their table; 0 where none does.
+    pub sealed_before: Tick,
+    /// From where on events are loaded: what comes from tables enters then.
+    pub since: Tick,
     batches: Mutex<Receiver<Loaded>>,
     hot_keys: Arc<Mutex<HashMap<PartitionId, HotKeys>>>,
     done: AtomicUsize,
@@ -44,8 +47,8 @@ pub struct Recovered {
 
 /// What is loaded at a time.
 pub enum Loaded {
-    /// Changes of installs that are final.
-    Installs(Vec<(InstallRow, isize)>),
+    /// What is final, from the tables of views.
+    Final(Final),
     /// Accepted records that enter at the end of a day, in days since 1970.
     Records(i64, Vec<RecordRow>),
 }
@@ -62,10 +65,11 @@ pub struct Loader {
 /// A loader and what it feeds. What is needed of the time up to *m* is loaded, or all where that is not known.
 pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
     let committed = state.committed.unwrap_or(0);
-    let final_installs = needed.as_ref().and_then(|needed| {
-        let since = needed.events_since.0.max(0) as Tick;
-        needed.final_installs.as_ref().map(|times| (times.end, since.min(state.load_to)))
-    });
+    let of_tables = needed.as_ref();
+    let final_installs = of_tables.and_then(|needed| needed.final_installs.as_ref());
+    let final_installs_before = final_installs.map(|times| times.end);
+    let sealed_before = of_tables.and_then(|needed| needed.sealed).map_or(0, |sealed| sealed.before);
+    let since = of_tables.map_or(0, |needed| needed.events_since.0.max(0) as Tick);
     let needed = needed.map(|needed| (state.load_to, needed));
     let wanted = Wanted { committed, needed, any_age: state.any_age };
     let (sender, receiver) = sync_channel(BATCHES_MAX);
@@ -82,7 +86,9 @@ pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
                 .map(|fresh| Cutover { replay_from: state.load_to, snapshot_at: fresh.then_some(committed) })
                 .collect(),
             behind: state.behind,
-            final_installs,
+            final_installs_before,
+            sealed_before,
+            since,
             batches: Mutex::new(receiver),
             hot_keys,
             done: AtomicUsize::new(0),
@@ -98,8 +104,8 @@ impl Loader {
         let mut progress = Progress::new(&counts, health);
         // The workers are gone only after a failure, which ends the run.
         let send = |loaded| drop(self.batches.send(loaded));
-        if let Some((_, Needed { final_installs: Some(times), .. })) = &self.wanted.needed {
-            ledger.load_installs(times, |installs| send(Loaded::Installs(installs))).await?;
+        if let Some((_, needed)) = &self.wanted.needed {
+            ledger.load_finals(needed, |rows| send(Loaded::Final(rows))).await?;
         }
         ledger
             .load(&self.wanted, &counts, |day, mut rows| {
@@ -200,7 +206,7 @@ fn so_far([read, of]: [u64; 2], elapsed: Duration) -> String {
 }
 
 impl Recovered {
-    /// The next batch: installs before all records, and records of a day before those of later ones; none when all are loaded.
+    /// The next batch: what is final before all records, and records of a day before those of later ones; none when all are loaded.
     pub fn next(&self) -> Option<Loaded> {
         self.batches.lock().expect("no panic while locked").recv().ok()
     }

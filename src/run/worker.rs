@@ -13,6 +13,7 @@ use schemas::units::DAY_MS;
 use schemas::{Accepted, Tick};
 use timely::dataflow::ProbeHandle;
 
+use crate::lake::Final;
 use crate::lake::hit;
 use crate::observe::telemetry::{self, name};
 use crate::run::agreement::RunError;
@@ -27,7 +28,7 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let guard = PanicGuard::new(&shared.cuts);
     let probe = ProbeHandle::new();
     let (feed, publisher, backlogs) = worker.dataflow(|scope| {
-        let (feed, outputs) = views::build(scope, &shared.params, shared.retention);
+        let (feed, outputs) = views::build(scope, &shared.params, shared.bounds);
         let mut publisher = shared.live.publisher(scope.index());
         let views = views::maintained_by(&shared.params).map(|(view, _)| view.name);
         let attached = views.zip(outputs).zip(&shared.recovered.cutovers);
@@ -76,11 +77,11 @@ impl Running<'_> {
     /// a sink lacks them.
     fn recover(&mut self) -> Result<(), RunError> {
         let load_to = self.shared.recovered.load_to;
-        if let Some((before, enter)) = self.shared.recovered.final_installs {
+        if let Some(before) = self.shared.recovered.final_installs_before {
             self.feed.installs_are_final_before(before);
-            // Not long before: what moves with time would go through all that time.
-            self.feed.advance_to(enter.min(load_to.max(1) - 1));
         }
+        // Not long before: what moves with time would go through all that time.
+        self.feed.advance_to(self.shared.recovered.since.min(load_to.max(1) - 1));
         let mut batch = self.feed.batch();
         while let Some(loaded) = self.shared.recovered.next() {
             if self.shared.cuts.stopping() || self.shared.cuts.has_failed() {
@@ -89,8 +90,11 @@ impl Running<'_> {
             }
             let (day, rows) = match loaded {
                 Loaded::Records(day, rows) => (day, rows),
-                Loaded::Installs(installs) => {
-                    self.feed.load_installs(installs);
+                Loaded::Final(rows) => {
+                    match rows {
+                        Final::Installs(installs) => self.feed.load_installs(installs),
+                        Final::Counts(counts) => self.feed.load_counts(counts),
+                    }
                     continue;
                 }
             };

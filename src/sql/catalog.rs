@@ -99,20 +99,38 @@ pub async fn open(
     }
     let imports = Imports::read(&lake).await?;
     let came = columns_that_came(&lake).await?;
-    let session = session(tables, imports, lake.settings.views, cut, hasher, &came, resources).await?;
+    let as_of = AsOf { cut, final_before: cut as i64 - lake.settings.sealing().final_after_ms };
+    let session = session(tables, imports, lake.settings.views, as_of, hasher, &came, resources).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
 }
 
 /// The catalogue without a lake: every table is empty.
 pub async fn empty(params: Params, hasher: &IdHasher) -> Result<Session, SqlError> {
-    session(Tables::default(), Imports::default(), params, 0, hasher, &BTreeSet::new(), Resources::of_machine()?).await
+    session(
+        Tables::default(),
+        Imports::default(),
+        params,
+        AsOf::default(),
+        hasher,
+        &BTreeSet::new(),
+        Resources::of_machine()?,
+    )
+    .await
+}
+
+/// The time of which all is read.
+#[derive(Clone, Copy, Default)]
+struct AsOf {
+    cut: Tick,
+    /// What happened before this is final.
+    final_before: i64,
 }
 
 async fn session(
     tables: Tables,
     imports: Imports,
     params: Params,
-    cut: Tick,
+    AsOf { cut, final_before }: AsOf,
     hasher: &IdHasher,
     came: &BTreeSet<String>,
     resources: Arc<Resources>,
@@ -125,7 +143,8 @@ async fn session(
     tables.register(&raw, cut, came).await?;
     register_imports(&raw, &imports)?;
     // For the definitions of views whose rows follow from the time too, as a session that is over.
-    raw.register_table("as_of", raw.sql(&format!("SELECT CAST({cut} AS BIGINT) AS cut")).await?.into_view())?;
+    let as_of = format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before");
+    raw.register_table("as_of", raw.sql(&as_of).await?.into_view())?;
     let names = Arc::new(names(&raw).await?);
     let public = context(PUBLIC, &catalog, &resources, Some(rules(&names)));
     for function in functions(hasher, &names) {

@@ -130,7 +130,7 @@ fn changes(rows: &[RecordRow]) -> Vec<Vec<Arc<dyn CutChanges>>> {
     timely::execute_directly(move |worker| {
         let (hub, probe) = (Hub::new(1), ProbeHandle::new());
         let (mut feed, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, outputs) = build(scope, &Params::default(), None);
+            let (feed, outputs) = build(scope, &Params::default(), Default::default());
             let (mut publisher, cutover) = (hub.publisher(0), Cutover { replay_from: 0, snapshot_at: None });
             let attached = outputs.into_iter().map(|output| output.attach(&mut publisher, &probe, cutover));
             (feed, attached.collect::<Vec<_>>())

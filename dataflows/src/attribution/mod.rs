@@ -5,7 +5,6 @@ pub mod hot;
 pub mod identity;
 pub mod indexes;
 pub mod paths;
-pub mod stored;
 pub mod targets;
 pub mod touch_row;
 pub mod touches;

@@ -17,6 +17,7 @@ use timely::dataflow::operators::{Inspect, Probe};
 
 use super::*;
 use crate::grid::CUT_MS;
+use crate::horizon::Bounds;
 use crate::inputs::Inputs;
 use crate::params::Params;
 
@@ -201,7 +202,7 @@ fn rows_of_credits_come_in_pieces_of_whole_conversions_and_only_what_changed() {
     let taken = timely::execute_directly(move |worker| {
         let (hub, probe) = (Hub::new(1), ProbeHandle::new());
         let (mut feed, mut backlog) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, mut inputs) = Inputs::new(scope, &Params::default(), None);
+            let (feed, mut inputs) = Inputs::new(scope, &Params::default(), Bounds::default());
             let cutover = Cutover { replay_from: 0, snapshot_at: None };
             (
                 feed,

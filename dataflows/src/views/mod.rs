@@ -6,10 +6,11 @@ use schemas::Tick;
 use timely::dataflow::Scope;
 
 use crate::feed::Feed;
-use crate::horizon::Retention;
+use crate::horizon::{Bounds, Retention};
 use crate::inputs::Inputs;
 use crate::needs::{Needed, Needs};
 use crate::params::Params;
+use crate::sealing::Sealing;
 use crate::sql_text::tokens;
 use crate::view::{Maintained, Output, View};
 
@@ -48,6 +49,7 @@ views! {
     metrics_daily: METRICS_DAILY,
     metrics_sliding: METRICS_SLIDING => metrics_sliding::build,
     sessions: SESSIONS => |inputs| sessions::output(inputs.visitors().sessions),
+    frequency: FREQUENCY => |inputs| frequency::output(inputs.visitors().frequency),
     uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques),
 }
 
@@ -72,20 +74,16 @@ pub fn maintained_by(params: &Params) -> impl Iterator<Item = (&'static View, &'
 }
 
 /// What a start of a job with these parameters has to load of the time up to a cut, where records are accepted as long as this says.
-pub fn needed(params: &Params, retention: Retention, load_to: Tick) -> Needed {
+pub fn needed(params: &Params, retention: Retention, sealing: Sealing, load_to: Tick) -> Needed {
     let needs = maintained_by(params).map(|(_, maintained)| (maintained.needs)(params, retention));
     let has_installs = params.maintains(installs::INSTALLS.name);
-    Needed::of(needs.fold(Needs::default(), Needs::or), &params.installs, has_installs, retention, load_to)
+    Needed::of(needs.fold(Needs::default(), Needs::or), &params.installs, has_installs, (retention, sealing), load_to)
 }
 
 /// Builds the dataflow of the views that a job maintains in a scope of a worker: where records enter, and the views in the order
 /// of [`maintained_by`]. See [`Inputs::new`].
-pub fn build<'scope>(
-    scope: Scope<'scope, Tick>,
-    params: &Params,
-    retention: Option<Retention>,
-) -> (Feed, Vec<Output<'scope>>) {
-    let (feed, mut inputs) = Inputs::new(scope, params, retention);
+pub fn build<'scope>(scope: Scope<'scope, Tick>, params: &Params, bounds: Bounds) -> (Feed, Vec<Output<'scope>>) {
+    let (feed, mut inputs) = Inputs::new(scope, params, bounds);
     let outputs = outputs(&mut inputs).into_iter().map(|(_, output)| output).collect();
     (feed, outputs)
 }

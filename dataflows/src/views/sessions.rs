@@ -15,11 +15,11 @@ use schemas::{EventId, EventTime, EventType, Micros, Subject, Symbol, Tick, colu
 use serde::{Deserialize, Serialize};
 
 use crate::changes::AsArranged;
-use crate::visitor_event::VisitorEvent;
 use crate::horizon::{Horizons, Retention, Until};
 use crate::needs::Needs;
 use crate::params::{Params, SessionsParams};
 use crate::view::{Maintained, Output, View};
+use crate::visitor_event::{VisitorEvent, VisitorInput};
 
 const SQL: &str = "\
 WITH visits AS (
@@ -463,7 +463,7 @@ impl Sessions {
 
 impl Keyed for Sessions {
     type Key = Subject;
-    type Event = VisitorEvent;
+    type Event = VisitorInput;
     type Record = Chains;
     type Output = (SessionKey, SessionRow);
 
@@ -471,11 +471,12 @@ impl Keyed for Sessions {
         &mut self,
         visitor: Subject,
         Chains(chains): &mut Chains,
-        event: &VisitorEvent,
+        input: &VisitorInput,
         diff: isize,
         now: Tick,
         out: &mut impl FnMut((SessionKey, SessionRow), isize),
     ) {
+        let VisitorInput::Event(event) = input else { return };
         if !self.types.contains(&event.event_type) {
             return;
         }

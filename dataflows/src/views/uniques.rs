@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::changes::Sum;
 use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Group, Grouping};
-use crate::visitor_event::VisitorEvent;
 use crate::horizon::Horizons;
 use crate::needs::Needs;
 use crate::params::{Params, UniquesParams};
 use crate::view::{Maintained, Output, View};
+use crate::visitor_event::{VisitorEvent, VisitorInput};
 
 const SQL: &str = "\
 WITH groupings AS (
@@ -365,7 +365,7 @@ impl Uniques {
 
 impl Keyed for Uniques {
     type Key = Subject;
-    type Event = VisitorEvent;
+    type Event = VisitorInput;
     type Record = Seen;
     type Output = Told;
 
@@ -373,11 +373,12 @@ impl Keyed for Uniques {
         &mut self,
         _: Subject,
         seen: &mut Seen,
-        event: &VisitorEvent,
+        input: &VisitorInput,
         diff: isize,
         _: Tick,
         _: &mut impl FnMut(Told, isize),
     ) {
+        let VisitorInput::Event(event) = input else { return };
         if !Uniques::TYPES.contains(&event.event_type) || event.time.0 / HOUR_MS >= 1 << HOUR_BITS {
             return;
         }

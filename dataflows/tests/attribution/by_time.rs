@@ -34,7 +34,7 @@ const DAYS: i64 = 7;
 const AGAIN: i64 = DAYS + 33;
 /// After so many days no window has anything.
 const END_DAYS: i64 = AGAIN + 3 + 36;
-const VIEWS: [&str; 3] = ["sessions", "uniques", "metrics_sliding"];
+const VIEWS: [&str; 4] = ["sessions", "uniques", "metrics_sliding", "frequency"];
 
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -58,7 +58,7 @@ struct Run {
     pauses: Vec<bool>,
     /// Milliseconds after the start: the cuts at which all is compared.
     glances: Vec<i64>,
-    /// The cut *m* of a restart in hours after the start, and how many hours of cuts were durable beyond it.
+    /// The cut *m* of a restart in minutes after the start, and how many hours of cuts were durable beyond it.
     restart: Option<(i64, i64, usize, u64)>,
 }
 
@@ -73,6 +73,8 @@ enum Plant {
     OtherVisitors,
     /// The windows of seven days step twice.
     SteppedTwice,
+    /// A start reads the events of days that were sealed again.
+    SealedAgain,
 }
 
 fn new_event() -> impl Strategy<Value = Ev> {
@@ -121,11 +123,15 @@ fn arrival() -> impl Strategy<Value = Arrival> {
 
 fn run() -> impl Strategy<Value = Run> {
     let scenario = prop::collection::vec(arrival(), 1..60);
-    let restarted = prop_oneof![1..DAYS * 24, AGAIN * 24..(AGAIN + 4) * 24];
+    // Days of visitors are sealed in the first quarter of an hour of a day.
+    let hours = prop_oneof![1..DAYS * 24, AGAIN * 24..(AGAIN + 4) * 24, (1..12i64).prop_map(|day| day * 24)];
+    let restarted = (hours, prop::sample::select(vec![0, 3, 7, 11])).prop_map(|(hour, beside)| hour * 60 + beside);
     let restart = prop::option::weighted(0.75, (restarted, 0..30i64, 1..=3usize, any::<u64>()));
     let days = prop_oneof![3 => 0..DAYS + 4, 2 => AGAIN..AGAIN + 6, 1 => DAYS..END_DAYS];
-    let hours =
-        (0..24i64, prop::sample::select(vec![0, 1_000, MINUTE, MINUTE + 1_000, 15 * MINUTE, 15 * MINUTE + 1_000]));
+    let hours = (
+        prop_oneof![Just(0), 0..24i64],
+        prop::sample::select(vec![0, 1_000, MINUTE, MINUTE + 1_000, 7 * MINUTE, 15 * MINUTE]),
+    );
     let glance = (days, hours).prop_map(|(day, (hour, beside))| day * DAY + hour * HOUR + beside + 1_000);
     let glances = prop::collection::vec(glance, 3);
     let gap = prop_oneof![2 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
@@ -192,8 +198,8 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     let (records, params, end) = (run.records(), run.params(), cut(END_DAYS * DAY));
     let mut last = Life { end: Some((end, end)), ..Life::first(run.workers) };
     let mut lives = Vec::new();
-    if let Some((hours, beyond, workers, order)) = run.restart {
-        let (load_to, committed) = (cut(hours * HOUR), cut((hours + beyond) * HOUR));
+    if let Some((minutes, beyond, workers, order)) = run.restart {
+        let (load_to, committed) = (cut(minutes * MINUTE), cut(minutes * MINUTE + beyond * HOUR));
         lives.push(Life { end: Some((load_to, committed)), ..last });
         last = Life { workers, load_to, committed, order, end: Some((end, end)) };
     }
@@ -208,11 +214,12 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     }
     // What came in a day is loaded at its end.
     let of_loads = Retention { ms: RETENTION + DAY, cost_ms: RETENTION + DAY };
-    let forgets = plant == Plant::Nothing;
+    let forgets = matches!(plant, Plant::Nothing | Plant::SealedAgain);
+    let load = if plant == Plant::SealedAgain { Load::SealedAgain } else { Load::Needed };
     let needed = run
         .restart
         .filter(|_| forgets)
-        .map(|_| history_within(&records, &params, Some((of_loads, Load::Needed)), &lives, &run.pauses).written.views);
+        .map(|_| history_within(&records, &params, Some((of_loads, load)), &lives, &run.pauses).written.views);
     let forgetful = (forgets && needed.is_none())
         .then(|| stream_within(&records, &params, Some(retention), run.workers, &run.pauses).views);
     let mut sql_params = params.clone();
@@ -304,7 +311,7 @@ fn what_changes_with_time_is_its_sql() {
 
 #[test]
 fn what_is_planted_in_time_is_found() {
-    for plant in [Plant::LongerGap, Plant::ClosedEarly, Plant::OtherVisitors, Plant::SteppedTwice] {
+    for plant in [Plant::LongerGap, Plant::ClosedEarly, Plant::OtherVisitors, Plant::SteppedTwice, Plant::SealedAgain] {
         let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         match runner.run(&run(), |run| check(&run, plant, &Mutex::default())) {

@@ -12,7 +12,7 @@ use schemas::{EventType, Symbol, Tick};
 use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
 use crate::golden_installs::params;
 use crate::oracle;
-use crate::stream::{CUT, Changes, Life, Load, history_within, stream_within};
+use crate::stream::{CUT, Changes, Life, Load, SEALING, history_within, stream_within};
 use crate::tables::{ByTenant, written};
 
 const DAYS: i64 = 40;
@@ -158,7 +158,7 @@ fn differs_after(compared: &[&str], stops: &[i64], workers: usize, load: Load) -
     }
     lives.last_mut().expect("there is a last").end = Some((end, end));
 
-    let (m, needed) = (day(stops[0]), views::needed(&params, retention, day(stops[0])));
+    let (m, needed) = (day(stops[0]), views::needed(&params, retention, SEALING, day(stops[0])));
     let before = || records.iter().filter(|(_, tick)| *tick < m);
     let read = before().filter(|(record, _)| needed.has(record.event.event_type, record.event.event_time)).count();
     assert!(read * 10 < before().count() * 8, "{read} records are needed");

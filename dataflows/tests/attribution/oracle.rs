@@ -16,6 +16,7 @@ use schemas::event::Accepted;
 use schemas::table::{RecordRow, Verdict, records_batch};
 
 use crate::read;
+use crate::stream::SEALING;
 
 /// The rows of the maintained views over these records.
 pub(crate) struct Rows {
@@ -97,7 +98,9 @@ fn definitions(
         let nothing = context.sql("SELECT '' AS topic WHERE false").await.expect("a plain query");
         context.register_table("voids", nothing.into_view()).expect("a new name");
         let mut views = BTreeMap::new();
-        let as_of = context.sql(&format!("SELECT CAST({cut} AS BIGINT) AS cut")).await.expect("a plain query");
+        let final_before = (cut as i64).saturating_sub(SEALING.final_after_ms);
+        let as_of_sql = format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before");
+        let as_of = context.sql(&as_of_sql).await.expect("a plain query");
         context.register_table("as_of", as_of.into_view()).expect("a new name");
         for view in views::views().iter().filter(|view| view.name == "events" || wanted(view)) {
             let (name, sql) = (view.name, (view.sql)(params));

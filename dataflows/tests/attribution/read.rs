@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use dataflows::attribution::stored;
+use dataflows::stored;
 use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
 use schemas::symbols::NO_CHANNEL;

@@ -8,10 +8,12 @@ use dataflows::attribution::weights::Weights;
 use dataflows::changes::Cutover;
 use dataflows::feed::Feed;
 use dataflows::grid::{CUT_MS, cut_of};
-use dataflows::horizon::Retention;
+use dataflows::horizon::{Bounds, Retention};
 use dataflows::inputs::Inputs;
 use dataflows::needs::Needed;
 use dataflows::params::Params;
+use dataflows::sealing::Sealing;
+use dataflows::stored;
 use dataflows::views;
 use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
@@ -60,6 +62,9 @@ pub(crate) struct Life {
 /// The grid of cuts.
 pub(crate) const CUT: Tick = CUT_MS;
 
+/// When days are final: where nothing is said of how late a record may be, too.
+pub(crate) const SEALING: Sealing = Sealing { final_after_ms: 3 * DAY };
+
 impl Life {
     /// The first, of a job without a history, which never ends.
     pub(crate) fn first(workers: usize) -> Life {
@@ -92,7 +97,8 @@ pub(crate) fn stream_within(
     workers: usize,
     pauses: &[bool],
 ) -> Changes {
-    live(records, params, retention.map(|retention| (retention, Load::Needed)), &Life::first(workers), &[], pauses)
+    let within = retention.map(|retention| (retention, Load::Needed));
+    live(records, params, within, &Life::first(workers), &Changes::default(), pauses)
 }
 
 /// What several dataflows wrote of the same records, one after the other.
@@ -116,6 +122,8 @@ pub(crate) enum Load {
     Needed,
     /// A fault: no rows of `installs`.
     WithoutFinalInstalls,
+    /// A fault: the events of days that were sealed are read again.
+    SealedAgain,
     /// A fault: no touches before the installs that are not final.
     WithoutTouchesBefore,
 }
@@ -130,8 +138,8 @@ pub(crate) fn history_within(
 ) -> History {
     let mut history = History::default();
     for life in lives {
-        let written = &history.written.installs;
-        let Changes { mut installs, mut credits, views } = live(records, params, within, life, written, pauses);
+        let Changes { mut installs, mut credits, views } =
+            live(records, params, within, life, &history.written, pauses);
         let end = life.end.map_or(Tick::MAX, |(written, _)| written);
         if life.load_to > 0 {
             let installs = installs.extract_if(.., |(_, tick, _)| *tick < life.load_to).collect();
@@ -147,17 +155,18 @@ pub(crate) fn history_within(
     history
 }
 
-/// All that one dataflow says, where the ones before it have written such changes of `installs`.
+/// All that one dataflow says, where the ones before it have written such changes.
 fn live(
     records: &[(Accepted, Tick)],
     params: &Params,
     within: Option<(Retention, Load)>,
     life: &Life,
-    written: &[(InstallRow, Tick, isize)],
+    written: &Changes,
     pauses: &[bool],
 ) -> Changes {
     let (retention, load) = within.unzip();
-    let needed = retention.filter(|_| life.load_to > 0).map(|retention| views::needed(params, retention, life.load_to));
+    let needed =
+        retention.filter(|_| life.load_to > 0).map(|retention| views::needed(params, retention, SEALING, life.load_to));
     let needed = needed.map(|needed| match (load, &needed.final_installs) {
         (Some(Load::WithoutTouchesBefore), Some(finals)) => Needed { events_since: finals.end, ..needed },
         _ => needed,
@@ -178,8 +187,16 @@ fn live(
         })
         .collect();
     let since = needed.as_ref().map_or(0, |needed| needed.events_since.0.max(0) as Tick);
+    let sealed = needed.as_ref().and_then(|needed| needed.sealed);
     let finals = needed.and_then(|needed| needed.final_installs);
-    let written = written.iter().filter(|(_, tick, _)| *tick < life.load_to);
+    let frequency = written.views.get("frequency").into_iter().flatten();
+    let counts: Vec<_> = frequency
+        .flat_map(|batch| stored::day_counts(batch).expect("it was written so"))
+        .filter(|(visitor, count)| sealed.is_some_and(|sealed| sealed.has(*visitor, count.day)))
+        .collect();
+    let sealed_before = sealed.filter(|_| load != Some(Load::SealedAgain)).map_or(0, |sealed| sealed.before);
+    let bounds = Bounds { final_after_ms: SEALING.final_after_ms, retention, sealed_before };
+    let written = written.installs.iter().filter(|(_, tick, _)| *tick < life.load_to);
     let final_installs: Vec<(InstallRow, isize)> = written
         .filter(|_| load != Some(Load::WithoutFinalInstalls))
         .filter(|(row, ..)| finals.as_ref().is_some_and(|times| times.contains(&row.event_time)))
@@ -203,7 +220,7 @@ fn live(
         let (installs, credits) = (collected.clone(), collected.clone());
         let (probe, mut publisher) = (ProbeHandle::new(), hub.publisher(worker.index()));
         let (mut feed, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, mut inputs) = Inputs::new(scope, &params, retention);
+            let (feed, mut inputs) = Inputs::new(scope, &params, bounds);
             let attribution = inputs.attribution();
             let rows = attribution
                 .installs
@@ -236,8 +253,11 @@ fn live(
         };
         if let Some(times) = &finals {
             feed.installs_are_final_before(times.end);
+        }
+        if life.load_to > 0 && retention.is_some() {
             feed.advance_to(since.min(ticks.first().copied().unwrap_or(0)));
         }
+        feed.load_counts(counts.iter().skip(worker.index()).step_by(worker.peers()).copied());
         feed.load_installs(final_installs.iter().skip(worker.index()).step_by(worker.peers()).cloned());
         // Where nothing comes later, or nothing later is written.
         let end = life.end.map_or(ticks.last().map_or(CUT, |tick| cut_of(*tick)), |(written, _)| written);

@@ -1,4 +1,4 @@
-//! Rows of `installs` as their table holds them, read back: what is final of them is loaded and not made again.
+//! Rows of views as their tables hold them, read back: what is final of them is loaded and not made again.
 
 use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, Int64Array, ListArray, StringArray, StructArray};
 use arrow::compute::cast;
@@ -9,8 +9,9 @@ use schemas::view::{Method, PathTouch};
 use schemas::{DeviceId, EventId, EventTime, EventType, Id, Subject, Symbol, UserId};
 
 use crate::views::installs::InstallRow;
+use crate::visitor_event::DayCount;
 
-/// The rows of a batch of the table's columns. Their countries are no columns: they are none.
+/// The rows of a batch of `installs`. Their countries are no columns: they are none.
 pub fn installs(batch: &RecordBatch) -> Result<Vec<InstallRow>, ArrowError> {
     let columns = Columns { array: batch.clone().into() };
     let [tenant, app, event_time, candidates] =
@@ -50,6 +51,27 @@ pub fn installs(batch: &RecordBatch) -> Result<Vec<InstallRow>, ArrowError> {
         .collect()
 }
 
+/// What the rows of a batch of `frequency` add, and to which visitors.
+pub fn day_counts(batch: &RecordBatch) -> Result<Vec<(Subject, DayCount)>, ArrowError> {
+    let columns = Columns { array: batch.clone().into() };
+    let [tenant, campaign, channel, day, events] =
+        ["tenant", "campaign", "channel", "day", "events"].map(|name| columns.longs(name));
+    let (tenant, campaign, channel, day, events) = (tenant?, campaign?, channel?, day?, events?);
+    let (visitor, kind) = (columns.ids("visitor")?, columns.texts("kind")?);
+    let count = |row| {
+        let count = DayCount {
+            tenant: symbol(&tenant, row),
+            campaign: symbol(&campaign, row),
+            channel: symbol(&channel, row),
+            kind: named(&kind, row, EventType::from_name)?,
+            day: EventTime(day.value(row)),
+            events: events.value(row),
+        };
+        Ok((Subject(id(&visitor, row)?), count))
+    };
+    (0..batch.num_rows()).map(count).collect()
+}
+
 /// Columns of a batch or of a list's structs, whatever Arrow types a client has written them with.
 struct Columns {
     array: StructArray,
@@ -57,7 +79,7 @@ struct Columns {
 
 impl Columns {
     fn column(&self, name: &str, of: &DataType) -> Result<arrow::array::ArrayRef, ArrowError> {
-        let missing = || ArrowError::SchemaError(format!("a table of installs without column {name}"));
+        let missing = || ArrowError::SchemaError(format!("a table without column {name}"));
         cast(self.array.column_by_name(name).ok_or_else(missing)?, of)
     }
 
@@ -79,7 +101,7 @@ impl Columns {
 
     fn list(&self, name: &str) -> Result<ListArray, ArrowError> {
         let list = self.array.column_by_name(name).and_then(|list| list.as_list_opt::<i32>());
-        list.cloned().ok_or_else(|| ArrowError::SchemaError(format!("a table of installs without lists {name}")))
+        list.cloned().ok_or_else(|| ArrowError::SchemaError(format!("a table without lists {name}")))
     }
 }
 

@@ -1,0 +1,316 @@
+//! How often did a visitor see and click each campaign and channel, day by day?
+//!
+//! A day of a visitor is *sealed* once it is final: no impression or click of it can be accepted any more. Only then is its count
+//! written, once, so the table never changes and a start reads counts of sealed days from it instead of their events. Not all days
+//! of all visitors are sealed at one tick: each visitor's is some part of a quarter of an hour after the day is final, by its id.
+//!
+//! **State.** Of each visitor counts by hour of the days that are not sealed, and by day of those after that as long as a window of the
+//! calendar reaches back to them: 12 bytes each. What comes for a sealed day after all (in a run that lets records of any age in)
+//! is added to its row.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use differential_dataflow::VecCollection;
+use foldhash::fast::FixedState;
+use operators::{Expires, Keyed};
+use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
+use schemas::{EventTime, EventType, Subject, Symbol, Tick, columns};
+use serde::{Deserialize, Serialize};
+
+use crate::changes::Sum;
+use crate::horizon::{Bounds, Horizons, Retention};
+use crate::needs::Needs;
+use crate::params::Params;
+use crate::sealing::{Sealing, day_of};
+use crate::view::{Maintained, Output, View};
+use crate::visitor_event::{DayCount, VisitorEvent, VisitorInput};
+
+const SQL: &str = "\
+WITH touches AS (
+  SELECT tenant, coalesce(user_id, device_id) AS visitor, campaign, channel, type AS kind,
+    event_time - event_time % 86400000 AS day, unnest(make_array('campaign', 'channel')) AS grouping
+  FROM events
+  WHERE type IN ('impression', 'click') AND coalesce(user_id, device_id) IS NOT NULL
+), grouped AS (
+  SELECT tenant, visitor, grouping, CASE WHEN grouping = 'campaign' THEN campaign END AS campaign,
+    CASE WHEN grouping = 'channel' THEN channel END AS channel, kind, day, substr(encode(visitor, 'hex'), 1, 3) AS hash
+  FROM touches
+), staggered AS (
+  -- A visitor's days are sealed so many times 220 ms after they are final: as many as the first three digits of its id say.
+  SELECT *, (strpos('0123456789abcdef', substr(hash, 1, 1)) * 256 + strpos('0123456789abcdef', substr(hash, 2, 1)) * 16
+    + strpos('0123456789abcdef', substr(hash, 3, 1)) - 273) * 220 AS stagger
+  FROM grouped
+)
+SELECT tenant, visitor, grouping, campaign, channel, kind, day, count(*) AS events
+FROM staggered
+WHERE (campaign IS NOT NULL OR channel IS NOT NULL) AND day + 86400000 + stagger < (SELECT final_before FROM as_of)
+GROUP BY tenant, visitor, grouping, campaign, channel, kind, day
+";
+
+/// `frequency`.
+pub static FREQUENCY: View = View {
+    name: "frequency",
+    question: "How often did a visitor see and click each campaign and channel, by day, once the day is final?",
+    key: &["tenant", "visitor", "grouping", "campaign", "channel", "kind", "day"],
+    read_by: &[&["tenant", "visitor"]],
+    code: 1,
+    reads: &["events", "as_of"],
+    sql: |_| SQL.to_owned(),
+    maintained: Some(Maintained::sums::<FrequencyKey, 1>(needs)),
+};
+
+/// Days that are not sealed, with the hours by which the day of a record may lie in the day after; and what is sealed for as long as
+/// a month reaches back.
+fn needs(_: &Params, retention: Retention) -> Needs {
+    Needs { sealed_ms: KEPT_MS + DAY_MS, ..Needs::until_final(retention).and_events(DAY_MS + HOUR_MS) }
+}
+
+/// How long after its beginning a day is kept: a month that has not ended began no earlier.
+const KEPT_MS: i64 = 32 * DAY_MS;
+
+/// What is counted of a visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Series {
+    /// Account.
+    pub tenant: Symbol,
+    /// The campaign; none where it is counted by channel.
+    pub campaign: Symbol,
+    /// The channel; none where it is counted by campaign.
+    pub channel: Symbol,
+    /// An impression or a click.
+    pub kind: EventType,
+}
+
+impl Series {
+    /// What an impression or click counts for.
+    fn of(event: &VisitorEvent) -> impl Iterator<Item = Series> {
+        let VisitorEvent { tenant, event_type: kind, .. } = *event;
+        let by_campaign = Series { tenant, campaign: event.campaign, channel: Symbol::NONE, kind };
+        let by_channel = Series { tenant, campaign: Symbol::NONE, channel: event.channel, kind };
+        [by_campaign, by_channel].into_iter().filter(|of| of.campaign != Symbol::NONE || of.channel != Symbol::NONE)
+    }
+}
+
+/// What days are unique by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FrequencyKey {
+    visitor: Subject,
+    series: Series,
+    day: EventTime,
+}
+
+/// One row of `frequency`.
+pub type FrequencyRow = Sum<FrequencyKey, 1>;
+
+columns! {
+    FrequencyRow, |row| {
+        tenant: Symbol = row.key.series.tenant,
+        /// user, else device
+        visitor: Subject = row.key.visitor,
+        /// what the visitor's events are counted by: campaign or channel
+        grouping: &'static str = if row.key.series.campaign == Symbol::NONE { "channel" } else { "campaign" },
+        campaign: Option<Symbol> = row.key.series.campaign.some(),
+        channel: Option<Symbol> = row.key.series.channel.some(),
+        /// impression or click
+        kind: &'static str = row.key.series.kind.name(),
+        /// when the day began
+        day: EventTime = row.key.day,
+        /// number of impressions or clicks
+        events: i64 = row.sums[0],
+    }
+}
+
+/// How often something was in an hour or a day that begins at a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tile {
+    /// The place of the series.
+    series: u32,
+    /// In minutes since 1970; the highest bit tells days from hours.
+    starts: u32,
+    count: u32,
+}
+
+const IS_DAY: u32 = 1 << 31;
+
+impl Tile {
+    /// The beginning of an hour or a day; none where it has no place: before 1970 or after 6053.
+    fn starts(time: EventTime) -> Option<u32> {
+        u32::try_from(time.0.div_euclid(MINUTE_MS)).ok().filter(|minute| minute & IS_DAY == 0)
+    }
+
+    fn place(&self) -> (u32, u32) {
+        (self.series, self.starts)
+    }
+
+    fn is_day(&self) -> bool {
+        self.starts & IS_DAY != 0
+    }
+
+    fn time(&self) -> EventTime {
+        EventTime(i64::from(self.starts & !IS_DAY) * MINUTE_MS)
+    }
+}
+
+/// What is kept of a visitor.
+#[derive(Clone, Default)]
+pub struct Counts {
+    /// In order of series and time, hours before days; none counts nothing.
+    tiles: Vec<Tile>,
+    /// When a day is to be sealed or to be dropped, at the earliest.
+    due: Tick,
+}
+
+impl Counts {
+    /// Adds to a tile, which goes when it counts nothing.
+    fn add(&mut self, series: u32, starts: u32, more: i64) {
+        match self.tiles.binary_search_by_key(&(series, starts), Tile::place) {
+            Ok(at) => {
+                let count = i64::from(self.tiles[at].count) + more;
+                self.tiles[at].count = u32::try_from(count).expect("what goes had come, and no visitor does so much in a day");
+                if count == 0 {
+                    self.tiles.remove(at);
+                }
+            }
+            Err(at) => {
+                if self.tiles.len() == self.tiles.capacity() {
+                    // Most visitors have few: doubling would leave half of it unused.
+                    self.tiles.reserve_exact(4 + at / 4);
+                }
+                let count = u32::try_from(more).expect("what goes had come, and no visitor does so much in a day");
+                self.tiles.insert(at, Tile { series, starts, count });
+            }
+        }
+    }
+}
+
+/// The section of `frequency` in the records of visitors.
+pub struct Frequency {
+    bounds: Bounds,
+    horizons: Horizons,
+    /// The series that were met, and their places: tiles have these.
+    series: Vec<Series>,
+    places: HashMap<Series, u32, FixedState>,
+}
+
+impl Frequency {
+    /// The types of events that count.
+    pub const TYPES: [EventType; 2] = [EventType::Impression, EventType::Click];
+
+    /// Within these bounds.
+    pub fn new(bounds: Bounds, horizons: Horizons) -> Frequency {
+        Frequency { bounds, horizons, series: Vec::new(), places: HashMap::default() }
+    }
+
+    fn place(&mut self, series: Series) -> u32 {
+        let next = u32::try_from(self.series.len()).expect("fewer campaigns and channels than bits tell apart");
+        let place = *self.places.entry(series).or_insert(next);
+        if place == next {
+            self.series.push(series);
+        }
+        place
+    }
+
+    /// The tick at which a visitor's day that ends then is sealed.
+    fn seals(&self, visitor: Subject, end: EventTime) -> Tick {
+        Sealing { final_after_ms: self.bounds.final_after_ms }.at(visitor, end)
+    }
+
+    /// When nothing changes a sealed day any more, and no window reaches back to it.
+    fn drops(&self, day: EventTime) -> Tick {
+        let Range { start, end } = day_of(day);
+        self.horizons.target(end).expiry().max((start.0 + KEPT_MS).max(0) as Tick)
+    }
+
+    /// When something has to be done about a tile.
+    fn tile_due(&self, visitor: Subject, tile: &Tile) -> Tick {
+        if tile.is_day() { self.drops(tile.time()) } else { self.seals(visitor, day_of(tile.time()).end) }
+    }
+
+    /// Adds to what is counted of a time, by hour, or by day where that is sealed.
+    fn count(&mut self, visitor: Subject, counts: &mut Counts, (series, time): (Series, EventTime), is_day: bool, more: i64) {
+        let bucket = if is_day { time } else { EventTime(time.0.div_euclid(HOUR_MS) * HOUR_MS) };
+        let Some(starts) = Tile::starts(bucket) else { return };
+        let starts = if is_day { starts | IS_DAY } else { starts };
+        let series = self.place(series);
+        let due = self.tile_due(visitor, &Tile { series, starts, count: 0 });
+        counts.due = if counts.tiles.is_empty() { due } else { counts.due.min(due) };
+        counts.add(series, starts, more);
+    }
+
+    fn row(&self, visitor: Subject, series: u32, day: EventTime, events: i64) -> FrequencyRow {
+        Sum { key: FrequencyKey { visitor, series: self.series[series as usize], day }, sums: [events] }
+    }
+}
+
+impl Keyed for Frequency {
+    type Key = Subject;
+    type Event = VisitorInput;
+    type Record = Counts;
+    type Output = FrequencyRow;
+
+    fn on_event(
+        &mut self,
+        visitor: Subject,
+        counts: &mut Counts,
+        visit: &VisitorInput,
+        diff: isize,
+        now: Tick,
+        out: &mut impl FnMut(FrequencyRow, isize),
+    ) {
+        let event = match visit {
+            VisitorInput::Event(event) if event.event_type.is_touch() => event,
+            VisitorInput::Event(_) => return,
+            VisitorInput::Counted(DayCount { tenant, campaign, channel, kind, day, events }) => {
+                let series = Series { tenant: *tenant, campaign: *campaign, channel: *channel, kind: *kind };
+                return self.count(visitor, counts, (series, *day), true, events * diff as i64);
+            }
+        };
+        let Range { start: day, end } = day_of(event.time);
+        let seals = self.seals(visitor, end);
+        if seals < self.bounds.sealed_before || Tile::starts(day).is_none() {
+            return;
+        }
+        for series in Series::of(event) {
+            let is_sealed = seals <= now;
+            let time = if is_sealed { day } else { event.time };
+            self.count(visitor, counts, (series, time), is_sealed, diff as i64);
+            if is_sealed {
+                let place = self.place(series);
+                out(self.row(visitor, place, day, diff as i64), 1);
+            }
+        }
+    }
+
+    fn on_timer(&mut self, visitor: Subject, counts: &mut Counts, now: Tick, out: &mut impl FnMut(FrequencyRow, isize)) {
+        if counts.due > now {
+            return;
+        }
+        let is_due = |tile: &Tile| self.tile_due(visitor, tile) <= now;
+        let due: Vec<Tile> = counts.tiles.extract_if(.., |tile| is_due(tile)).filter(|tile| !tile.is_day()).collect();
+        let day = |tile: &Tile| (tile.series, day_of(tile.time()).start);
+        for hours in due.chunk_by(|one, other| day(one) == day(other)) {
+            let (series, day) = day(&hours[0]);
+            let events = hours.iter().map(|hour| i64::from(hour.count)).sum();
+            out(self.row(visitor, series, day, events), 1);
+            let starts = Tile::starts(day).expect("its hours have a place");
+            if self.drops(day) > now {
+                counts.add(series, starts | IS_DAY, events);
+            }
+        }
+        counts.due = counts.tiles.iter().map(|tile| self.tile_due(visitor, tile)).min().unwrap_or(0);
+    }
+
+    fn due(&self, counts: &Counts) -> Option<Tick> {
+        (!counts.tiles.is_empty()).then_some(counts.due)
+    }
+
+    fn is_empty(&self, counts: &Counts) -> bool {
+        counts.tiles.is_empty()
+    }
+}
+
+/// The view, as it follows from what visitors did.
+pub fn output<'scope>(sealed: VecCollection<'scope, Tick, FrequencyRow, isize>) -> Output<'scope> {
+    Output::additions(sealed)
+}
