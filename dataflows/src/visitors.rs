@@ -3,25 +3,46 @@
 //! Each view keeps a section of the record and says what its section makes of an event; what a visit costs is finding the record.
 //! A job that leaves a view out keeps nothing for it.
 
+use std::sync::Arc;
+
 use differential_dataflow::VecCollection;
-use operators::{Both, Either, keyed};
-use schemas::{EventType, Tick};
+use operators::{Both, Either, Records, keyed_published};
+use schemas::{EventType, Subject, Tick};
 
 use crate::horizon::Horizons;
 use crate::params::Params;
 use crate::standing::Events;
-use crate::views::sessions::{SESSIONS, SessionKey, SessionRow, Sessions};
-use crate::views::uniques::{Told, UNIQUES, Uniques};
+use crate::view::{OfRecords, Output};
+use crate::views::sessions::{self, Chains, OfVisitor, SESSIONS, SessionKey, SessionRow, Sessions};
+use crate::views::uniques::{Seen, Told, UNIQUES, Uniques};
 use crate::visitor_event::VisitorEvent;
 
 /// What follows from what visitors did.
 #[derive(Clone)]
 pub struct Visitors<'scope> {
     /// The rows of `sessions`.
-    pub sessions: VecCollection<'scope, Tick, (SessionKey, SessionRow), isize>,
+    sessions: VecCollection<'scope, Tick, (SessionKey, SessionRow), isize>,
     /// Where visitors begin and cease to count in `uniques`.
     pub uniques: VecCollection<'scope, Tick, Told, isize>,
+    /// What is kept of the visitors of this worker.
+    records: Records<Subject, VisitorRecord>,
+    /// How their sessions are read from that; none where no `sessions` are maintained.
+    of_visitor: Option<Arc<OfVisitor>>,
 }
+
+impl<'scope> Visitors<'scope> {
+    /// The view `sessions`.
+    ///
+    /// # Panics
+    /// Where the job does not maintain it.
+    pub fn sessions(self) -> Output<'scope> {
+        let rows = self.of_visitor.expect("sessions are maintained by a job that has the view");
+        sessions::output(self.sessions, OfRecords { records: self.records, section: |(chains, _)| chains, rows })
+    }
+}
+
+/// What is kept of a visitor: a section of each view.
+pub type VisitorRecord = (Chains, Seen);
 
 /// Visits the visitors of these events, for the views that a job with these parameters maintains.
 pub fn visitors<'scope>(events: &Events<'scope>, params: &Params, horizons: Horizons) -> Visitors<'scope> {
@@ -34,7 +55,8 @@ pub fn visitors<'scope>(events: &Events<'scope>, params: &Params, horizons: Hori
         let visitor = event.visitor().filter(|_| wanted.contains(&event.event_type))?;
         Some((visitor, VisitorEvent::of(event)))
     });
-    let made = keyed(visits, "visitors", Both(sessions, uniques));
+    let of_visitor = sessions.as_ref().map(Sessions::of_visitor);
+    let (made, records) = keyed_published(visits, "visitors", Both(sessions, uniques));
     let first = made.clone().flat_map(|made| match made {
         Either::First(session) => Some(session),
         Either::Second(_) => None,
@@ -43,5 +65,5 @@ pub fn visitors<'scope>(events: &Events<'scope>, params: &Params, horizons: Hori
         Either::First(_) => None,
         Either::Second(told) => Some(told),
     });
-    Visitors { sessions: first, uniques: second }
+    Visitors { sessions: first, uniques: second, records, of_visitor }
 }

@@ -391,7 +391,9 @@ impl Snapshot {
     /// Where the view is another hub's.
     pub fn pin<B: Readable>(&self, view: View<B>) -> Pinned<B> {
         let of_shard = |shard: &ShardView| {
-            Arc::clone(&shard.content).downcast::<Vec<B>>().unwrap_or_else(|_| panic!("a view is used with its own hub"))
+            Arc::clone(&shard.content)
+                .downcast::<Vec<B>>()
+                .unwrap_or_else(|_| panic!("a view is used with its own hub"))
         };
         Pinned { tick: self.tick, shards: self.shards(view).map(of_shard).collect() }
     }

@@ -196,13 +196,7 @@ impl<K: Clone + Eq, R> Records<K, R> {
     ///
     /// # Errors
     /// Where readers have passed that tick.
-    pub(crate) fn read<X>(
-        &self,
-        hash: u64,
-        key: &K,
-        at: u64,
-        read: impl FnOnce(&R) -> X,
-    ) -> Result<Option<X>, TooOld> {
+    pub(crate) fn read<X>(&self, hash: u64, key: &K, at: u64, read: impl FnOnce(&R) -> X) -> Result<Option<X>, TooOld> {
         if self.0.wanted_at.load(Relaxed) < at {
             self.0.wanted_at.store(at, Relaxed);
         }

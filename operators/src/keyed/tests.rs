@@ -55,14 +55,7 @@ impl Keyed for Recent {
 }
 
 impl Recent {
-    fn tell(
-        &self,
-        key: u64,
-        events: &[Tick],
-        told: &mut isize,
-        now: Tick,
-        out: &mut impl FnMut((u64, isize), isize),
-    ) {
+    fn tell(&self, key: u64, events: &[Tick], told: &mut isize, now: Tick, out: &mut impl FnMut((u64, isize), isize)) {
         let count = events.iter().filter(|event| **event + 10 > now).count() as isize;
         if *told > 0 {
             out((key, *told), -1);

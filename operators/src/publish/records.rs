@@ -50,7 +50,12 @@ impl Hub {
 impl Publisher {
     /// Adds the records of this worker, which readers read with the help of `aside`: what it takes to make sense of a record of this
     /// worker. The same rules hold as for [`Publisher::register`].
-    pub fn register_records<K, R, A>(&mut self, name: &str, records: Records<K, R>, aside: Arc<A>) -> RecordsView<K, R, A>
+    pub fn register_records<K, R, A>(
+        &mut self,
+        name: &str,
+        records: Records<K, R>,
+        aside: Arc<A>,
+    ) -> RecordsView<K, R, A>
     where
         K: Clone + Eq + Send + Sync + 'static,
         R: Send + 'static,
