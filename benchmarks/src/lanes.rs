@@ -4,7 +4,7 @@ use dataflows::changes::Cutover;
 use dataflows::horizon::Bounds;
 use dataflows::inputs::Inputs;
 use dataflows::params::{Params, PersonRule};
-use dataflows::views::{self, sessions, uniques};
+use dataflows::views::{self, uniques};
 use differential_dataflow::input::InputSession;
 use operators::{Hub, Publisher};
 use schemas::event::Accepted;
@@ -130,7 +130,7 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
         }
         if views == Views::OfVisitors {
             let visitors = inputs.visitors();
-            for output in [sessions::output(visitors.sessions), uniques::output(visitors.uniques)] {
+            for output in [visitors.clone().sessions(), uniques::output(visitors.uniques)] {
                 backlogs.push(output.attach(&mut publisher, &probe, cutover));
             }
         }

@@ -1,27 +1,22 @@
 //! Reads of what is published of a view while its dataflow runs, on any thread.
 //!
-//! A view of rows is arranged by a key of its dataflow, which need not be what people read it by. So a read goes through all that is
-//! published of the view and keeps the rows whose columns have the values that are asked for; it waits for nobody and makes nobody
-//! wait. Of a row only the columns that are asked about are made before it is known to be wanted. What has expired is not shown,
-//! whether or not its batch was merged: it is final, and in the view's table.
+//! A view whose rows follow from what is kept of a key is read from the record of that key ([`KeyRows`]). Any other view of rows is
+//! arranged by a key of its dataflow, which need not be what people read it by: a read goes through all that is published of the view
+//! and keeps the rows whose columns have the values that are asked for. What has expired is not shown, whether or not it was
+//! forgotten: it is final, and in the view's table.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
+mod arranged;
+mod kept;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::and;
-use arrow::datatypes::{DataType, Int64Type};
-use differential_dataflow::ExchangeData;
-use operators::forget::SharedForgettingBatch;
-use operators::publish::{Snapshot, View};
-use operators::{ByKey, Expires};
-use schemas::Tick;
-use schemas::table::Columns;
+use arrow::compute::{and, filter_record_batch};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use operators::TooOld;
+use operators::publish::Snapshot;
 
-use crate::changes::ToRows;
-
-/// Rows that are looked at together, and what is passed before the visitor is asked again.
-const CHUNK: usize = 1 << 10;
+pub(crate) use arranged::Arranged;
+pub(crate) use kept::Kept;
+pub use kept::KeyRows;
 
 /// The value that a column is to have, as tables store it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,61 +38,30 @@ pub type Equal = (String, Value);
 
 /// What is published of a view of rows.
 pub trait LiveRows: Send + Sync {
+    /// The columns of the rows: those of the view's table, and what is read in memory alone.
+    fn schema(&self) -> SchemaRef;
+
     /// Visits the rows at a snapshot whose columns have these values, in no order, until the visitor has had enough. It is asked now
     /// and then also where there are none.
-    fn visit(&self, snapshot: &Snapshot, equals: &[Equal], visit: &mut dyn FnMut(RecordBatch) -> bool);
+    ///
+    /// # Errors
+    /// Where the snapshot is too old for what is asked: take another and begin again.
+    fn visit(
+        &self,
+        snapshot: Snapshot,
+        equals: &[Equal],
+        visit: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Result<(), TooOld>;
 }
 
-/// What is arranged of a view by `K`, and how rows follow from a value.
-pub(crate) struct Arranged<K: ExchangeData, V: ExchangeData, R> {
-    pub(crate) view: View<Batch<K, V>>,
-    pub(crate) rows: Arc<R>,
-}
-
-/// The batches of what is arranged.
-type Batch<K, V> = SharedForgettingBatch<K, V, Tick, isize, ByKey>;
-
-impl<K, V, R> LiveRows for Arranged<K, V, R>
-where
-    K: ExchangeData + Expires<Tick> + Send + Sync,
-    V: ExchangeData + Send + Sync,
-    R: ToRows<V>,
-{
-    fn visit(&self, snapshot: &Snapshot, equals: &[Equal], visit: &mut dyn FnMut(RecordBatch) -> bool) {
-        let Arranged { view, rows: to_rows } = self;
-        let mut rows = Vec::new();
-        let (mut passed, mut goes_on) = (0, true);
-        snapshot.for_each(*view, |key, value, _| {
-            if !key.expired(&snapshot.tick()) {
-                rows.extend(to_rows.rows(value));
-            }
-            passed += 1;
-            if passed >= CHUNK || rows.len() >= CHUNK {
-                goes_on = visit(matching(&rows, equals));
-                passed = 0;
-                rows.clear();
-            }
-            if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        if goes_on {
-            visit(matching(&rows, equals));
-        }
-    }
-}
-
-/// The rows whose columns have these values.
-fn matching<R: Columns>(rows: &[R], equals: &[Equal]) -> RecordBatch {
-    let kept = equals.iter().fold(None, |kept: Option<BooleanArray>, (name, value)| {
-        let column = R::column(name, rows.iter());
-        let has = column.map_or_else(|| vec![false; rows.len()].into(), |column| equal(&column, value));
-        Some(match kept {
-            Some(kept) => and(&kept, &has).expect("one length"),
-            None => has,
-        })
-    });
-    let wanted = |row: &usize| kept.as_ref().is_none_or(|kept| kept.value(*row));
-    let wanted: Vec<&R> = (0..rows.len()).filter(wanted).map(|row| &rows[row]).collect();
-    R::batch(wanted.iter().copied())
+/// The rows of a batch whose columns have these values.
+fn matching(rows: &RecordBatch, equals: &[Equal]) -> RecordBatch {
+    let has = |(name, value): &Equal| match rows.column_by_name(name) {
+        Some(column) => equal(column, value),
+        None => BooleanArray::from(vec![false; rows.num_rows()]),
+    };
+    let kept = equals.iter().map(has).reduce(|kept, has| and(&kept, &has).expect("one length"));
+    kept.map_or_else(|| rows.clone(), |kept| filter_record_batch(rows, &kept).expect("one length"))
 }
 
 fn equal(column: &dyn Array, value: &Value) -> BooleanArray {

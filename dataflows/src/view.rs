@@ -16,9 +16,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use differential_dataflow::{ExchangeData, VecCollection};
+use differential_dataflow::{ExchangeData, Hashable, VecCollection};
 use operators::publish::Publisher;
-use operators::{ByKey, Expires, arrange_forgetting};
+use operators::{ByKey, Expires, Records, arrange_forgetting};
 use schemas::Tick;
 use schemas::table::{Column, Columns};
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ use crate::attribution::touches::Forgetting;
 use crate::changes::{AsArranged, Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
 use crate::event_row::EventRow;
 use crate::horizon::Retention;
-use crate::live::{Arranged, LiveRows};
+use crate::live::{Arranged, Kept, KeyRows, LiveRows};
 use crate::needs::Needs;
 use crate::params::Params;
 use crate::standing::Events;
@@ -111,6 +111,16 @@ pub struct Output<'scope>(Box<Attach<'scope>>);
 
 type Attach<'scope> = dyn FnOnce(&mut Publisher, &ProbeHandle<Tick>, Cutover) -> Attached + 'scope;
 
+/// The records of a worker that have a section of a view, and how its rows follow from that.
+pub struct OfRecords<K, R, S: KeyRows> {
+    /// The records.
+    pub records: Records<K, R>,
+    /// The section of one.
+    pub section: fn(&R) -> &S::Section,
+    /// How rows follow from it.
+    pub rows: Arc<S>,
+}
+
 /// A view that is followed: its changes that wait for their cut, and what can be read of it meanwhile, where it is a view of rows.
 type Attached = (Box<dyn Backlog>, Option<Arc<dyn LiveRows>>);
 
@@ -139,6 +149,31 @@ impl<'scope> Output<'scope> {
             arranged.stream.inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(probe);
             let view = publisher.register(name, arranged.trace);
             (Box::new(backlog), Some(Arc::new(Arranged { view, rows })))
+        }))
+    }
+
+    /// A view of rows that is read from its section of what is kept of a key, with the help of what a worker has for that: what is
+    /// arranged of it is not published, and not kept once it is written.
+    pub fn rows_of_records<K, V, R, C, S>(
+        name: &'static str,
+        arranged: Forgetting<'scope, K, V, ByKey>,
+        to_rows: R,
+        of_records: OfRecords<S::Key, C, S>,
+    ) -> Output<'scope>
+    where
+        K: ExchangeData + Expires<Tick> + Send + Sync,
+        V: ExchangeData + Send + Sync,
+        R: ToRows<V>,
+        C: Send + 'static,
+        S: KeyRows<Key: ExchangeData + Hashable<Output: Into<u64>> + Eq + Send + Sync>,
+    {
+        Output(Box::new(move |publisher, probe, cutover| {
+            let backlog = Rc::new(RefCell::new(RowBacklog::new(cutover, Arc::new(to_rows))));
+            let pushed = Rc::clone(&backlog);
+            arranged.stream.inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(probe);
+            let OfRecords { records, section, rows } = of_records;
+            let view = publisher.register_records(name, records, rows);
+            (Box::new(backlog), Some(Arc::new(Kept { view, section })))
         }))
     }
 

@@ -3,28 +3,49 @@
 //! Each view keeps a section of the record and says what its section makes of an event; what a visit costs is finding the record.
 //! A job that leaves a view out keeps nothing for it.
 
+use std::sync::Arc;
+
 use differential_dataflow::VecCollection;
-use operators::{Both, Either, keyed};
+use operators::{Both, Either, Records, keyed_published};
 use schemas::{EventType, Subject, Tick};
 
 use crate::horizon::{Bounds, Horizons};
 use crate::params::Params;
 use crate::standing::Events;
-use crate::views::frequency::{FREQUENCY, Frequency, FrequencyRow};
-use crate::views::sessions::{SESSIONS, SessionKey, SessionRow, Sessions};
-use crate::views::uniques::{Told, UNIQUES, Uniques};
+use crate::view::{OfRecords, Output};
+use crate::views::frequency::{Counts, FREQUENCY, Frequency, FrequencyRow};
+use crate::views::sessions::{self, Chains, OfVisitor, SESSIONS, SessionKey, SessionRow, Sessions};
+use crate::views::uniques::{Seen, Told, UNIQUES, Uniques};
 use crate::visitor_event::{DayCount, VisitorEvent, VisitorInput};
 
 /// What follows from what visitors did.
 #[derive(Clone)]
 pub struct Visitors<'scope> {
     /// The rows of `sessions`.
-    pub sessions: VecCollection<'scope, Tick, (SessionKey, SessionRow), isize>,
+    sessions: VecCollection<'scope, Tick, (SessionKey, SessionRow), isize>,
     /// Where visitors begin and cease to count in `uniques`.
     pub uniques: VecCollection<'scope, Tick, Told, isize>,
     /// The days of `frequency` that are sealed.
     pub frequency: VecCollection<'scope, Tick, FrequencyRow, isize>,
+    /// What is kept of the visitors of this worker.
+    records: Records<Subject, VisitorRecord>,
+    /// How their sessions are read from that; none where no `sessions` are maintained.
+    of_visitor: Option<Arc<OfVisitor>>,
 }
+
+impl<'scope> Visitors<'scope> {
+    /// The view `sessions`.
+    ///
+    /// # Panics
+    /// Where the job does not maintain it.
+    pub fn sessions(self) -> Output<'scope> {
+        let rows = self.of_visitor.expect("sessions are maintained by a job that has the view");
+        sessions::output(self.sessions, OfRecords { records: self.records, section: |(chains, _)| chains, rows })
+    }
+}
+
+/// What is kept of a visitor: a section of each view.
+pub type VisitorRecord = (Chains, (Seen, Counts));
 
 /// Visits the visitors of these events, for the views that a job with these parameters maintains. What was counted on days that are
 /// sealed is loaded.
@@ -47,7 +68,9 @@ pub fn visitors<'scope>(
         Some((visitor, VisitorInput::Event(VisitorEvent::of(event))))
     });
     let counted = counted.map(|(visitor, count)| (visitor, VisitorInput::Counted(count)));
-    let made = keyed(visits.concat(counted), "visitors", Both(sessions, Some(Both(uniques, frequency))));
+    let of_visitor = sessions.as_ref().map(Sessions::of_visitor);
+    let (made, records) =
+        keyed_published(visits.concat(counted), "visitors", Both(sessions, Some(Both(uniques, frequency))));
     Visitors {
         sessions: made.clone().flat_map(|made| match made {
             Either::First(session) => Some(session),
@@ -61,5 +84,7 @@ pub fn visitors<'scope>(
             Either::Second(Either::Second(sealed)) => Some(sealed),
             _ => None,
         }),
+        records,
+        of_visitor,
     }
 }

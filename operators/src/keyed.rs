@@ -15,12 +15,15 @@
 //! **State.** A record for each key that is not [`Keyed::is_empty`] after a visit. Timers: one a record, at the earliest tick that
 //! was due when it was set; one that comes too early sets the next. No change waits in a merge batcher for a far tick.
 //!
+//! Other threads may read the records, as of a tick ([`keyed_published`]).
+//!
 //! **Progress.** The operator holds a capability for its earliest timer, so output at that tick can follow whenever the frontier
 //! of its input has passed it. Once the input is closed time ends: no further timer goes off, or windows would step on for as long
 //! as anything is dated ahead.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+mod both;
+
+use std::collections::BTreeMap;
 
 use differential_dataflow::consolidation::{consolidate, consolidate_updates};
 use differential_dataflow::{AsCollection, Data, ExchangeData, Hashable, VecCollection};
@@ -28,11 +31,12 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
+use crate::records::{IsEmpty, Records, Slot, Writer};
+
+pub use both::{Both, Either};
+
 /// Ticks of the dataflow.
 type Tick = u64;
-
-/// Tables of a worker: each grows by itself, so no step has to move all records.
-const SHARDS: usize = 256;
 
 /// How many records are brought into the cache at a time.
 const FETCHED: usize = 64;
@@ -43,8 +47,8 @@ pub trait Keyed: 'static {
     type Key: ExchangeData + Hashable<Output: Into<u64>> + Copy + Eq;
     /// What comes.
     type Event: ExchangeData;
-    /// What is kept of a key.
-    type Record: Default + 'static;
+    /// What is kept of a key. Where other threads read records, what changes is copied first.
+    type Record: Clone + Default + Send + 'static;
     /// What follows.
     type Output: Data;
 
@@ -80,146 +84,39 @@ pub trait Keyed: 'static {
     fn is_empty(&self, record: &Self::Record) -> bool;
 }
 
-/// Two of one key in one record and one visit, or one of them alone: what a visit costs is finding the record.
-pub struct Both<A, B>(pub Option<A>, pub Option<B>);
-
-/// What follows from the one or the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Either<A, B> {
-    /// From the first.
-    First(A),
-    /// From the second.
-    Second(B),
-}
-
-impl<A: Keyed, B: Keyed<Key = A::Key, Event = A::Event>> Keyed for Both<A, B> {
-    type Key = A::Key;
-    type Event = A::Event;
-    type Record = (A::Record, B::Record);
-    type Output = Either<A::Output, B::Output>;
-
-    fn on_event(
-        &mut self,
-        key: A::Key,
-        (first, second): &mut Self::Record,
-        event: &A::Event,
-        diff: isize,
-        now: Tick,
-        out: &mut impl FnMut(Self::Output, isize),
-    ) {
-        if let Some(logic) = &mut self.0 {
-            logic.on_event(key, first, event, diff, now, &mut |row, diff| out(Either::First(row), diff));
-        }
-        if let Some(logic) = &mut self.1 {
-            logic.on_event(key, second, event, diff, now, &mut |row, diff| out(Either::Second(row), diff));
-        }
-    }
-
-    fn on_timer(
-        &mut self,
-        key: A::Key,
-        (first, second): &mut Self::Record,
-        now: Tick,
-        out: &mut impl FnMut(Self::Output, isize),
-    ) {
-        if let Some(logic) = &mut self.0 {
-            logic.on_timer(key, first, now, &mut |row, diff| out(Either::First(row), diff));
-        }
-        if let Some(logic) = &mut self.1 {
-            logic.on_timer(key, second, now, &mut |row, diff| out(Either::Second(row), diff));
-        }
-    }
-
-    fn end_of_tick(&mut self, out: &mut impl FnMut(Self::Output, isize)) {
-        if let Some(logic) = &mut self.0 {
-            logic.end_of_tick(&mut |row, diff| out(Either::First(row), diff));
-        }
-        if let Some(logic) = &mut self.1 {
-            logic.end_of_tick(&mut |row, diff| out(Either::Second(row), diff));
-        }
-    }
-
-    fn due(&self, (first, second): &Self::Record) -> Option<Tick> {
-        let of_first = self.0.as_ref().and_then(|logic| logic.due(first));
-        let of_second = self.1.as_ref().and_then(|logic| logic.due(second));
-        of_first.into_iter().chain(of_second).min()
-    }
-
-    fn is_empty(&self, (first, second): &Self::Record) -> bool {
-        self.0.as_ref().is_none_or(|logic| logic.is_empty(first))
-            && self.1.as_ref().is_none_or(|logic| logic.is_empty(second))
-    }
-}
-
-/// A hash that is there already.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only hashes are hashed");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        // The shard and the worker were chosen by its low bits.
-        self.0 = hash.rotate_left(20);
-    }
-}
-
-/// A key and its hash.
-#[derive(PartialEq, Eq)]
-struct Hashed<K>(u64, K);
-
-impl<K> Hash for Hashed<K> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0);
-    }
-}
-
-/// The record of a key, and when its timer is set to.
-struct Slot<R> {
-    record: R,
-    set_to: Option<Tick>,
-}
-
-type Shard<K> = HashMap<Hashed<<K as Keyed>::Key>, Slot<<K as Keyed>::Record>, BuildHasherDefault<AsItIs>>;
-
-/// The records of a worker.
+/// The records of a worker and their timers.
 struct Table<K: Keyed> {
-    shards: Vec<Shard<K>>,
+    records: Records<K::Key, K::Record>,
     timers: BTreeMap<Tick, Vec<K::Key>>,
 }
 
+/// The table while a step is taken in.
+struct Step<'a, K: Keyed> {
+    writer: Writer<'a, K::Key, K::Record>,
+    timers: &'a mut BTreeMap<Tick, Vec<K::Key>>,
+}
+
 impl<K: Keyed> Table<K> {
-    fn new() -> Self {
-        Table { shards: (0..SHARDS).map(|_| HashMap::default()).collect(), timers: BTreeMap::new() }
+    fn step(&mut self) -> Step<'_, K> {
+        Step { writer: self.records.writer(), timers: &mut self.timers }
     }
+}
 
-    /// Brings the records of keys into the processor's cache: it waits for many at a time, not for one after the other.
-    fn fetch(&self, keys: impl Iterator<Item = (u64, K::Key)>) {
-        for (hash, key) in keys {
-            let slot = self.shards[(hash >> 8) as usize % SHARDS].get(&Hashed(hash, key));
-            std::hint::black_box(slot.is_some_and(|slot| slot.set_to.is_some()));
-        }
-    }
-
+impl<K: Keyed> Step<'_, K> {
     /// Visits the record of a key; sets its timer; drops it if there is nothing to keep.
     fn visit(&mut self, logic: &mut K, key: K::Key, now: Tick, visit: impl FnOnce(&mut K, &mut Slot<K::Record>)) {
-        let hash: u64 = key.hashed().into();
-        let shard = &mut self.shards[(hash >> 8) as usize % SHARDS];
-        let new = || Slot { record: K::Record::default(), set_to: None };
-        let slot = shard.entry(Hashed(hash, key)).or_insert_with(new);
-        visit(logic, slot);
-        if logic.is_empty(&slot.record) {
-            shard.remove(&Hashed(hash, key));
-        } else if let Some(due) = logic.due(&slot.record).map(|due| due.max(now))
-            && slot.set_to.is_none_or(|set_to| due < set_to)
-        {
-            slot.set_to = Some(due);
+        let mut set_to = None;
+        self.writer.visit(key.hashed().into(), &key, now, |slot| {
+            visit(logic, slot);
+            let is_empty = logic.is_empty(&slot.record);
+            let due = logic.due(&slot.record).filter(|_| !is_empty).map(|due| due.max(now));
+            set_to = due.filter(|due| slot.set_to().is_none_or(|set_to| *due < set_to));
+            if set_to.is_some() {
+                slot.set(set_to);
+            }
+            IsEmpty(is_empty)
+        });
+        if let Some(due) = set_to {
             self.timers.entry(due).or_default().push(key);
         }
     }
@@ -257,8 +154,8 @@ impl<K: Keyed> Table<K> {
         for key in self.timers.remove(&tick).unwrap_or_default() {
             self.visit(logic, key, tick, |logic, slot| {
                 // One that was set to an earlier tick since has gone off then.
-                if slot.set_to == Some(tick) {
-                    slot.set_to = None;
+                if slot.set_to() == Some(tick) {
+                    slot.set(None);
                     logic.on_timer(key, &mut slot.record, tick, out);
                 }
             });
@@ -270,11 +167,24 @@ impl<K: Keyed> Table<K> {
 pub fn keyed<'scope, K: Keyed>(
     events: VecCollection<'scope, Tick, (K::Key, K::Event), isize>,
     name: &str,
-    mut logic: K,
+    logic: K,
 ) -> VecCollection<'scope, Tick, K::Output, isize> {
+    keyed_published(events, name, logic).0
+}
+
+/// The same, and the records of this worker, which other threads may read once they are
+/// [published](crate::Publisher::register_records).
+pub fn keyed_published<'scope, K: Keyed>(
+    events: VecCollection<'scope, Tick, (K::Key, K::Event), isize>,
+    name: &str,
+    mut logic: K,
+) -> (VecCollection<'scope, Tick, K::Output, isize>, Records<K::Key, K::Record>) {
+    let records = Records::new();
+    let published = records.clone();
     let to_worker = Exchange::new(|((key, _), _, _): &((K::Key, K::Event), Tick, isize)| key.hashed().into());
     let made = events.inner.unary_frontier(to_worker, name, move |_, _| {
-        let mut table = Table::<K>::new();
+        let mut table = Table::<K> { records, timers: BTreeMap::new() };
+        let mut next_to_tidy = 0;
         let mut waiting: Vec<((K::Key, K::Event), Tick, isize)> = Vec::new();
         // Kept for their memory.
         let (mut ready, mut places) = (Vec::new(), Vec::new());
@@ -302,6 +212,7 @@ pub fn keyed<'scope, K: Keyed>(
             places.extend(ready.iter().enumerate().map(place));
             places.sort_unstable();
             let mut made = Vec::new();
+            let mut table = table.step();
             let mut of_ticks = places.chunk_by(|(one, ..), (other, ..)| one == other).peekable();
             loop {
                 let of_events = of_ticks.peek().map(|places| places[0].0);
@@ -316,7 +227,7 @@ pub fn keyed<'scope, K: Keyed>(
                     for of_hash in places.chunk_by(|(_, one, _), (_, other, _)| one == other) {
                         if unfetched.first().is_some_and(|next| of_hash[0] >= *next) {
                             let (block, rest) = unfetched.split_at(unfetched.len().min(FETCHED));
-                            table.fetch(block.iter().map(|(_, hash, at)| (*hash, ready[*at as usize].0.0)));
+                            table.writer.fetch(block.iter().map(|(_, hash, at)| (*hash, ready[*at as usize].0.0)));
                             unfetched = rest;
                         }
                         table.take_in(&mut logic, of_hash.iter().map(|(.., at)| &ready[*at as usize]), now, &mut out);
@@ -328,6 +239,8 @@ pub fn keyed<'scope, K: Keyed>(
                 }
                 logic.end_of_tick(&mut out);
             }
+            table.writer.complete(complete.unwrap_or(Tick::MAX));
+            table.writer.tidy(&mut next_to_tidy);
             if let Some(holding) = &held {
                 consolidate_updates(&mut made);
                 output.session(holding).give_container(&mut made);
@@ -339,140 +252,8 @@ pub fn keyed<'scope, K: Keyed>(
             }
         }
     });
-    made.as_collection()
+    (made.as_collection(), published)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use differential_dataflow::input::InputSession;
-    use timely::dataflow::operators::probe::Handle;
-
-    use super::*;
-
-    /// How many events a key had within the last ten ticks.
-    struct Recent;
-
-    impl Keyed for Recent {
-        type Key = u64;
-        type Event = Tick;
-        type Record = (Vec<Tick>, isize);
-        type Output = (u64, isize);
-
-        fn on_event(
-            &mut self,
-            key: u64,
-            (events, told): &mut (Vec<Tick>, isize),
-            event: &Tick,
-            diff: isize,
-            now: Tick,
-            out: &mut impl FnMut((u64, isize), isize),
-        ) {
-            if diff > 0 {
-                events.extend(std::iter::repeat_n(*event, diff as usize));
-            } else {
-                let at = events.iter().position(|came| came == event);
-                events.remove(at.expect("it had come"));
-            }
-            self.tell(key, events, told, now, out);
-        }
-
-        fn on_timer(
-            &mut self,
-            key: u64,
-            (events, told): &mut (Vec<Tick>, isize),
-            now: Tick,
-            out: &mut impl FnMut((u64, isize), isize),
-        ) {
-            events.retain(|event| event + 10 > now);
-            self.tell(key, events, told, now, out);
-        }
-
-        fn due(&self, (events, _): &(Vec<Tick>, isize)) -> Option<Tick> {
-            events.iter().min().map(|event| event + 10)
-        }
-
-        fn is_empty(&self, (events, _): &(Vec<Tick>, isize)) -> bool {
-            events.is_empty()
-        }
-    }
-
-    impl Recent {
-        fn tell(
-            &self,
-            key: u64,
-            events: &[Tick],
-            told: &mut isize,
-            now: Tick,
-            out: &mut impl FnMut((u64, isize), isize),
-        ) {
-            let count = events.iter().filter(|event| **event + 10 > now).count() as isize;
-            if *told > 0 {
-                out((key, *told), -1);
-            }
-            if count > 0 {
-                out((key, count), 1);
-            }
-            *told = count;
-        }
-    }
-
-    /// Events of a key at their own ticks, fed in steps of so many ticks.
-    fn changes(events: &[(u64, Tick)], step: Tick, workers: usize) -> Vec<((u64, isize), Tick, isize)> {
-        let (events, made) = (events.to_vec(), Arc::new(Mutex::new(Vec::new())));
-        let collected = Arc::clone(&made);
-        timely::execute(timely::Config::process(workers), move |worker| {
-            let (mut input, probe, collected) = (InputSession::new(), Handle::new(), Arc::clone(&collected));
-            worker.dataflow(|scope| {
-                let made = keyed(input.to_collection(scope), "recent", Recent);
-                made.inspect(move |change| collected.lock().unwrap().push(*change)).probe_with(&probe);
-            });
-            for from in (0..100).step_by(step as usize) {
-                for (key, tick) in events.iter().skip(worker.index()).step_by(worker.peers()) {
-                    if (from..from + step).contains(tick) {
-                        input.update_at((*key, *tick), *tick, 1);
-                    }
-                }
-                input.advance_to(from + step);
-                input.flush();
-                worker.step_while(|| probe.less_than(&(from + step)));
-            }
-        })
-        .unwrap()
-        .join()
-        .into_iter()
-        .for_each(|worker| worker.unwrap());
-        let mut made = made.lock().unwrap().clone();
-        consolidate_updates(&mut made);
-        made
-    }
-
-    #[test]
-    fn no_timer_goes_off_once_the_input_is_closed() {
-        assert_eq!(changes(&[(7, 80), (7, 95)], 5, 1), [((7, 1), 80, 1), ((7, 1), 90, -1), ((7, 1), 95, 1)]);
-    }
-
-    #[test]
-    fn timers_go_off_at_their_own_ticks_however_the_frontier_moves() {
-        let events: Vec<(u64, Tick)> = (0..300u64).map(|n| (n * n % 7, n * 37 % 80)).collect();
-        let one_by_one = changes(&events, 1, 1);
-        assert!(one_by_one.iter().any(|(_, tick, _)| *tick > 80), "windows end though nothing comes");
-        for tick in 0..99 {
-            for key in 0..7 {
-                let within = events.iter().filter(|(of, at)| *of == key && *at <= tick && at + 10 > tick).count();
-                let rows = one_by_one.iter().filter(|((of, _), at, _)| *of == key && *at <= tick);
-                let told: isize = rows.map(|((_, count), _, diff)| count * diff).sum();
-                assert_eq!(told, within as isize, "key {key} at {tick}");
-            }
-        }
-        for (step, workers) in [(10, 1), (100, 1), (7, 2), (100, 3)] {
-            assert!(changes(&events, step, workers) == one_by_one, "steps of {step}, {workers} workers");
-        }
-    }
-
-    #[test]
-    fn a_timer_holds_nothing_back() {
-        assert_eq!(changes(&[(1, 5)], 50, 2), [((1, 1), 5, 1), ((1, 1), 15, -1)]);
-    }
-}
+mod tests;

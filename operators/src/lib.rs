@@ -1,7 +1,7 @@
 //! Generic operators over keys, values, times and differences: what differential dataflow does not bring.
 //!
 //! No words of advertising and no I/O. [`shared`] makes arrangements that other threads may read, [`publish`] hands
-//! them out, all views at one tick, [`forget`] makes arrangements that drop the rows which nothing can find,
+//! them out, all views at one tick, [`records`] are read where they are changed, [`forget`] makes arrangements that drop the rows which nothing can find,
 //! [`heap`] keeps rows that are too large to move, [`index`](mod@index) finds rows that only come, [`reduce`](mod@reduce)
 //! is for keys of which few change, and [`join`](mod@join) for keys that are [spread](UniformKey) evenly, of which few meet.
 //!
@@ -27,6 +27,7 @@ mod offsets;
 mod pending;
 mod postings;
 pub mod publish;
+pub mod records;
 pub mod reduce;
 mod segments;
 pub mod shared;
@@ -37,9 +38,10 @@ pub use forget::{ByKey, ByVal, Expires, Horizon, arrange_forgetting};
 pub use heap::{Heap, RowId, look_up};
 pub use index::{Index, find, index};
 pub use join::join;
-pub use keyed::{Both, Either, Keyed, keyed};
+pub use keyed::{Both, Either, Keyed, keyed, keyed_published};
 pub use late::late_updates;
-pub use publish::{Hub, Publisher, Snapshot, View};
+pub use publish::{Hub, Publisher, RecordsView, Snapshot, View};
+pub use records::{Records, TooOld};
 pub use reduce::{reduce, reduce_forgetting};
 pub use shared::{arrange_shared, reduce_shared};
 pub use spread::UniformKey;

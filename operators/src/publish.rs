@@ -29,12 +29,18 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::difference::{IsZero, Semigroup};
+use differential_dataflow::hashable::Hashable;
 use differential_dataflow::trace::cursor::cursor_list;
-use differential_dataflow::trace::implementations::containers::BatchContainer;
 use differential_dataflow::trace::{BatchReader, Cursor, Navigable, TraceReader};
 use timely::progress::Antichain;
 
 use crate::shared::SharedValBatch;
+
+mod records;
+#[cfg(test)]
+mod tests;
+
+pub use records::RecordsView;
 
 /// The most replaced pointers that may wait for the reaper; a publisher that is further ahead waits for it.
 const RETIRED_MAX: usize = 1024;
@@ -128,8 +134,8 @@ struct Published {
 type Shard = Vec<ShardView>;
 
 struct ShardView {
-    /// A `Vec<B>`.
-    batches: Box<dyn Any + Send + Sync>,
+    /// A `Vec<B>`, or records and how they are read.
+    content: Arc<dyn Any + Send + Sync>,
     updates: usize,
     since: u64,
     /// The last complete tick; none before the first, the maximum once the view is closed.
@@ -174,9 +180,12 @@ impl Hub {
 
     /// The view of a name and type, if a worker has registered it.
     pub fn view<B: Readable>(&self, name: &str) -> Option<View<B>> {
+        Some(View { index: self.index(name, TypeId::of::<B>())?, batch: PhantomData })
+    }
+
+    fn index(&self, name: &str, of: TypeId) -> Option<usize> {
         let views = self.0.views.lock().expect("no holder panics");
-        let index = views.iter().position(|view| view.0 == name && view.1 == TypeId::of::<B>())?;
-        Some(View { index, batch: PhantomData })
+        views.iter().position(|view| view.0 == name && view.1 == of)
     }
 
     /// All views at one tick; none until every worker has published them complete up to a common tick.
@@ -257,9 +266,13 @@ impl Publisher {
     where
         Tr: TraceReader<Time = u64, Batch: Readable> + 'static,
     {
+        View { index: self.add(name, TypeId::of::<Tr::Batch>(), Box::new(trace)), batch: PhantomData }
+    }
+
+    fn add(&mut self, name: &str, of: TypeId, trace: Box<dyn Trace>) -> usize {
         assert!(self.published.is_none(), "{name}: views are registered before anything is published");
         let index = self.traces.len();
-        let view = (name.to_owned(), TypeId::of::<Tr::Batch>());
+        let view = (name.to_owned(), of);
         let mut views = self.hub.0.views.lock().expect("no holder panics");
         match views.get(index) {
             Some(registered) if *registered != view => {
@@ -270,8 +283,8 @@ impl Publisher {
             Some(_) => {}
             None => views.push(view),
         }
-        self.traces.push(Box::new(trace));
-        View { index, batch: PhantomData }
+        self.traces.push(trace);
+        index
     }
 
     /// Publishes what the views hold now and lets them compact up to the tick that readers see, which it returns.
@@ -317,7 +330,7 @@ impl<Tr: TraceReader<Time = u64, Batch: Readable>> Trace for Tr {
             }
         });
         let updates = batches.iter().map(|batch| batch.len()).sum();
-        ShardView { batches: Box::new(batches), updates, since, complete: self.complete() }
+        ShardView { content: Arc::new(batches), updates, since, complete: self.complete() }
     }
 
     fn compact(&mut self, since: Option<u64>) {
@@ -344,16 +357,21 @@ impl Snapshot {
         self.tick
     }
 
-    /// The values of a key with their accumulated differences, zeros left out, in the order of the values.
+    /// The values of a key with their accumulated differences, zeros left out, in the order of the values. Of the worker that has
+    /// the key alone: all that is published is distributed by its keys' hashes.
     ///
     /// # Panics
     /// Where the view is another hub's.
-    pub fn get<B: Readable>(&self, view: View<B>, key: Key<'_, B>) -> Vec<(ValOwn<B>, Diff<B>)> {
+    pub fn get<B, K>(&self, view: View<B>, key: &K) -> Vec<(ValOwn<B>, Diff<B>)>
+    where
+        B: Readable + Navigable<Cursor: for<'a> Cursor<Key<'a> = &'a K>>,
+        K: Hashable<Output: Into<u64>> + Ord,
+    {
         let mut found = Vec::new();
-        for batch in self.shards(view).flat_map(|shard| batches::<B>(shard)) {
+        for batch in batches::<B>(self.shard_of(view.index, key)) {
             let mut cursor = batch.cursor();
             cursor.seek_key(batch, key);
-            if !cursor.get_key(batch).is_some_and(|at| same_key::<B>(at, key)) {
+            if cursor.get_key(batch) != Some(key) {
                 continue;
             }
             while let Some(val) = cursor.get_val(batch) {
@@ -367,29 +385,29 @@ impl Snapshot {
         found
     }
 
-    /// Visits each key and value whose accumulated difference is not zero, worker by worker, in order within each, until the visitor
-    /// has had enough.
+    /// One view at this tick: whoever reads it for long lets go of the others by dropping the snapshot.
+    ///
+    /// # Panics
+    /// Where the view is another hub's.
+    pub fn pin<B: Readable>(&self, view: View<B>) -> Pinned<B> {
+        let of_shard = |shard: &ShardView| {
+            Arc::clone(&shard.content)
+                .downcast::<Vec<B>>()
+                .unwrap_or_else(|_| panic!("a view is used with its own hub"))
+        };
+        Pinned { tick: self.tick, shards: self.shards(view).map(of_shard).collect() }
+    }
+
+    /// Visits each key and value of a view, as [`Pinned::for_each`] does.
     ///
     /// # Panics
     /// Where the view is another hub's.
     pub fn for_each<B: Readable>(
         &self,
         view: View<B>,
-        mut visit: impl FnMut(Key<'_, B>, Val<'_, B>, Diff<B>) -> ControlFlow<()>,
+        visit: impl FnMut(Key<'_, B>, Val<'_, B>, Diff<B>) -> ControlFlow<()>,
     ) {
-        for shard in self.shards(view) {
-            let (mut cursor, storage) = cursor_list(batches::<B>(shard).to_vec());
-            while let Some(key) = cursor.get_key(&storage) {
-                while let Some(val) = cursor.get_val(&storage) {
-                    let diff = accumulate(&mut cursor, &storage, self.tick).filter(|diff| !diff.is_zero());
-                    if diff.is_some_and(|diff| visit(key, val, diff).is_break()) {
-                        return;
-                    }
-                    cursor.step_val(&storage);
-                }
-                cursor.step_key(&storage);
-            }
-        }
+        self.pin(view).for_each(visit);
     }
 
     /// The number of updates that a view's batches hold: its size in memory, not its number of rows.
@@ -403,15 +421,51 @@ impl Snapshot {
     fn shards<B: Readable>(&self, view: View<B>) -> impl Iterator<Item = &ShardView> {
         self.published.shards.iter().flatten().map(move |shard| &shard[view.index])
     }
+
+    /// What the worker has published that has a key.
+    fn shard_of<K: Hashable<Output: Into<u64>>>(&self, index: usize, key: &K) -> &ShardView {
+        let shards = &self.published.shards;
+        let hash: u64 = key.hashed().into();
+        // As timely sends what is exchanged by that hash.
+        let shard = shards[(hash % shards.len() as u64) as usize].as_ref();
+        &shard.expect("a snapshot has the shards of all workers")[index]
+    }
+}
+
+/// One view at one tick. While it is held so are its batches, but those of no other view; who drops it last frees those that have been
+/// merged meanwhile.
+pub struct Pinned<B> {
+    tick: u64,
+    shards: Vec<Arc<Vec<B>>>,
+}
+
+impl<B: Readable> Pinned<B> {
+    /// The tick: the view is as of the updates at ticks up to and including this one.
+    pub fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// Visits each key and value whose accumulated difference is not zero, worker by worker, in order within each, until the visitor
+    /// has had enough.
+    pub fn for_each(&self, mut visit: impl FnMut(Key<'_, B>, Val<'_, B>, Diff<B>) -> ControlFlow<()>) {
+        for shard in &self.shards {
+            let (mut cursor, storage) = cursor_list(shard.to_vec());
+            while let Some(key) = cursor.get_key(&storage) {
+                while let Some(val) = cursor.get_val(&storage) {
+                    let diff = accumulate(&mut cursor, &storage, self.tick).filter(|diff| !diff.is_zero());
+                    if diff.is_some_and(|diff| visit(key, val, diff).is_break()) {
+                        return;
+                    }
+                    cursor.step_val(&storage);
+                }
+                cursor.step_key(&storage);
+            }
+        }
+    }
 }
 
 fn batches<B: Readable>(shard: &ShardView) -> &[B] {
-    shard.batches.downcast_ref::<Vec<B>>().expect("a view is used with its own hub")
-}
-
-fn same_key<B: Readable>(a: Key<'_, B>, b: Key<'_, B>) -> bool {
-    type Keys<B> = <<B as Navigable>::Cursor as Cursor>::KeyContainer;
-    Keys::<B>::reborrow(a) == Keys::<B>::reborrow(b)
+    shard.content.downcast_ref::<Vec<B>>().expect("a view is used with its own hub")
 }
 
 /// The sum of the differences of the cursor's key and value up to a tick; none where there are none.
@@ -428,6 +482,3 @@ fn accumulate<C: Cursor<Time = u64>>(cursor: &mut C, storage: &C::Storage, tick:
     });
     sum
 }
-
-#[cfg(test)]
-mod tests;

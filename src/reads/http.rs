@@ -17,9 +17,10 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use dataflows::live::LiveRows;
+use dataflows::live::{Equal, LiveRows};
 use dataflows::view::View;
 use dataflows::views;
+use operators::TooOld;
 use operators::publish::Snapshot;
 use schemas::Symbol;
 use schemas::ids::IdHasher;
@@ -39,6 +40,8 @@ const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
 /// How long a read may take.
 const READ_MAX: Duration = Duration::from_secs(10);
+/// How long a read waits that readers have passed, until it begins again.
+const AGAIN_AFTER: Duration = Duration::from_millis(1);
 /// Reads at a time; others wait for their turn.
 const READS_AT_A_TIME: usize = 2;
 /// What a read of the lake may take.
@@ -170,36 +173,45 @@ impl Reads {
         let Some(rows) = self.live.rows(name).filter(|_| !asked.finals) else {
             return self.of_lake(view, &keys, asked, deadline);
         };
-        let Some(snapshot) = self.live.snapshot() else {
-            return Err(Failure(StatusCode::SERVICE_UNAVAILABLE, "nothing is published yet: see /readyz".to_owned()));
-        };
-        let found = self.of_memory(view, &*rows, &snapshot, &keys, asked.limit, deadline)?;
-        Ok(found.map(|found| answer(view, &found, Read::Tick(snapshot.tick()))))
+        let equals = keys.values(&rows.schema(), &self.hasher)?;
+        while Instant::now() < deadline {
+            let Some(snapshot) = self.live.snapshot() else {
+                return Err(Failure(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "nothing is published yet: see /readyz".to_owned(),
+                ));
+            };
+            let tick = snapshot.tick();
+            match self.of_memory(view, &*rows, snapshot, &equals, asked.limit, deadline) {
+                Ok(found) => return Ok(found?.map(|found| answer(view, &found, Read::Tick(tick)))),
+                // What is asked for has changed since: readers will see that soon.
+                Err(TooOld) => std::thread::sleep(AGAIN_AFTER),
+            }
+        }
+        Ok(None)
     }
 
     fn of_memory(
         &self,
         view: &View,
         rows: &dyn LiveRows,
-        snapshot: &Snapshot,
-        keys: &Keys<'_>,
+        snapshot: Snapshot,
+        equals: &[Equal],
         limit: usize,
         deadline: Instant,
-    ) -> Result<Option<Found>, Failure> {
-        let maintained = view.maintained.as_ref().expect("it is published");
-        let equals = keys.values(&(maintained.schema)(), &self.hasher)?;
+    ) -> Result<Result<Option<Found>, Failure>, TooOld> {
         let mut first = First { view, symbols: &self.symbols, limit, kept: Vec::new(), more: false };
         let (mut failed, mut late) = (None, false);
-        rows.visit(snapshot, &equals, &mut |batch| {
+        rows.visit(snapshot, equals, &mut |batch| {
             failed = first.add(&batch).err();
             late = Instant::now() > deadline;
             failed.is_none() && !late
-        });
-        match failed {
+        })?;
+        Ok(match failed {
             Some(error) => Err(error.into()),
             None if late => Ok(None),
-            None => Ok(Some(first.found()?)),
-        }
+            None => first.found().map(Some).map_err(Failure::from),
+        })
     }
 
     fn of_lake(

@@ -110,7 +110,7 @@ columns! {
 struct Windows;
 
 /// What is kept of a group.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Hours {
     /// The sums of the hours of the longest window, and of those to come.
     hours: BTreeMap<EventTime, Measures>,

@@ -48,7 +48,7 @@ views! {
     metrics_hourly: METRICS_HOURLY => metrics_hourly::build,
     metrics_daily: METRICS_DAILY,
     metrics_sliding: METRICS_SLIDING => metrics_sliding::build,
-    sessions: SESSIONS => |inputs| sessions::output(inputs.visitors().sessions),
+    sessions: SESSIONS => |inputs| inputs.visitors().sessions(),
     frequency: FREQUENCY => |inputs| frequency::output(inputs.visitors().frequency),
     uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques),
 }

@@ -6,20 +6,29 @@
 //! may still lengthen, join or split what is closed; its rows change then.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use foldhash::fast::FixedState;
 use operators::{ByKey, Expires, Keyed, arrange_forgetting};
-use schemas::units::{DAY_MS, MINUTE_MS};
-use schemas::{EventId, EventTime, EventType, Micros, Subject, Symbol, Tick, columns};
+use schemas::units::DAY_MS;
+use schemas::{EventType, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::AsArranged;
 use crate::horizon::{Horizons, Retention, Until};
 use crate::needs::Needs;
 use crate::params::{Params, SessionsParams};
-use crate::view::{Maintained, Output, View};
+use crate::view::{Maintained, OfRecords, Output, View};
 use crate::visitor_event::{VisitorEvent, VisitorInput};
+
+mod chain;
+mod of_visitor;
+
+use chain::{ALL_CLOSED, Amount, Chain, Ends, NONE_CLOSED, Visit};
+
+pub use chain::{Chains, SessionRow};
+pub use of_visitor::OfVisitor;
 
 const SQL: &str = "\
 WITH visits AS (
@@ -96,64 +105,6 @@ fn needs(params: &Params, retention: Retention) -> Needs {
     Needs::until_final(retention).and_events(params.sessions.gap.0 + 3 * DAY_MS)
 }
 
-/// What the conversions of a session brought in one currency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Revenue {
-    currency: Symbol,
-    micros: i64,
-}
-
-columns! {
-    Revenue, |row| {
-        currency: Option<Symbol> = row.currency.some(),
-        revenue_micros: Micros = Micros(row.micros),
-    }
-}
-
-/// One row of `sessions`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SessionRow {
-    tenant: Symbol,
-    app: Symbol,
-    visitor: Subject,
-    session_id: EventId,
-    start: EventTime,
-    end: EventTime,
-    events: i64,
-    touches: i64,
-    conversions: i64,
-    revenue: Vec<Revenue>,
-    channel: Symbol,
-    campaign: Symbol,
-}
-
-columns! {
-    SessionRow, |row| {
-        tenant: Symbol = row.tenant,
-        app: Option<Symbol> = row.app.some(),
-        /// user, else device
-        visitor: Subject = row.visitor,
-        /// id of its first event
-        session_id: EventId = row.session_id,
-        /// time of its first event
-        start_time: EventTime = row.start,
-        /// time of its last event
-        end_time: EventTime = row.end,
-        /// number of its events
-        events: i64 = row.events,
-        /// how many of them are impressions and clicks
-        touches: i64 = row.touches,
-        /// how many of them are conversions
-        conversions: i64 = row.conversions,
-        /// what the conversions brought in each currency; null where nothing is known
-        revenue: Option<&[Revenue]> = Some(&row.revenue[..]).filter(|revenue| !revenue.is_empty()),
-        /// channel of the first event that has one
-        channel: Option<Symbol> = row.channel.some(),
-        /// campaign of the first event that has one
-        campaign: Option<Symbol> = row.campaign.some(),
-    }
-}
-
 /// A visitor of an app, and until when a session can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionKey {
@@ -167,116 +118,14 @@ impl Expires<Tick> for SessionKey {
     }
 }
 
-/// An event of a session. Its tenant and app are those of the chain, its amount, if it has one, is there, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Visit {
-    time: EventTime,
-    id: EventId,
-    /// The place of its channel and campaign.
-    names: u32,
-    event_type: EventType,
-}
-
-/// What a conversion brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Amount {
-    time: EventTime,
-    id: EventId,
-    currency: Symbol,
-    revenue: Micros,
-}
-
-impl Amount {
-    fn of(event: &VisitorEvent) -> Option<Amount> {
-        let VisitorEvent { time, id, currency, revenue, .. } = *event;
-        revenue.map(|revenue| Amount { time, id, currency, revenue })
-    }
-}
-
-/// Events of a visitor in an app, each within the gap of the one before it.
-struct Chain {
-    tenant: Symbol,
-    app: Symbol,
-    /// When it began. Its first events may be gone: they were final.
-    start: EventTime,
-    /// In order; at least one.
-    visits: Vec<Visit>,
-    /// Of those of its events that have one.
-    amounts: Vec<Amount>,
-    /// The sessions of events before this time are closed, and rows.
-    closed_to: EventTime,
-}
-
-/// Before all times: nothing is closed.
-const NONE_CLOSED: EventTime = EventTime(i64::MIN);
-/// After all times: all is closed.
-const ALL_CLOSED: EventTime = EventTime(i64::MAX);
-
-impl Chain {
-    fn is_of(&self, event: &VisitorEvent) -> bool {
-        (self.tenant, self.app) == (event.tenant, event.app)
-    }
-
-    fn end(&self) -> EventTime {
-        self.visits.last().expect("a chain has a visit").time
-    }
-
-    /// The first midnight at which it has lasted a day.
-    fn first_cut(&self) -> EventTime {
-        EventTime((self.start.0 + 2 * DAY_MS - 1) / DAY_MS * DAY_MS)
-    }
-
-    /// The session of a time: 0, or the day since 1970 where the chain was cut.
-    fn piece(&self, time: EventTime) -> i64 {
-        if time < self.first_cut() { 0 } else { time.0 / DAY_MS }
-    }
-
-    /// The midnight at which the session of a time ends at the latest.
-    fn cut_after(&self, time: EventTime) -> EventTime {
-        let cut = self.first_cut();
-        if time < cut { cut } else { EventTime((time.0 / DAY_MS + 1) * DAY_MS) }
-    }
-
-    /// The place of a visit.
-    fn place(&self, visit: &Visit) -> usize {
-        self.visits.partition_point(|other| (other.time, other.id) < (visit.time, visit.id))
-    }
-
-    fn insert(&mut self, visit: Visit, amount: Option<Amount>) {
-        let at = self.place(&visit);
-        if self.visits.len() == self.visits.capacity() {
-            // Most chains are short: doubling would leave half of it unused.
-            self.visits.reserve_exact(2 + at / 2);
-        }
-        self.visits.insert(at, visit);
-        self.amounts.extend(amount);
-    }
-
-    /// The place after the last visit before a time.
-    fn before(&self, time: EventTime) -> usize {
-        self.visits.partition_point(|visit| visit.time < time)
-    }
-
-    /// The visits of the first session that is not closed.
-    fn first_open(&self) -> &[Visit] {
-        let open = &self.visits[self.before(self.closed_to)..];
-        let Some(first) = open.first() else { return open };
-        let piece = self.piece(first.time);
-        &open[..open.partition_point(|visit| self.piece(visit.time) == piece)]
-    }
-}
-
-/// What is kept of a visitor: chains by app and time.
-#[derive(Default)]
-pub struct Chains(Vec<Chain>);
-
 /// Makes sessions of the visits of visitors.
 pub struct Sessions {
-    gap_ms: i64,
+    ends: Ends,
     types: Vec<EventType>,
-    horizons: Horizons,
     /// The channels and campaigns that were met, and their places.
     names: Vec<(Symbol, Symbol)>,
+    /// The same for readers.
+    shown: Arc<OfVisitor>,
     places: HashMap<(Symbol, Symbol), u32, FixedState>,
 }
 
@@ -285,8 +134,9 @@ type Out<'a> = &'a mut dyn FnMut((SessionKey, SessionRow), isize);
 impl Sessions {
     /// With these parameters, where records are accepted as long as that says.
     pub fn new(params: &SessionsParams, horizons: Horizons) -> Sessions {
-        let (names, places) = (Vec::new(), HashMap::default());
-        Sessions { gap_ms: params.gap.0, types: params.types.clone(), horizons, names, places }
+        let ends = Ends { gap_ms: params.gap.0, horizons };
+        let (names, places, shown) = (Vec::new(), HashMap::default(), Arc::new(OfVisitor::new(ends)));
+        Sessions { ends, types: params.types.clone(), names, places, shown }
     }
 
     /// The types of events that sessions are made of.
@@ -300,53 +150,21 @@ impl Sessions {
         let names = *self.places.entry((channel, campaign)).or_insert(next);
         if names == next {
             self.names.push((channel, campaign));
+            self.shown.name((channel, campaign));
         }
         Visit { time, id, names, event_type }
     }
 
-    /// The first tick at which a session of this end is closed.
-    fn closes(&self, end: EventTime) -> Tick {
-        ((end.0 + self.gap_ms) / MINUTE_MS * MINUTE_MS + MINUTE_MS).max(0) as Tick
-    }
-
-    /// Until when a session of this end can change.
-    fn until(&self, end: EventTime) -> Until {
-        self.horizons.target(EventTime(end.0.saturating_add(self.gap_ms)))
+    /// How the sessions of a visitor are read from what is kept of it.
+    pub fn of_visitor(&self) -> Arc<OfVisitor> {
+        Arc::clone(&self.shown)
     }
 
     /// Says the session of these visits.
     fn tell(&self, visitor: Subject, chain: &Chain, visits: &[Visit], diff: isize, out: Out<'_>) {
-        let (Some(first), Some(last)) = (visits.first(), visits.last()) else { return };
-        let count = |is: fn(EventType) -> bool| visits.iter().filter(|visit| is(visit.event_type)).count() as i64;
-        let first_of = |name: fn(&(Symbol, Symbol)) -> Symbol| {
-            let names = visits.iter().map(|visit| name(&self.names[visit.names as usize]));
-            names.into_iter().find(|name| *name != Symbol::NONE).unwrap_or(Symbol::NONE)
-        };
-        let mut revenue: Vec<Revenue> = Vec::new();
-        let within = |amount: &&Amount| (first.time..=last.time).contains(&amount.time);
-        for Amount { currency, revenue: Micros(micros), .. } in chain.amounts.iter().copied().filter(|of| within(&of)) {
-            match revenue.iter_mut().find(|revenue| revenue.currency == currency) {
-                Some(sum) => sum.micros = sum.micros.checked_add(micros).expect("revenue of a session fits 64 bits"),
-                None => revenue.push(Revenue { currency, micros }),
-            }
+        if let Some(row) = chain.row(visitor, visits, |place| self.names[place as usize]) {
+            out((SessionKey { visitor, until: self.ends.until(row.end()) }, row), diff);
         }
-        // As SQL orders them: by the number, and what has none after all that have.
-        revenue.sort_by_key(|revenue| (revenue.currency == Symbol::NONE, revenue.currency.0));
-        let row = SessionRow {
-            tenant: chain.tenant,
-            app: chain.app,
-            visitor,
-            session_id: first.id,
-            start: first.time,
-            end: last.time,
-            events: visits.len() as i64,
-            touches: count(EventType::is_touch),
-            conversions: count(|of| of == EventType::Conversion),
-            revenue,
-            channel: first_of(|(channel, _)| *channel),
-            campaign: first_of(|(_, campaign)| *campaign),
-        };
-        out((SessionKey { visitor, until: self.until(last.time) }, row), diff);
     }
 
     /// Says that the closed sessions of a chain are none.
@@ -361,7 +179,7 @@ impl Sessions {
     fn close(&self, visitor: Subject, chain: &mut Chain, now: Tick, out: Out<'_>) {
         loop {
             let session = chain.first_open();
-            let Some(last) = session.last().filter(|last| self.closes(last.time) <= now) else { return };
+            let Some(last) = session.last().filter(|last| self.ends.closes(last.time) <= now) else { return };
             self.tell(visitor, chain, session, 1, out);
             chain.closed_to = if last.time == chain.end() { ALL_CLOSED } else { chain.cut_after(last.time) };
         }
@@ -378,8 +196,8 @@ impl Sessions {
     ) {
         let near = |chain: &Chain| {
             chain.is_of(event)
-                && visit.time.0 >= chain.start.0 - self.gap_ms
-                && visit.time.0 <= chain.end().0 + self.gap_ms
+                && visit.time.0 >= chain.start.0 - self.ends.gap_ms
+                && visit.time.0 <= chain.end().0 + self.ends.gap_ms
         };
         let mut places = (0..chains.len()).filter(|at| near(&chains[*at]));
         let (first, further) = (places.next(), places.next());
@@ -429,7 +247,7 @@ impl Sessions {
             let at = chain.amounts.iter().position(|of| *of == amount);
             chain.amounts.swap_remove(at.expect("what goes had come"));
         }
-        let gap_ms = self.gap_ms;
+        let gap_ms = self.ends.gap_ms;
         let parts = chain.visits.chunk_by(|one, other| other.time.0 - one.time.0 <= gap_ms).enumerate();
         for (part, visits) in parts {
             // What is gone of the beginning was final, and so is the visit after it.
@@ -447,7 +265,7 @@ impl Sessions {
     fn forget(&self, chain: &mut Chain, now: Tick) {
         while chain.closed_to != ALL_CLOSED {
             let cut = chain.cut_after(chain.visits[0].time);
-            if cut > chain.closed_to || self.until(cut).expiry() > now {
+            if cut > chain.closed_to || self.ends.until(cut).expiry() > now {
                 return;
             }
             chain.visits.drain(..chain.before(cut));
@@ -457,7 +275,7 @@ impl Sessions {
 
     /// When a chain is final: no visit can come to it or go.
     fn final_at(&self, chain: &Chain) -> Option<Tick> {
-        (chain.closed_to == ALL_CLOSED).then(|| self.until(chain.end()).expiry())
+        (chain.closed_to == ALL_CLOSED).then(|| self.ends.until(chain.end()).expiry())
     }
 }
 
@@ -504,7 +322,7 @@ impl Keyed for Sessions {
 
     fn due(&self, Chains(chains): &Chains) -> Option<Tick> {
         let of = |chain: &Chain| match chain.first_open().last() {
-            Some(last) => Some(self.closes(last.time)),
+            Some(last) => Some(self.ends.closes(last.time)),
             None => self.final_at(chain),
         };
         chains.iter().filter_map(of).min()
@@ -515,8 +333,11 @@ impl Keyed for Sessions {
     }
 }
 
-/// The view, as its rows follow from what visitors did.
-pub fn output<'scope>(rows: VecCollection<'scope, Tick, (SessionKey, SessionRow), isize>) -> Output<'scope> {
+/// The view, as its rows follow from what visitors did: read from what is kept of a visitor.
+pub fn output<'scope, R: Send + 'static>(
+    rows: VecCollection<'scope, Tick, (SessionKey, SessionRow), isize>,
+    of_records: OfRecords<Subject, R, OfVisitor>,
+) -> Output<'scope> {
     let name = SESSIONS.name;
-    Output::rows(name, arrange_forgetting(rows, name, ByKey), AsArranged)
+    Output::rows_of_records(name, arrange_forgetting(rows, name, ByKey), AsArranged, of_records)
 }

@@ -230,7 +230,7 @@ impl Tile {
 }
 
 /// What is kept of a visitor.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Seen {
     /// In order.
     tiles: Vec<Tile>,
@@ -421,7 +421,7 @@ impl Keyed for Uniques {
 struct DayEnds;
 
 /// The windows of a group.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Ends {
     /// What was told: that many visitors for the day before `next`.
     visitors: Windows,

@@ -252,8 +252,8 @@ impl Drop for Witness {
 
 fn witness(complete: u64) -> (Shard, Receiver<String>) {
     let (sender, dropped) = sync_channel(1);
-    let batches = Box::new(Mutex::new(Witness(sender)));
-    (vec![ShardView { batches, updates: 0, since: 0, complete: Some(complete) }], dropped)
+    let batches = Arc::new(Mutex::new(Witness(sender)));
+    (vec![ShardView { content: batches, updates: 0, since: 0, complete: Some(complete) }], dropped)
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn the_reaper_frees_what_a_reader_held_last() {
 fn a_shard_with_a_late_since_is_not_read() {
     let hub = Hub::new(2);
     let shard =
-        |since, complete| vec![ShardView { batches: Box::new(()), updates: 0, since, complete: Some(complete) }];
+        |since, complete| vec![ShardView { content: Arc::new(()), updates: 0, since, complete: Some(complete) }];
     assert_eq!(hub.swap(0, shard(5, 9)), None, "a shard is missing");
     assert_eq!(hub.swap(1, shard(0, 4)), None, "worker 0 cannot tell what was at 4");
     assert_eq!(hub.swap(1, shard(0, 5)), Some(5));
