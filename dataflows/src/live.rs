@@ -13,6 +13,7 @@ use arrow::compute::{and, filter_record_batch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use operators::TooOld;
 use operators::publish::Snapshot;
+use schemas::Id;
 
 pub(crate) use arranged::Arranged;
 pub(crate) use kept::Kept;
@@ -35,6 +36,14 @@ pub enum Value {
 
 /// A column and the value that it is to have.
 pub type Equal = (String, Value);
+
+/// The id that a column is to have.
+pub(crate) fn id_of(equals: &[Equal], column: &str) -> Option<Id> {
+    equals.iter().find_map(|(name, value)| match value {
+        Value::Bytes(id) if name == column => Some(Id::from_bytes(id.as_slice().try_into().ok()?)),
+        _ => None,
+    })
+}
 
 /// What is published of a view of rows.
 pub trait LiveRows: Send + Sync {

@@ -121,8 +121,8 @@ pub struct OfRecords<K, R, S: KeyRows> {
     pub rows: Arc<S>,
 }
 
-/// A view that is followed: its changes that wait for their cut, and what can be read of it meanwhile, where it is a view of rows.
-type Attached = (Box<dyn Backlog>, Option<Arc<dyn LiveRows>>);
+/// A view that is followed: its changes that wait for their cut, and what can be read meanwhile, of which view, where something can.
+type Attached = (Box<dyn Backlog>, Option<(&'static str, Arc<dyn LiveRows>)>);
 
 impl<'scope> Output<'scope> {
     /// Publishes the view, has the probe follow it, and keeps the changes that its table lacks.
@@ -148,7 +148,7 @@ impl<'scope> Output<'scope> {
             let pushed = Rc::clone(&backlog);
             arranged.stream.inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(probe);
             let view = publisher.register(name, arranged.trace);
-            (Box::new(backlog), Some(Arc::new(Arranged { view, rows })))
+            (Box::new(backlog), Some((name, Arc::new(Arranged { view, rows }))))
         }))
     }
 
@@ -167,13 +167,26 @@ impl<'scope> Output<'scope> {
         C: Send + 'static,
         S: KeyRows<Key: ExchangeData + Hashable<Output: Into<u64>> + Eq + Send + Sync>,
     {
-        Output(Box::new(move |publisher, probe, cutover| {
+        let written = Output(Box::new(move |_, probe, cutover| {
             let backlog = Rc::new(RefCell::new(RowBacklog::new(cutover, Arc::new(to_rows))));
             let pushed = Rc::clone(&backlog);
             arranged.stream.inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(probe);
+            (Box::new(backlog), None)
+        }));
+        written.with_records(name, of_records)
+    }
+
+    /// The same, and that view is read from its section of what is kept of a key.
+    pub fn with_records<C, S>(self, of: &'static str, of_records: OfRecords<S::Key, C, S>) -> Output<'scope>
+    where
+        C: Send + 'static,
+        S: KeyRows<Key: ExchangeData + Hashable<Output: Into<u64>> + Eq + Send + Sync>,
+    {
+        Output(Box::new(move |publisher, probe, cutover| {
+            let (backlog, _) = (self.0)(publisher, probe, cutover);
             let OfRecords { records, section, rows } = of_records;
-            let view = publisher.register_records(name, records, rows);
-            (Box::new(backlog), Some(Arc::new(Kept { view, section })))
+            let view = publisher.register_records(of, records, rows);
+            (backlog, Some((of, Arc::new(Kept { view, section }))))
         }))
     }
 

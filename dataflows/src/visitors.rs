@@ -14,6 +14,7 @@ use crate::params::Params;
 use crate::standing::Events;
 use crate::view::{OfRecords, Output};
 use crate::views::frequency::{Counts, FREQUENCY, Frequency, FrequencyRow};
+use crate::views::frequency_now::{FREQUENCY_NOW, Now};
 use crate::views::sessions::{self, Chains, OfVisitor, SESSIONS, SessionKey, SessionRow, Sessions};
 use crate::views::uniques::{Seen, Told, UNIQUES, Uniques};
 use crate::visitor_event::{DayCount, VisitorEvent, VisitorInput};
@@ -26,11 +27,13 @@ pub struct Visitors<'scope> {
     /// Where visitors begin and cease to count in `uniques`.
     pub uniques: VecCollection<'scope, Tick, Told, isize>,
     /// The days of `frequency` that are sealed.
-    pub frequency: VecCollection<'scope, Tick, FrequencyRow, isize>,
+    frequency: VecCollection<'scope, Tick, FrequencyRow, isize>,
     /// What is kept of the visitors of this worker.
     records: Records<Subject, VisitorRecord>,
     /// How their sessions are read from that; none where no `sessions` are maintained.
     of_visitor: Option<Arc<OfVisitor>>,
+    /// How `frequency_now` is read from it; none where no `frequency` is maintained.
+    now: Option<Arc<Now>>,
 }
 
 impl<'scope> Visitors<'scope> {
@@ -41,6 +44,16 @@ impl<'scope> Visitors<'scope> {
     pub fn sessions(self) -> Output<'scope> {
         let rows = self.of_visitor.expect("sessions are maintained by a job that has the view");
         sessions::output(self.sessions, OfRecords { records: self.records, section: |(chains, _)| chains, rows })
+    }
+
+    /// The view `frequency`.
+    ///
+    /// # Panics
+    /// Where the job does not maintain it.
+    pub fn frequency(self) -> Output<'scope> {
+        let rows = self.now.expect("what visitors did is counted by a job that has the view");
+        let of_records = OfRecords { records: self.records, section: |(_, (_, counts)): &VisitorRecord| counts, rows };
+        Output::additions(self.frequency).with_records(FREQUENCY_NOW.name, of_records)
     }
 }
 
@@ -69,6 +82,7 @@ pub fn visitors<'scope>(
     });
     let counted = counted.map(|(visitor, count)| (visitor, VisitorInput::Counted(count)));
     let of_visitor = sessions.as_ref().map(Sessions::of_visitor);
+    let now = frequency.as_ref().map(|frequency| Arc::new(Now(frequency.series())));
     let (made, records) =
         keyed_published(visits.concat(counted), "visitors", Both(sessions, Some(Both(uniques, frequency))));
     Visitors {
@@ -86,5 +100,6 @@ pub fn visitors<'scope>(
         }),
         records,
         of_visitor,
+        now,
     }
 }

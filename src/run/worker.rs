@@ -30,11 +30,9 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     let (feed, publisher, backlogs) = worker.dataflow(|scope| {
         let (feed, outputs) = views::build(scope, &shared.params, shared.bounds);
         let mut publisher = shared.live.publisher(scope.index());
-        let views = views::maintained_by(&shared.params).map(|(view, _)| view.name);
-        let attached = views.zip(outputs).zip(&shared.recovered.cutovers);
-        let backlogs = attached.map(|((view, output), cutover)| {
-            let (backlog, rows) = output.attach_live(&mut publisher, &probe, *cutover);
-            if let Some(rows) = rows {
+        let backlogs = outputs.into_iter().zip(&shared.recovered.cutovers).map(|(output, cutover)| {
+            let (backlog, live) = output.attach_live(&mut publisher, &probe, *cutover);
+            if let Some((view, rows)) = live {
                 shared.live.note(view, rows);
             }
             backlog

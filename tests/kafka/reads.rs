@@ -84,6 +84,7 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
         // What is read by the other views.
         let others = ["click", "install", "cost"].map(|kind| event(kind, 7, 1, 6));
         kafka.send(&topic, 0, &others.each_ref().map(String::as_str));
+        kafka.send(&topic, 0, &[&event("impression", 7, 1, 0)]);
         readers.into_iter().map(|reader| reader.join().unwrap()).collect::<Vec<_>>()
     });
     for seen in &rows_seen {
@@ -92,7 +93,7 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
     }
 
     // Nothing comes any more: what the job has in memory is what its lake holds.
-    let records = ROUNDS as usize * PEOPLE as usize * 2 + 3;
+    let records = ROUNDS as usize * PEOPLE as usize * 2 + 4;
     let started = Instant::now();
     while job.sql("SELECT count(*) FROM raw.records") != [records.to_string()] {
         assert!(started.elapsed() < CATCH_UP_MAX);
@@ -104,6 +105,7 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
         ("installs", vec!["tenant=shop", "user_id=u1"], "tick"),
         ("installs", vec!["tenant=shop", "user_id=u2"], "tick"),
         ("sessions", vec!["tenant=shop", "visitor=user:u1"], "tick"),
+        ("frequency_now", vec!["tenant=shop", "visitor=user:u1", "period=day"], "tick"),
         ("costs", vec!["tenant=shop", "campaign=spring"], "tick"),
         ("contested_events", vec!["tenant=shop", "subject=user:u1"], "tick"),
         ("metrics_sliding", vec!["tenant=shop", "grouping=campaign"], "tick"),

@@ -10,8 +10,8 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Arc, RwLock};
 
-use differential_dataflow::VecCollection;
 use foldhash::fast::FixedState;
 use operators::{Expires, Keyed};
 use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
@@ -23,28 +23,33 @@ use crate::horizon::{Bounds, Horizons, Retention};
 use crate::needs::Needs;
 use crate::params::Params;
 use crate::sealing::{Sealing, day_of};
-use crate::view::{Maintained, Output, View};
+use crate::view::{Maintained, View};
 use crate::visitor_event::{DayCount, VisitorEvent, VisitorInput};
 
-const SQL: &str = "\
+/// Impressions and clicks as they are counted, in SQL: with how long after it is final a visitor's day is sealed.
+pub(super) const COUNTED_SQL: &str = "\
 WITH touches AS (
   SELECT tenant, coalesce(user_id, device_id) AS visitor, campaign, channel, type AS kind,
-    event_time - event_time % 86400000 AS day, unnest(make_array('campaign', 'channel')) AS grouping
+    event_time - event_time % 3600000 AS hour, event_time - event_time % 86400000 AS day,
+    unnest(make_array('campaign', 'channel')) AS grouping
   FROM events
   WHERE type IN ('impression', 'click') AND coalesce(user_id, device_id) IS NOT NULL
 ), grouped AS (
   SELECT tenant, visitor, grouping, CASE WHEN grouping = 'campaign' THEN campaign END AS campaign,
-    CASE WHEN grouping = 'channel' THEN channel END AS channel, kind, day, substr(encode(visitor, 'hex'), 1, 3) AS hash
+    CASE WHEN grouping = 'channel' THEN channel END AS channel, kind, hour, day, substr(encode(visitor, 'hex'), 1, 3) AS hash
   FROM touches
-), staggered AS (
-  -- A visitor's days are sealed so many times 220 ms after they are final: as many as the first three digits of its id say.
+), counted AS (
+  -- So many times 220 ms as the first three digits of its id say.
   SELECT *, (strpos('0123456789abcdef', substr(hash, 1, 1)) * 256 + strpos('0123456789abcdef', substr(hash, 2, 1)) * 16
     + strpos('0123456789abcdef', substr(hash, 3, 1)) - 273) * 220 AS stagger
   FROM grouped
-)
+  WHERE campaign IS NOT NULL OR channel IS NOT NULL
+)";
+
+const SQL: &str = "\
 SELECT tenant, visitor, grouping, campaign, channel, kind, day, count(*) AS events
-FROM staggered
-WHERE (campaign IS NOT NULL OR channel IS NOT NULL) AND day + 86400000 + stagger < (SELECT final_before FROM as_of)
+FROM counted
+WHERE day + 86400000 + stagger < (SELECT final_before FROM as_of)
 GROUP BY tenant, visitor, grouping, campaign, channel, kind, day
 ";
 
@@ -56,7 +61,7 @@ pub static FREQUENCY: View = View {
     read_by: &[&["tenant", "visitor"]],
     code: 1,
     reads: &["events", "as_of"],
-    sql: |_| SQL.to_owned(),
+    sql: |_| format!("{COUNTED_SQL} {SQL}"),
     maintained: Some(Maintained::sums::<FrequencyKey, 1>(needs)),
 };
 
@@ -83,6 +88,11 @@ pub struct Series {
 }
 
 impl Series {
+    /// What it is counted by.
+    pub(super) fn grouping(&self) -> &'static str {
+        if self.campaign == Symbol::NONE { "channel" } else { "campaign" }
+    }
+
     /// What an impression or click counts for.
     fn of(event: &VisitorEvent) -> impl Iterator<Item = Series> {
         let VisitorEvent { tenant, event_type: kind, .. } = *event;
@@ -109,7 +119,7 @@ columns! {
         /// user, else device
         visitor: Subject = row.key.visitor,
         /// what the visitor's events are counted by: campaign or channel
-        grouping: &'static str = if row.key.series.campaign == Symbol::NONE { "channel" } else { "campaign" },
+        grouping: &'static str = row.key.series.grouping(),
         campaign: Option<Symbol> = row.key.series.campaign.some(),
         channel: Option<Symbol> = row.key.series.channel.some(),
         /// impression or click
@@ -162,6 +172,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// How often each series was, by hour and, on days that are sealed, by day: its place, when that began, how often.
+    pub(super) fn all(&self) -> impl Iterator<Item = (usize, EventTime, i64)> {
+        self.tiles.iter().map(|tile| (tile.series as usize, tile.time(), i64::from(tile.count)))
+    }
+
     /// Adds to a tile, which goes when it counts nothing.
     fn add(&mut self, series: u32, starts: u32, more: i64) {
         match self.tiles.binary_search_by_key(&(series, starts), Tile::place) {
@@ -184,12 +199,15 @@ impl Counts {
     }
 }
 
+/// The series that tiles of a worker have the places of. Readers have them too.
+pub type SeriesNames = RwLock<Vec<Series>>;
+
 /// The section of `frequency` in the records of visitors.
 pub struct Frequency {
     bounds: Bounds,
     horizons: Horizons,
     /// The series that were met, and their places: tiles have these.
-    series: Vec<Series>,
+    series: Arc<SeriesNames>,
     places: HashMap<Series, u32, FixedState>,
 }
 
@@ -199,14 +217,19 @@ impl Frequency {
 
     /// Within these bounds.
     pub fn new(bounds: Bounds, horizons: Horizons) -> Frequency {
-        Frequency { bounds, horizons, series: Vec::new(), places: HashMap::default() }
+        Frequency { bounds, horizons, series: Arc::default(), places: HashMap::default() }
+    }
+
+    /// The series that are met.
+    pub fn series(&self) -> Arc<SeriesNames> {
+        Arc::clone(&self.series)
     }
 
     fn place(&mut self, series: Series) -> u32 {
-        let next = u32::try_from(self.series.len()).expect("fewer campaigns and channels than bits tell apart");
+        let next = u32::try_from(self.places.len()).expect("fewer campaigns and channels than bits tell apart");
         let place = *self.places.entry(series).or_insert(next);
         if place == next {
-            self.series.push(series);
+            self.series.write().expect("no panic while locked").push(series);
         }
         place
     }
@@ -239,7 +262,8 @@ impl Frequency {
     }
 
     fn row(&self, visitor: Subject, series: u32, day: EventTime, events: i64) -> FrequencyRow {
-        Sum { key: FrequencyKey { visitor, series: self.series[series as usize], day }, sums: [events] }
+        let series = self.series.read().expect("no panic while locked")[series as usize];
+        Sum { key: FrequencyKey { visitor, series, day }, sums: [events] }
     }
 }
 
@@ -308,9 +332,4 @@ impl Keyed for Frequency {
     fn is_empty(&self, counts: &Counts) -> bool {
         counts.tiles.is_empty()
     }
-}
-
-/// The view, as it follows from what visitors did.
-pub fn output<'scope>(sealed: VecCollection<'scope, Tick, FrequencyRow, isize>) -> Output<'scope> {
-    Output::additions(sealed)
 }

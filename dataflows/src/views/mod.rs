@@ -49,7 +49,8 @@ views! {
     metrics_daily: METRICS_DAILY,
     metrics_sliding: METRICS_SLIDING => metrics_sliding::build,
     sessions: SESSIONS => |inputs| inputs.visitors().sessions(),
-    frequency: FREQUENCY => |inputs| frequency::output(inputs.visitors().frequency),
+    frequency: FREQUENCY => |inputs| inputs.visitors().frequency(),
+    frequency_now: FREQUENCY_NOW,
     uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques),
 }
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, RwLock};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use schemas::table::Columns;
-use schemas::{Id, Subject, Symbol, Tick};
+use schemas::{Subject, Symbol, Tick};
 
 use super::chain::{Chain, Chains, Ends, SessionRow, Visit};
-use crate::live::{Equal, KeyRows, Value};
+use crate::live::{Equal, KeyRows, id_of};
 
 /// The column that says whether a session is open. Rows of the table have none: they are closed.
 const OPEN: &str = "open";
@@ -41,10 +41,7 @@ impl KeyRows for OfVisitor {
     }
 
     fn key(equals: &[Equal]) -> Option<Subject> {
-        equals.iter().find_map(|(column, value)| match value {
-            Value::Bytes(id) if column == "visitor" => Some(Subject(Id::from_bytes(id.as_slice().try_into().ok()?))),
-            _ => None,
-        })
+        id_of(equals, "visitor").map(Subject)
     }
 
     fn rows(&self, visitor: Subject, Chains(chains): &Chains, now: Tick) -> RecordBatch {
