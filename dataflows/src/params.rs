@@ -242,12 +242,14 @@ pub fn is_of_visitors(of: EventType) -> bool {
 }
 
 /// The parameters of all views.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Params {
     /// The views that a job maintains; all where it names none. The others are read by their SQL.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<String>,
+    /// A visitor that was not there for so long is a new one: 62 d to 3650 d.
+    pub forget_after: Span,
     /// Parameters of `installs`.
     pub installs: InstallsParams,
     /// Parameters of `credits`.
@@ -258,6 +260,13 @@ pub struct Params {
     pub uniques: UniquesParams,
     /// Parameters of `metrics_sliding`.
     pub metrics_sliding: SlidingParams,
+}
+
+impl Default for Params {
+    fn default() -> Params {
+        let (only, installs, credits, sessions, uniques, metrics_sliding) = Default::default();
+        Params { only, forget_after: Span(400 * DAY_MS), installs, credits, sessions, uniques, metrics_sliding }
+    }
 }
 
 impl Params {
@@ -278,6 +287,7 @@ impl Params {
                 within(&format!("views.installs.{name}.{channel}"), *span, low, high)?;
             }
         }
+        within("views.forget_after", self.forget_after, Span(62 * DAY_MS), Span(3650 * DAY_MS))?;
         within("views.sessions.gap", self.sessions.gap, Span(MINUTE_MS), Span(12 * HOUR_MS))?;
         if self.sessions.types.is_empty() {
             return Err("views.sessions.types is empty: name types of events, as [click, open, conversion]".to_owned());

@@ -31,8 +31,16 @@ const SQL: &str = "\
   SELECT *, (SELECT (cut - 1) / 3600000 * 3600000 FROM as_of) AS this_hour, (SELECT (cut - 1) / 86400000 * 86400000 FROM as_of) AS today
   FROM days
   WHERE hour < (SELECT cut FROM as_of)
+), gaps AS (
+  SELECT *, CASE WHEN day - lag(day) OVER visitor > {forget_after} THEN 1 ELSE 0 END AS begins,
+    max(day) OVER (PARTITION BY tenant, visitor) AS last_day
+  FROM begun
+  WINDOW visitor AS (PARTITION BY tenant, visitor ORDER BY day)
+), lives AS (
+  SELECT *, sum(begins) OVER (PARTITION BY tenant, visitor ORDER BY day) AS life, sum(begins) OVER (PARTITION BY tenant, visitor) AS last_life
+  FROM gaps
 ), periods AS (
-  SELECT *, unnest(make_array('hour', 'day', 'week', 'month', 'life')) AS period FROM begun
+  SELECT *, unnest(make_array('hour', 'day', 'week', 'month', 'life')) AS period FROM lives
 )
 SELECT tenant, visitor, grouping, campaign, channel, kind, period, sum(events) AS events
 FROM periods
@@ -42,7 +50,8 @@ WHERE CASE period
   -- The first day of 1970 was a Thursday; weeks begin with Mondays.
   WHEN 'week' THEN day >= today - (today / 86400000 + 3) % 7 * 86400000
   WHEN 'month' THEN day >= CAST(date_trunc('month', to_timestamp_millis(today)) AS BIGINT)
-  ELSE true
+  -- Who was not there for so long begins anew.
+  ELSE life = last_life AND today - last_day <= {forget_after}
 END
 GROUP BY tenant, visitor, grouping, campaign, channel, kind, period
 ";
@@ -55,7 +64,7 @@ pub static FREQUENCY_NOW: View = View {
     read_by: &[&["tenant", "visitor"]],
     code: 1,
     reads: &["events", "frequency", "as_of"],
-    sql: |_| format!("{COUNTED_SQL} {SQL}"),
+    sql: |params| format!("{COUNTED_SQL} {}", SQL.replace("{forget_after}", &params.forget_after.0.to_string())),
     maintained: None,
 };
 
