@@ -73,8 +73,6 @@ enum Plant {
     OtherVisitors,
     /// The windows of seven days step twice.
     SteppedTwice,
-    /// A start reads the events of days that were sealed again.
-    SealedAgain,
 }
 
 fn new_event() -> impl Strategy<Value = Ev> {
@@ -214,12 +212,11 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     }
     // What came in a day is loaded at its end.
     let of_loads = Retention { ms: RETENTION + DAY, cost_ms: RETENTION + DAY };
-    let forgets = matches!(plant, Plant::Nothing | Plant::SealedAgain);
-    let load = if plant == Plant::SealedAgain { Load::SealedAgain } else { Load::Needed };
+    let forgets = plant == Plant::Nothing;
     let needed = run
         .restart
         .filter(|_| forgets)
-        .map(|_| history_within(&records, &params, Some((of_loads, load)), &lives, &run.pauses).written.views);
+        .map(|_| history_within(&records, &params, Some((of_loads, Load::Needed)), &lives, &run.pauses).written.views);
     let forgetful = (forgets && needed.is_none())
         .then(|| stream_within(&records, &params, Some(retention), run.workers, &run.pauses).views);
     let mut sql_params = params.clone();
@@ -311,7 +308,7 @@ fn what_changes_with_time_is_its_sql() {
 
 #[test]
 fn what_is_planted_in_time_is_found() {
-    for plant in [Plant::LongerGap, Plant::ClosedEarly, Plant::OtherVisitors, Plant::SteppedTwice, Plant::SealedAgain] {
+    for plant in [Plant::LongerGap, Plant::ClosedEarly, Plant::OtherVisitors, Plant::SteppedTwice] {
         let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         match runner.run(&run(), |run| check(&run, plant, &Mutex::default())) {

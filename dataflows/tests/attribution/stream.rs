@@ -122,8 +122,6 @@ pub(crate) enum Load {
     Needed,
     /// A fault: no rows of `installs`.
     WithoutFinalInstalls,
-    /// A fault: the events of days that were sealed are read again.
-    SealedAgain,
     /// A fault: no touches before the installs that are not final.
     WithoutTouchesBefore,
 }
@@ -194,7 +192,7 @@ fn live(
         .flat_map(|batch| stored::day_counts(batch).expect("it was written so"))
         .filter(|(visitor, count)| sealed.is_some_and(|sealed| sealed.has(*visitor, count.day)))
         .collect();
-    let sealed_before = sealed.filter(|_| load != Some(Load::SealedAgain)).map_or(0, |sealed| sealed.before);
+    let sealed_before = sealed.map_or(0, |sealed| sealed.before);
     let bounds = Bounds { final_after_ms: SEALING.final_after_ms, retention, sealed_before };
     let written = written.installs.iter().filter(|(_, tick, _)| *tick < life.load_to);
     let final_installs: Vec<(InstallRow, isize)> = written
