@@ -214,7 +214,7 @@ impl Ledger {
         .await?;
         for sink in &mut sinks {
             follow(&mut sink.log, &writer, epoch).await?;
-            sink.begin(&records, committed, lake.rebuilding)?;
+            sink.begin(&records, committed, &lake)?;
         }
         hit("open", "followed")?;
         let last = committed.unwrap_or(0);
@@ -423,7 +423,7 @@ impl Ledger {
         let mut txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
         let any_age = if self.any_age { Some(cut) } else { self.any_age_until };
         txns.extend(any_age.map(|cut| (ANY_AGE.to_owned(), cut as i64)));
-        for (sink, file) in self.sinks.iter().zip(changes) {
+        for (sink, file) in self.sinks.iter().zip(changes).filter(|(sink, _)| !sink.is_fresh()) {
             let done = if sink.rides(file.as_ref()) { cut } else { sink.done() };
             txns.insert(sink.id(), done as i64);
         }

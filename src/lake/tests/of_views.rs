@@ -47,7 +47,7 @@ async fn views_without_changes_cost_a_commit_nothing() {
             ledger.lake.views.insert(name.to_owned(), "0123456789abcdef".to_owned());
             let mut sink = Sink::open(&ledger.lake, name, &InstallRow::changelog()).await.unwrap();
             follow(&mut sink.log, &ledger.writer, ledger.epoch).await.unwrap();
-            sink.begin(&ledger.records, None, false).unwrap();
+            sink.begin(&ledger.records, None, &ledger.lake).unwrap();
             ledger.sinks.push(sink);
         }
         let started = std::time::Instant::now();
