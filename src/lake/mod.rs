@@ -32,6 +32,7 @@
 //! On a local directory all this withstands the kill of a process, not the loss of power: nothing is synced to disk.
 
 pub mod about;
+pub mod build;
 mod checkpoint;
 mod columns;
 pub(crate) mod compact;
@@ -221,15 +222,14 @@ impl Ledger {
         let held = sinks.iter().map(|sink| if sink.is_fresh() { last } else { sink.done() });
         let load_to = held.min().unwrap_or(last);
         let fresh: Vec<bool> = sinks.iter().map(Sink::is_fresh).collect();
-        // A release that did not note the cut noted that there were some.
-        let any_age_until = committed.filter(|_| records.txn(ANY_AGE) == Some(1));
+        let any_age_until = load::any_age_unnoted(&records);
         let state = State {
             epoch,
             committed,
             load_to,
             behind: load_to < last || fresh.contains(&true) || lake.rebuilding,
             fresh,
-            any_age: any_age_until.or_else(|| records.txn(ANY_AGE).map(|cut| cut as Tick)),
+            any_age: load::any_age(&records),
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
             notes: records.txns_under(NOTE).map(|(name, number)| (name.to_owned(), number)).collect(),
