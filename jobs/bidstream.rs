@@ -1,5 +1,6 @@
 //! `bidstream`: the one binary. Each subcommand is wiring: it reads its arguments, calls the library and prints.
 
+mod build;
 mod check;
 mod demo;
 mod import;
@@ -60,6 +61,8 @@ enum Command {
     Get(tables::Get),
     /// Recompute views by their SQL definition and print every difference. Exit 0: none; 1: some; 2: error.
     Audit(tables::Audit),
+    /// Make tables of views that a lake does not have yet, beside the job that goes on; the next start goes on from there.
+    Build(build::Build),
     /// Keep house in a lake: merge small files, sum old changes, shorten logs, remove what no table names.
     Maintain(maintain::Maintain),
     /// After restoring a copy of `records`: remove what the views' tables hold beyond it. Stop the job first.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Sql(sql) => sql.run(),
         Command::Get(get) => get.run(),
         Command::Audit(audit) => return audit.run(),
+        Command::Build(build) => return build.run(),
         Command::Maintain(maintain) => maintain.run(),
         Command::Repair(repair) => repair.run(),
         Command::Describe(describe) => describe.run(),

@@ -1,6 +1,7 @@
 //! Whole-system tests, in one binary. Those that need a broker start a real Apache Kafka by `tests/kafka/kafka.sh`.
 
 mod bounds;
+mod build;
 mod check;
 mod endpoints;
 mod exactly_once;

@@ -82,6 +82,12 @@ pub struct Needed {
 }
 
 impl Needed {
+    /// All there is.
+    pub fn all(retention: Retention) -> Needed {
+        let ever = EventTime(i64::MIN);
+        Needed { events_since: ever, costs_since: ever, final_installs: None, sealed: None, retention }
+    }
+
     /// What views with these needs need of the time up to `load_to`. With a table of `installs` what is final of them comes from there.
     pub fn of(
         needs: Needs,

@@ -109,7 +109,7 @@ impl<K> Expires<Tick> for Lasting<K> {
 /// The dataflow of a view as built in a scope of a worker: to be attached to whoever publishes and writes it.
 pub struct Output<'scope>(Box<Attach<'scope>>);
 
-type Attach<'scope> = dyn FnOnce(&mut Publisher, &ProbeHandle<Tick>, Cutover) -> Attached + 'scope;
+type Attach<'scope> = dyn FnOnce(Option<&mut Publisher>, &ProbeHandle<Tick>, Cutover) -> Attached + 'scope;
 
 /// The records of a worker that have a section of a view, and how its rows follow from that.
 pub struct OfRecords<K, R, S: KeyRows> {
@@ -132,7 +132,13 @@ impl<'scope> Output<'scope> {
 
     /// The same, with what can be read of the view while it is maintained.
     pub fn attach_live(self, publisher: &mut Publisher, probe: &ProbeHandle<Tick>, cutover: Cutover) -> Attached {
-        (self.0)(publisher, probe, cutover)
+        (self.0)(Some(publisher), probe, cutover)
+    }
+
+    /// Has the probe follow the view and keeps the changes that its table lacks. Nobody reads its rows meanwhile, so none are kept
+    /// beyond what the dataflow itself asks for.
+    pub fn attach_unread(self, probe: &ProbeHandle<Tick>, cutover: Cutover) -> Box<dyn Backlog> {
+        (self.0)(None, probe, cutover).0
     }
 
     /// A view whose rows follow from what is arranged, which is published under its name.
@@ -147,8 +153,12 @@ impl<'scope> Output<'scope> {
             let backlog = Rc::new(RefCell::new(RowBacklog::new(cutover, Arc::clone(&rows))));
             let pushed = Rc::clone(&backlog);
             arranged.stream.inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(probe);
-            let view = publisher.register(name, arranged.trace);
-            (Box::new(backlog), Some((name, Arc::new(Arranged { view, rows }))))
+            // A trace that nobody holds is not maintained.
+            let live = publisher.map(|publisher| {
+                let view = publisher.register(name, arranged.trace);
+                (name, Arc::new(Arranged { view, rows }) as Arc<dyn LiveRows>)
+            });
+            (Box::new(backlog), live)
         }))
     }
 
@@ -183,10 +193,13 @@ impl<'scope> Output<'scope> {
         S: KeyRows<Key: ExchangeData + Hashable<Output: Into<u64>> + Eq + Send + Sync>,
     {
         Output(Box::new(move |publisher, probe, cutover| {
-            let (backlog, _) = (self.0)(publisher, probe, cutover);
-            let OfRecords { records, section, rows } = of_records;
-            let view = publisher.register_records(of, records, rows);
-            (backlog, Some((of, Arc::new(Kept { view, section }))))
+            let (backlog, _) = (self.0)(None, probe, cutover);
+            let live = publisher.map(|publisher| {
+                let OfRecords { records, section, rows } = of_records;
+                let view = publisher.register_records(of, records, rows);
+                (of, Arc::new(Kept { view, section }) as Arc<dyn LiveRows>)
+            });
+            (backlog, live)
         }))
     }
 

@@ -6,7 +6,7 @@
 //! <lake>/.lock            locked by the process that writes; says which one it is
 //! <lake>/records/         Delta tables
 //! <lake>/symbols/
-//! <lake>/<view>/<hash>/
+//! <lake>/<view>/<hash>/   also Delta tables; `.build` in one is locked while `bidstream build` makes it
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,7 @@ use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::{DeltaTableBuilder, ObjectStore};
 use schemas::EventType;
 use schemas::ids::{IdHasher, IdKind};
+use schemas::units::DAY_MS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -32,6 +33,8 @@ use super::error::LedgerError;
 use super::writer::Writer;
 use crate::job::{ID_KEY_DEMO, ID_KEY_ENV, Lateness};
 
+/// The file that the writer of a lake locks.
+const LOCK: &str = ".lock";
 /// The first version of the lake's format; this code reads and writes both.
 pub const FORMAT: u32 = 1;
 /// The version of a lake with void topics: a release that counted their records would be wrong without a word.
@@ -77,6 +80,13 @@ impl LakeSettings {
         Sealing { final_after_ms: longest_ms + self.lateness_bound_ms }
     }
 
+    /// How long an event can change what views say of its time, from when it happened: what comes later is late, or of a time that
+    /// a start loads as one step. None where no event is too late.
+    pub fn changes_within_ms(&self) -> Option<i64> {
+        self.allowed_lateness_ms?;
+        Some(self.sealing().final_after_ms + DAY_MS)
+    }
+
     /// The same with another lateness.
     pub fn with_lateness(self, lateness: &Lateness) -> LakeSettings {
         let (allowed_lateness_ms, lateness_by_type_ms) = match lateness {
@@ -113,6 +123,8 @@ pub struct Lake {
     /// The void topics that those views leave out. One that was declared since counts for readers until the views that
     /// leave it out are named.
     pub voids: BTreeSet<String>,
+    /// The views that `lake.json` names, whose tables readers see. Where they are not those of this run, its own are made beside them.
+    pub(super) named: BTreeMap<String, String>,
     /// Whether `lake.json` still names the views of an earlier definition: those of this run are being built beside them.
     pub(super) rebuilding: bool,
     pub(super) storage: Storage,
@@ -169,7 +181,15 @@ impl Lake {
                  maintains them, and if it writes, the newer build makes them anew"
             );
         }
-        Ok(Lake { path: path.to_owned(), settings, views, voids, rebuilding: false, storage: Storage::default() })
+        Ok(Lake {
+            path: path.to_owned(),
+            settings,
+            named: views.clone(),
+            views,
+            voids,
+            rebuilding: false,
+            storage: Storage::default(),
+        })
     }
 
     /// The version of its format: the least that says all that it is.
@@ -244,6 +264,17 @@ impl Lake {
         Ok(Lake { settings: settings.clone(), views: ours, rebuilding, ..lake })
     }
 
+    /// The lake as a job with these parameters of views would have it that leaves out these topics. Nothing is written.
+    pub(super) fn with_views(self, params: &Params, voids: BTreeSet<String>) -> Lake {
+        let settings = LakeSettings { views: params.clone(), ..self.settings };
+        Lake { views: views(params, &voids), voids, settings, ..self }
+    }
+
+    /// Whether readers see the table of a view of this run.
+    pub(super) fn names(&self, view: &str) -> bool {
+        self.named.contains_key(view) && self.named.get(view) == self.views.get(view)
+    }
+
     /// Checks that the lake was made with what is fixed in these settings.
     pub fn check(&self, settings: &LakeSettings) -> Result<(), LedgerError> {
         let fixed = |settings: &LakeSettings| {
@@ -276,6 +307,7 @@ impl Lake {
         let file = self.path.join("lake.json");
         let aside = write_aside(&self.path, &content(&self.settings, &self.views, &self.voids))?;
         std::fs::rename(&aside, &file).map_err(LedgerError::io(&file))?;
+        self.named.clone_from(&self.views);
         self.rebuilding = false;
         tracing::info!(views = ?self.views, "the names of the views are those of this run's tables now");
         Ok(())
@@ -362,7 +394,7 @@ fn difference(path: &str, a: &Value, b: &Value) -> Option<(String, String, Strin
     })
 }
 
-/// The lock of a lake's writer. The system releases it when the process ends, however that comes.
+/// The lock of a lake's writer, or of who builds a table. The system releases it when the process ends, however that comes.
 pub(super) struct Lock {
     file: File,
     path: PathBuf,
@@ -370,20 +402,53 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock; with `take_over`, goes on without it where another process holds it.
+    /// Takes a lake's lock; with `take_over`, goes on without it where another process holds it.
     pub(super) fn take(lake: &Path, writer: &Writer, take_over: bool) -> Result<Lock, LedgerError> {
         std::fs::create_dir_all(lake).map_err(LedgerError::io(lake))?;
-        let path = lake.join(".lock");
+        let mut lock = Lock::try_at(lake.join(LOCK), writer)?;
+        if !lock.held && !take_over {
+            return Err(LedgerError::InUse { lake: lake.to_owned(), holder: lock.holder()? });
+        }
+        Ok(lock)
+    }
+
+    /// Takes the lock of a file if it is free now.
+    pub(super) fn try_at(path: PathBuf, writer: &Writer) -> Result<Lock, LedgerError> {
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut lock = Lock { file: open.map_err(LedgerError::io(&path))?, path, held: false };
         lock.hold(writer)?;
-        if !lock.held && !take_over {
-            let mut holder = String::new();
-            lock.file.read_to_string(&mut holder).map_err(LedgerError::io(&lock.path))?;
-            let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-            return Err(LedgerError::InUse { lake: lake.to_owned(), holder });
-        }
         Ok(lock)
+    }
+
+    /// Whether this process holds it.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// What the file says of who holds it.
+    pub(super) fn holder(&mut self) -> Result<String, LedgerError> {
+        let mut holder = String::new();
+        self.file.read_to_string(&mut holder).map_err(LedgerError::io(&self.path))?;
+        Ok(if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() })
+    }
+
+    /// Whether some process writes a lake now. A start at the very moment may be refused.
+    pub(super) fn is_taken(lake: &Path) -> Result<bool, LedgerError> {
+        let path = lake.join(LOCK);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(LedgerError::io(&path))?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(LedgerError::Io { path, source }),
+        }
+    }
+
+    /// Removes the file of a lock that this process holds, and gives it up.
+    pub(super) fn remove(self) -> Result<(), LedgerError> {
+        std::fs::remove_file(&self.path).map_err(LedgerError::io(&self.path))
     }
 
     /// Takes the lock if it is free now. Who took over asks again and again: once the fenced process is gone, the lock

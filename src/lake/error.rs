@@ -117,6 +117,44 @@ pub enum LedgerError {
         /// What is wrong with it.
         why: String,
     },
+    /// Nothing to build a view from.
+    #[error("lake {} holds no records yet: a start of the job makes the tables of its views; nothing is to be built", lake.display())]
+    NoRecords {
+        /// The lake.
+        lake: PathBuf,
+    },
+    /// Another process builds the table of a view.
+    #[error("{view} is being built by {holder}; let that one end, or stop it and build again")]
+    BeingBuilt {
+        /// The view.
+        view: String,
+        /// What the lock file says of its holder.
+        holder: String,
+    },
+    /// The job that runs makes the table of a view itself.
+    #[error("the job that runs in this lake makes {view} itself, from all records: there is nothing to build")]
+    BeingMade {
+        /// The view.
+        view: String,
+    },
+    /// Somebody else gave the whole state of a view while it was being made.
+    #[error(
+        "table {table}: another process made it while this one was at it; what this one made of it is left out, and a new start \
+         goes on from what is there"
+    )]
+    MadeMeanwhile {
+        /// The table.
+        table: String,
+    },
+    /// Files of `records` that a build was reading were removed.
+    #[error(
+        "records: {file} was removed while it was being read: housekeeping removes replaced files after the job's `retention`; \
+         make that longer than a build takes, restart the job, and build again"
+    )]
+    FileGone {
+        /// The file.
+        file: String,
+    },
     /// A sink is ahead of the ledger, as after restoring an older copy of `records`.
     #[error(
         "table {table} holds changes up to cut {sink_cut}, but records ends at cut {records_cut} (was a backup \
@@ -185,10 +223,12 @@ impl LedgerError {
     /// Whether a start was refused: the lake is in use, of another format or a newer release, or was made with other
     /// settings.
     pub fn is_refusal(&self) -> bool {
-        use LedgerError::{ColumnType, Format, InUse, NewerColumns, NewerField, Settings};
+        use LedgerError::{BeingBuilt, BeingMade, ColumnType, Format, InUse, NewerColumns, NewerField, Settings};
         matches!(
             self,
             InUse { .. }
+                | BeingBuilt { .. }
+                | BeingMade { .. }
                 | Format { .. }
                 | Settings { .. }
                 | LedgerError::IdKey { .. }

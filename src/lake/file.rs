@@ -157,9 +157,10 @@ impl Encoded {
     pub(super) async fn upload(
         &self,
         objects: &dyn ObjectStore,
+        prefix: &str,
         partition: Option<(&str, &str)>,
     ) -> Result<Add, object_store::Error> {
-        let name = format!("part-{}.parquet", Uuid::new_v4());
+        let name = format!("{prefix}-{}.parquet", Uuid::new_v4());
         let path = match partition {
             Some((column, value)) => StorePath::from_iter([format!("{column}={value}"), name]),
             None => StorePath::from(name),

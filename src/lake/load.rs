@@ -32,8 +32,8 @@ use tokio::sync::mpsc;
 
 use super::entry::DataFile;
 use super::error::LedgerError;
-use super::finished;
 use super::log::TableLog;
+use super::{ANY_AGE, finished};
 use crate::lake::failpoint;
 
 /// The partition column of `records`: the day of arrival, UTC.
@@ -129,6 +129,16 @@ impl Wanted {
         }
         Some(earliest.max(needed.earliest()).0.div_euclid(DAY_MS).min(day))
     }
+}
+
+/// Up to which cut records entered however long ago they happened.
+pub(super) fn any_age(records: &TableLog) -> Option<Tick> {
+    any_age_unnoted(records).or_else(|| records.txn(ANY_AGE).map(|cut| cut as Tick))
+}
+
+/// The same where a release noted that there were some, and not until which cut: the last.
+pub(super) fn any_age_unnoted(records: &TableLog) -> Option<Tick> {
+    records.cut().filter(|_| records.txn(ANY_AGE) == Some(1))
 }
 
 /// Reads the accepted records that are wanted, those that enter on a day before those of later ones: each batch with its day, in

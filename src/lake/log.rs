@@ -51,6 +51,8 @@ pub(super) struct TableLog {
     retry_after: Duration,
     retries: RetryPolicy,
     throttle: Throttle,
+    /// How the names of its files begin.
+    prefix: &'static str,
     /// The version of the next commit.
     next: u64,
     txns: BTreeMap<String, i64>,
@@ -133,6 +135,7 @@ impl TableLog {
             retry_after: lake.storage.retry_after,
             retries: RetryPolicy::default(),
             throttle: Throttle::default(),
+            prefix: "part",
             next: 0,
             txns: BTreeMap::new(),
             columns,
@@ -152,6 +155,11 @@ impl TableLog {
     /// Has the table's files be written at another throttle.
     pub(super) fn throttle_by(&mut self, throttle: &Throttle) {
         self.throttle = throttle.clone();
+    }
+
+    /// Has the names of the table's files begin so, that whoever writes them can tell them from others'.
+    pub(super) fn name_files(&mut self, prefix: &'static str) {
+        self.prefix = prefix;
     }
 
     /// The throttle at which its files are written.
@@ -248,7 +256,7 @@ impl TableLog {
     async fn try_upload(&self, file: &Encoded, partition: Option<(&str, &str)>) -> Result<Add, DeltaTableError> {
         failpoint::hit(&self.name, "upload.before")?;
         self.check_there().await?;
-        let add = file.upload(&self.objects(), partition).await?;
+        let add = file.upload(&self.objects(), self.prefix, partition).await?;
         self.check_there().await?;
         failpoint::hit(&self.name, "upload.after")?;
         Ok(add)

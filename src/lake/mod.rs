@@ -32,6 +32,7 @@
 //! On a local directory all this withstands the kill of a process, not the loss of power: nothing is synced to disk.
 
 pub mod about;
+pub mod build;
 mod checkpoint;
 mod columns;
 pub(crate) mod compact;
@@ -213,22 +214,21 @@ impl Ledger {
         .await?;
         for sink in &mut sinks {
             follow(&mut sink.log, &writer, epoch).await?;
-            sink.begin(&records, committed, lake.rebuilding)?;
+            sink.begin(&records, committed, &lake)?;
         }
         hit("open", "followed")?;
         let last = committed.unwrap_or(0);
         let held = sinks.iter().map(|sink| if sink.is_fresh() { last } else { sink.done() });
         let load_to = held.min().unwrap_or(last);
         let fresh: Vec<bool> = sinks.iter().map(Sink::is_fresh).collect();
-        // A release that did not note the cut noted that there were some.
-        let any_age_until = committed.filter(|_| records.txn(ANY_AGE) == Some(1));
+        let any_age_until = load::any_age_unnoted(&records);
         let state = State {
             epoch,
             committed,
             load_to,
             behind: load_to < last || fresh.contains(&true) || lake.rebuilding,
             fresh,
-            any_age: any_age_until.or_else(|| records.txn(ANY_AGE).map(|cut| cut as Tick)),
+            any_age: load::any_age(&records),
             resumes: resumes(&records),
             topic_ids: topic_ids(&records),
             notes: records.txns_under(NOTE).map(|(name, number)| (name.to_owned(), number)).collect(),
@@ -422,7 +422,7 @@ impl Ledger {
         let mut txns = BTreeMap::from([(EPOCH.to_owned(), self.epoch), (CUT.to_owned(), cut as i64)]);
         let any_age = if self.any_age { Some(cut) } else { self.any_age_until };
         txns.extend(any_age.map(|cut| (ANY_AGE.to_owned(), cut as i64)));
-        for (sink, file) in self.sinks.iter().zip(changes) {
+        for (sink, file) in self.sinks.iter().zip(changes).filter(|(sink, _)| !sink.is_fresh()) {
             let done = if sink.rides(file.as_ref()) { cut } else { sink.done() };
             txns.insert(sink.id(), done as i64);
         }

@@ -4,6 +4,10 @@
 //! (`bidstream/done/<view>/<hash>/delta`). After `records` has committed *n* it commits the consolidated change of each cut in
 //! (*l*, *n*] and moves its own cut; the next commit to `records` says so too. Where nothing changed it has nothing to commit: the
 //! very commit of `records` says that it holds *n*. So a view costs what it has to say.
+//!
+//! A sink is *fresh* where its table is new in a lake with records, or was left alone by the jobs of so long that to catch up would
+//! cost more than to begin anew: its first commit gives the whole state at *N* and takes away what the table held. `bidstream
+//! build` makes that first commit beside a job ([`super::build`]); then the next start finds the sink behind, and not fresh.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +16,16 @@ use arrow::array::AsArray;
 use arrow::compute;
 use arrow::datatypes::{Int64Type, Schema};
 use dataflows::changes::CutChanges;
+use deltalake_core::kernel::{Add, Remove};
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use schemas::Tick;
 
-use super::compact::SINCE;
+use super::compact::{self, SINCE};
 use super::directory::Lake;
 use super::error::LedgerError;
 use super::file::{Encoded, encode_runs};
 use super::finished;
-use super::log::{CUT, EPOCH, Put, TableLog};
+use super::log::{CUT, EPOCH, Prepared, Put, TableLog};
 #[cfg(test)]
 use super::simulation;
 use super::writer::{OVERTAKEN_MAX, Writer};
@@ -34,40 +40,44 @@ pub(crate) struct Sink {
     hash: String,
     /// The cut up to which it holds everything: the greater of *l* and what `records` says.
     done: Tick,
-    /// Where the table is new and `records` is not: *N*, the cut at which its first commit gives the whole state.
+    /// Where it is fresh: *N*, the cut at which its first commit gives the whole state.
     fresh_at: Option<Tick>,
+    /// What the table's own log said of its last cut then.
+    begun_at: Option<Tick>,
 }
 
 impl Sink {
     /// Opens the view's table.
     pub(super) async fn open(lake: &Lake, view: &'static str, schema: &Schema) -> Result<Sink, LedgerError> {
         let log = TableLog::open(lake, view, schema, None).await?;
-        Ok(Sink { view, log, hash: lake.views[view].clone(), done: 0, fresh_at: None })
+        Ok(Sink { view, log, hash: lake.views[view].clone(), done: 0, fresh_at: None, begun_at: None })
     }
 
-    /// Takes up what `records` says of the sink, once no one else commits to either. `redefined`: the lake's views are
-    /// being built anew.
+    /// Takes up what `records` says of the sink, once no one else commits to either.
     pub(super) fn begin(
         &mut self,
         records: &TableLog,
         committed: Option<Tick>,
-        redefined: bool,
+        lake: &Lake,
     ) -> Result<(), LedgerError> {
         let (sink_cut, records_cut) = (self.log.cut().unwrap_or(0), committed.unwrap_or(0));
         if sink_cut > records_cut {
             return Err(LedgerError::SinkAhead { table: self.view.to_owned(), sink_cut, records_cut });
         }
         self.done = records.txn(&self.id()).unwrap_or(0) as Tick;
-        self.fresh_at = committed.filter(|_| redefined && self.done() == 0);
+        self.begun_at = self.log.cut();
+        let held = self.done();
+        self.fresh_at =
+            committed.filter(|last| lake.rebuilding && (held == 0 || was_left(lake, self.view, held, *last)));
         Ok(())
     }
 
-    /// The cut up to which it holds everything.
+    /// The cut up to which it holds everything. One that is fresh holds nothing that counts.
     pub(super) fn done(&self) -> Tick {
-        self.done.max(self.log.cut().unwrap_or(0))
+        if self.is_fresh() { 0 } else { self.done.max(self.log.cut().unwrap_or(0)) }
     }
 
-    /// Whether its first commit gives the whole state: a view that is new in a lake with records.
+    /// Whether its first commit gives the whole state.
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh_at.is_some()
     }
@@ -135,8 +145,18 @@ impl Sink {
                 adds.push(self.log.upload(file, None).await?);
             }
             let mut txns = BTreeMap::from([(EPOCH.to_owned(), epoch), (CUT.to_owned(), cut as i64)]);
-            txns.extend(self.fresh_at.map(|since| (SINCE.to_owned(), since as i64)));
-            let commit = self.log.prepare(writer, adds.clone(), txns);
+            let Some(since) = self.fresh_at else {
+                let commit = self.log.prepare(writer, adds.clone(), txns);
+                if self.log.put(&commit).await? == Put::Done {
+                    return Ok(rows);
+                }
+                continue;
+            };
+            if self.log.cut() != self.begun_at {
+                return Err(LedgerError::MadeMeanwhile { table: self.view.to_owned() });
+            }
+            txns.insert(SINCE.to_owned(), since as i64);
+            let commit = prepare_whole(&self.log, writer, adds.clone(), txns);
             if self.log.put(&commit).await? == Put::Done {
                 self.fresh_at = None;
                 return Ok(rows);
@@ -144,4 +164,19 @@ impl Sink {
         }
         Err(LedgerError::overtaken(self.view))
     }
+}
+
+/// Whether a view that readers do not see was left alone for so long that it is made anew: longer than events change, as a start
+/// replays cut by cut what a table lacks. What no event is too late for is all read by every start.
+pub(super) fn was_left(lake: &Lake, view: &str, held: Tick, last: Tick) -> bool {
+    let within_ms = lake.settings.changes_within_ms();
+    !lake.names(view) && within_ms.is_some_and(|ms| last.saturating_sub(held) > ms as Tick)
+}
+
+/// Makes a commit ready that gives the whole state of a view in the place of what its table holds.
+pub(super) fn prepare_whole(log: &TableLog, writer: &Writer, adds: Vec<Add>, txns: BTreeMap<String, i64>) -> Prepared {
+    let removes: Vec<Remove> = log.files().map(|file| compact::remove(file, true)).collect();
+    let mode = if removes.is_empty() { SaveMode::Append } else { SaveMode::Overwrite };
+    let operation = DeltaOperation::Write { mode, partition_by: None, predicate: None };
+    log.prepare_rewrite(writer, operation, adds, removes, txns)
 }

@@ -1,5 +1,6 @@
 //! The ledger on a directory: what survives, what is told apart, who may write.
 
+mod of_builds;
 mod of_views;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! A run: its threads, how they agree on cuts and commit them, recovery before and housekeeping beside.
 
 pub mod agreement;
+pub mod build;
 pub mod committer;
 pub mod context;
 pub mod cuts;

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dataflows::changes::Cutover;
+use dataflows::feed::{Feed, InputBatch};
 use dataflows::needs::Needed;
 use schemas::table::{RecordRow, Verdict};
-use schemas::units::HOUR_MS;
-use schemas::{EventTime, Tick};
+use schemas::units::{DAY_MS, HOUR_MS};
+use schemas::{Accepted, EventTime, Tick};
 
 use crate::ingest::gate::HotKeys;
 use crate::ingest::source::{PartitionId, Resume};
@@ -167,7 +168,7 @@ impl<'a> Progress<'a> {
             return;
         }
         self.told = Some(Instant::now());
-        let said = so_far(self.counts(), self.started.elapsed());
+        let said = so_far("records of earlier runs are being loaded", self.counts(), self.started.elapsed());
         self.tell(&said);
         if self.logged.elapsed() >= LOG_EVERY {
             self.logged = Instant::now();
@@ -193,16 +194,32 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// How far it is, how fast, and when it is over at that rate.
-fn so_far([read, of]: [u64; 2], elapsed: Duration) -> String {
+/// What is being done, how far it is, how fast, and when it is over at that rate.
+pub(super) fn so_far(what: &str, [read, of]: [u64; 2], elapsed: Duration) -> String {
     let per_second = read as f64 / elapsed.as_secs_f64().max(1e-3);
-    let mut said = format!("records of earlier runs are being loaded: {read} of {of}");
+    let mut said = format!("{what}: {read} of {of}");
     // Before anything was read nothing is known of the rate.
     if read > 0 {
         let seconds = of.saturating_sub(read) as f64 / per_second;
         said += &format!(", {per_second:.0} a second, done in about {seconds:.0} s");
     }
     said
+}
+
+/// Takes in accepted records that enter at the end of a day, or as of the last tick before `load_to` where that is earlier: nothing of
+/// a day enters after it. Those of cuts after `load_to` enter each in its own.
+pub(super) fn take_day(feed: &mut Feed, batch: &mut InputBatch, day: i64, rows: Vec<RecordRow>, load_to: Tick) {
+    let day_end = (day + 1) * DAY_MS;
+    let step = feed.tick().max((day_end.max(1) as Tick).min(load_to.max(1)) - 1);
+    feed.advance_to(step);
+    feed.flush();
+    for row in rows {
+        if let Some(event) = row.event {
+            let accepted = Accepted { event, payload_hash: row.payload_hash, capped: row.capped };
+            batch.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
+        }
+    }
+    feed.take(batch);
 }
 
 impl Recovered {
@@ -228,12 +245,12 @@ mod tests {
 
     #[test]
     fn progress_says_how_far_how_fast_and_until_when() {
-        let of = "records of earlier runs are being loaded: ";
-        assert_eq!(so_far([0, 900], Duration::from_secs(1)), format!("{of}0 of 900"));
-        let said = so_far([300, 900], Duration::from_secs(2));
+        let (what, of) = ("records of earlier runs are being loaded", "records of earlier runs are being loaded: ");
+        assert_eq!(so_far(what, [0, 900], Duration::from_secs(1)), format!("{of}0 of 900"));
+        let said = so_far(what, [300, 900], Duration::from_secs(2));
         assert_eq!(said, format!("{of}300 of 900, 150 a second, done in about 4 s"));
         // Files may hold more than they say.
-        let said = so_far([900, 0], Duration::from_secs(3));
+        let said = so_far(what, [900, 0], Duration::from_secs(3));
         assert_eq!(said, format!("{of}900 of 0, 300 a second, done in about 0 s"));
     }
 }

@@ -9,8 +9,7 @@ use dataflows::changes::Backlog;
 use dataflows::feed::Feed;
 use dataflows::views;
 use operators::publish::Publisher;
-use schemas::units::DAY_MS;
-use schemas::{Accepted, Tick};
+use schemas::Tick;
 use timely::dataflow::ProbeHandle;
 
 use crate::lake::Final;
@@ -21,7 +20,7 @@ use crate::run::committer::{self, CutPart, PartOf};
 use crate::run::context::{GAUGES_EVERY, IDLE, PanicGuard, STEP_RECORDS_MAX, Shared};
 use crate::run::intake::Arrivals;
 use crate::run::reader::{Read, Reader};
-use crate::run::recovery::{Loaded, RECOVERY};
+use crate::run::recovery::{self, Loaded, RECOVERY};
 
 /// Runs one worker to the end of the run.
 pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<CutPart>) {
@@ -96,18 +95,7 @@ impl Running<'_> {
                     continue;
                 }
             };
-            let day_end = (day + 1) * DAY_MS;
-            // Nothing of a day enters after it, and never after *m*.
-            let step = self.feed.tick().max((day_end.max(1) as Tick).min(load_to.max(1)) - 1);
-            self.feed.advance_to(step);
-            self.feed.flush();
-            for row in rows {
-                if let Some(event) = row.event {
-                    let accepted = Accepted { event, payload_hash: row.payload_hash, capped: row.capped };
-                    batch.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
-                }
-            }
-            self.feed.take(&mut batch);
+            recovery::take_day(&mut self.feed, &mut batch, day, rows, load_to);
             self.worker.step();
         }
         self.feed.advance_to(self.shared.recovered.committed);

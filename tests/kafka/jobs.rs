@@ -55,14 +55,8 @@ impl Job {
 
     /// Runs it until the lake holds so many records, then stops it in order. What it said.
     pub(crate) fn until(&self, options: &[&str], records: usize) -> String {
-        let (mut child, started) = (self.run(options), Instant::now());
-        while self.count() < records {
-            let ended = child.try_wait().unwrap();
-            if ended.is_some() || started.elapsed() > CATCH_UP_MAX {
-                panic!("{} of {records} records; {ended:?}: {}", self.count(), said(child));
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        let mut child = self.run(options);
+        self.wait_for(records, &mut child);
         let mut stderr = child.stderr.take().unwrap();
         assert_eq!(terminate(child), Some(0));
         let mut said = String::new();
@@ -70,11 +64,23 @@ impl Job {
         said
     }
 
+    /// Waits until the lake of a run holds so many records.
+    pub(crate) fn wait_for(&self, records: usize, run: &mut Running) {
+        let started = Instant::now();
+        while self.count() < records {
+            let ended = run.try_wait().unwrap();
+            if ended.is_some() || started.elapsed() > CATCH_UP_MAX {
+                panic!("{} of {records} records; {ended:?}: {}", self.count(), said(run));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Runs it until it ends by itself: its exit code, and what it said.
     pub(crate) fn ends(&self, options: &[&str]) -> (Option<i32>, String) {
         let mut child = self.run(options);
         let code = wait_within(&mut child, CATCH_UP_MAX);
-        (code, said(child))
+        (code, said(&mut child))
     }
 
     fn count(&self) -> usize {
@@ -99,7 +105,7 @@ impl Job {
     }
 }
 
-fn said(mut child: Running) -> String {
+fn said(child: &mut Running) -> String {
     let _gone = child.kill();
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();

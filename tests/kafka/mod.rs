@@ -1,6 +1,7 @@
 //! A real Kafka for tests, and the tests of the source and of whole jobs on it.
 
 mod accept;
+mod build;
 mod by_time;
 pub(crate) mod fixture;
 mod jobs;

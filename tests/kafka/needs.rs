@@ -9,7 +9,7 @@ use super::jobs::{Job, event};
 use crate::exactly_once::{assert_every_table_equals_its_sql, bidstream};
 
 const DAYS: i64 = 300;
-const MAPPING: &str = "\
+pub(super) const MAPPING: &str = "\
 format: csv
 tenant: shop
 event_time: { column: at, format: epoch_ms }
@@ -20,7 +20,7 @@ emit:
 ";
 
 /// People who click and buy for so many days up to now, each of whom has installed once.
-fn history(now_ms: i64) -> String {
+pub(super) fn history(now_ms: i64) -> String {
     let mut rows = "at,what,who,by,paid,in\n".to_owned();
     for day in 0..DAYS {
         for person in (0..30).filter(|person| (person * 7 + day) % 4 != 0) {
@@ -43,7 +43,7 @@ fn history(now_ms: i64) -> String {
 }
 
 /// The records that a start said it has loaded, and how many the lake held.
-fn loaded(said: &str) -> (u64, u64) {
+pub(super) fn loaded(said: &str) -> (u64, u64) {
     let line = said.lines().find(|line| line.contains("records of earlier runs are loaded")).expect(said);
     let number = |name: &str| {
         let (_, rest) = line.split_once(&format!("{name}=")).expect(line);

@@ -17,6 +17,7 @@ mod view;
 mod writer;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -334,10 +335,11 @@ fn partition(dice: &mut Dice) -> Vec<Entry> {
 /// A lake in a simulated store.
 fn lake(store: SimulatedStore, views: &[&str]) -> Lake {
     let storage = Storage { objects: Some(Arc::new(store)), retry_after: Duration::ZERO };
-    let views = views.iter().map(|view| (view.to_string(), HASH.to_owned())).collect();
+    let views: BTreeMap<String, String> = views.iter().map(|view| (view.to_string(), HASH.to_owned())).collect();
     Lake {
         path: PathBuf::from("simulated"),
         settings: settings(),
+        named: views.clone(),
         views,
         voids: Default::default(),
         rebuilding: false,

@@ -47,7 +47,7 @@ async fn views_without_changes_cost_a_commit_nothing() {
             ledger.lake.views.insert(name.to_owned(), "0123456789abcdef".to_owned());
             let mut sink = Sink::open(&ledger.lake, name, &InstallRow::changelog()).await.unwrap();
             follow(&mut sink.log, &ledger.writer, ledger.epoch).await.unwrap();
-            sink.begin(&ledger.records, None, false).unwrap();
+            sink.begin(&ledger.records, None, &ledger.lake).unwrap();
             ledger.sinks.push(sink);
         }
         let started = std::time::Instant::now();
@@ -103,4 +103,40 @@ async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_mov
     let (_, state) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
     assert!((fresh(&state), state.behind) == (vec![], true), "{state:?}");
     assert_eq!(state.load_to, T0 + 2_000);
+}
+
+#[tokio::test]
+async fn a_view_that_was_left_for_longer_than_events_change_is_made_anew_over_what_it_held() {
+    let dir = TempDir::new().unwrap();
+    let change = |number, cut| Part { changes: all(vec![install(number, cut, 1)]), ..part(cut, number..number + 1) };
+    let (mut ledger, _) = open(dir.path()).await;
+    commit(&mut ledger, T0 + 1_000, change(0, T0 + 1_000)).await.unwrap();
+    drop(ledger);
+    let mut fewer = settings();
+    fewer.views.only = vec!["costs".to_owned()];
+    let within = settings().changes_within_ms().unwrap() as Tick;
+    for (more, is_fresh) in [(0, false), (1_000, true)] {
+        let last = T0 + 1_000 + within + more;
+        let (mut ledger, _) = Ledger::open(dir.path(), &fewer, false, &[], &Symbols::new()).await.unwrap();
+        commit(&mut ledger, last, part(last, 10 + more as i64..11 + more as i64)).await.unwrap();
+        drop(ledger);
+        let (_, state) = open(dir.path()).await;
+        assert_eq!(fresh(&state).contains(&"installs"), is_fresh, "{state:?}");
+        assert!(!fresh(&state).contains(&"costs") && state.behind, "{state:?}");
+        assert_eq!(state.load_to, if is_fresh { last } else { T0 + 1_000 });
+    }
+    // The whole state, at the cut up to which all is loaded; what the table held is no part of it.
+    let (mut ledger, state) = open(dir.path()).await;
+    let cut = state.committed.unwrap();
+    let whole = Part { changes: all(vec![install(5, cut, 1), install(6, cut + 1_000, 1)]), ..Part::default() };
+    commit(&mut ledger, cut + 1_000, whole).await.unwrap();
+    let query = "select event_time, _diff from t order by 1";
+    assert_eq!(sql(&ledger, "installs", query).await, [["5", "1"], ["6", "1"]]);
+    drop(ledger);
+    let hasher = schemas::ids::IdHasher::new(b"");
+    let resources = crate::sql::Resources::of_machine().unwrap();
+    let early = crate::sql::open(dir.path(), Some(T0 + 1_000), &hasher, resources).await.map(|_| ()).unwrap_err();
+    assert!(early.to_string().starts_with(&format!("history before cut {cut}")), "{early}");
+    let (_, state) = open(dir.path()).await;
+    assert!((fresh(&state), state.behind) == (vec![], false), "{state:?}");
 }
