@@ -220,11 +220,13 @@ fn visitors(report: &mut Report, traffic: Traffic, tick_events: u64) {
     // First: what the other leaves behind would be taken for free.
     let bytes = runs::visitors_bytes(traffic, tick_events) as f64 / traffic.visitors() as f64;
     let measured = runs::visitors(traffic, tick_events);
-    let [with_events, of_visitors] = measured.each_ref().map(|lane| 1e9 / lane.events_per_cpu_s());
+    let [with_events, of_visitors, read] = measured.each_ref().map(|lane| 1e9 / lane.events_per_cpu_s());
     report.measurements.extend(measured.iter().map(Measurement::of));
     let goes = traffic.in_one_go;
     let what = format!("views of visitors added, {goes} events in one go, processor time, ticks of {tick_events}");
     report.verdicts.push(Verdict::of(what, of_visitors - with_events, "ns/event", 400.0, 200.0));
+    let what = "what it adds that somebody reads what is kept of visitors";
+    report.verdicts.push(Verdict::of(what, read - of_visitors, "ns/event", 200.0, 100.0));
     report.verdicts.push(Verdict::of("memory of the views of visitors", bytes, "B/visitor", 500.0, 300.0));
 }
 
