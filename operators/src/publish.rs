@@ -14,9 +14,12 @@
 //! swapped in; so no later pointer holds a `since` above its own *t*. A snapshot that is held keeps its batches, which
 //! never change, so compaction goes on without regard to it: what a slow reader costs is memory, not progress.
 //!
+//! **Keyed records** are published beside arrangements, at the same tick, and are changed in place ([`crate::records`]): a snapshot does
+//! not hold them, so a read of them may be refused once readers have passed its tick.
+//!
 //! **Who frees.** Every pointer that is replaced goes to the reaper, a thread that drops it once no reader has it.
 //! A batch leaves a trace only while a pointer to it is published or with the reaper, so the last reference to a large
-//! batch is never a reader's (nor a worker's).
+//! batch is never a reader's (nor a worker's), but for who goes through one view for long ([`Snapshot::pin`]).
 
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;
