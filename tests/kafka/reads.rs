@@ -147,7 +147,8 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
         let opens = answer["rows"].as_array().unwrap().iter().map(|row| row["open"].clone());
         opens.collect::<Vec<_>>()
     };
-    assert_eq!([of(""), of("&open=true"), of("&open=false")], [vec![true.into()], vec![true.into()], vec![]]);
+    let one = vec![Value::Bool(true)];
+    assert_eq!([of(""), of("&open=true"), of("&open=false")], [one.clone(), one, vec![]]);
     assert_eq!(of("&final=1"), Vec::<Value>::new());
 
     // In the order of the key, up to a limit, and whether there are more.

@@ -224,7 +224,7 @@ fn race(script: &Script, workers: usize, readers: usize) -> Vec<(usize, usize)> 
             // So that readers read often, also where one worker has all the work.
             std::thread::sleep(std::time::Duration::from_micros(100));
             // Each steps and publishes at ticks of its own, a few ahead of the others.
-            if (tick + index) % (2 + index) == 0 {
+            if (tick + index).is_multiple_of(2 + index) {
                 worker.step();
             }
             if tick % (1 + index * 2) == 0 {
