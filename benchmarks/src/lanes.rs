@@ -1,8 +1,11 @@
 //! What is compared: a *lane* is a dataflow with its input and probe. Several run in one worker, fed in turns.
 
+use std::sync::Arc;
+
 use dataflows::changes::Cutover;
 use dataflows::horizon::Bounds;
 use dataflows::inputs::Inputs;
+use dataflows::live::{LiveRows, Value};
 use dataflows::params::{Params, PersonRule};
 use dataflows::views::{self, uniques};
 use differential_dataflow::input::InputSession;
@@ -94,6 +97,8 @@ pub enum Views {
     WithEvents,
     /// Besides, the views of visitors.
     OfVisitors,
+    /// The same, while somebody reads what is kept of visitors.
+    OfVisitorsRead,
     /// All views of the catalogue; what is to be written is taken at every tick, and dropped.
     All,
 }
@@ -109,6 +114,7 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
     params.installs.person = person;
     let mut publisher: Publisher = hub.publisher(worker.index());
     let probe = ProbeHandle::new();
+    let mut live: Option<Arc<dyn LiveRows>> = None;
     let (mut input, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
         let (input, mut inputs) = Inputs::new(scope, &params, Bounds::default());
         let (mut backlogs, cutover) = (Vec::new(), Cutover { replay_from: 0, snapshot_at: None });
@@ -128,10 +134,13 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
             events.arrivals.probe_with(&probe);
             events.corrections.probe_with(&probe);
         }
-        if views == Views::OfVisitors {
+        if matches!(views, Views::OfVisitors | Views::OfVisitorsRead) {
             let visitors = inputs.visitors();
-            for output in [visitors.clone().sessions(), uniques::output(visitors.uniques)] {
-                backlogs.push(output.attach(&mut publisher, &probe, cutover));
+            let (uniques, frequency) = (uniques::output(visitors.uniques.clone()), visitors.clone().frequency());
+            for output in [visitors.sessions(), uniques, frequency] {
+                let (backlog, rows) = output.attach_live(&mut publisher, &probe, cutover);
+                backlogs.push(backlog);
+                live = live.take().or(rows.map(|(_, rows)| rows));
             }
         }
         (input, backlogs)
@@ -143,13 +152,19 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
         input.advance_to(tick + 1);
         input.flush();
     };
+    let hub = hub.clone();
+    let visitor = [("visitor".to_owned(), Value::Bytes(vec![7; 16]))];
     let after_step = move || {
         publisher.publish();
+        if let (Some(rows), Some(snapshot), Views::OfVisitorsRead) = (&live, hub.snapshot(), views) {
+            rows.visit(snapshot, &visitor, &mut |_| true).expect("nothing has changed since");
+        }
         backlogs.iter_mut().for_each(|backlog| drop(backlog.take_through(Tick::MAX)));
     };
     let name = match (views, person) {
         (Views::All, _) => "all views",
         (Views::OfVisitors, _) => "views of visitors",
+        (Views::OfVisitorsRead, _) => "the same, read",
         (Views::WithEvents, _) => "with events",
         (Views::Attribution, PersonRule::DeviceOrUser) => "attribution",
         (Views::Attribution, PersonRule::DeviceElseUser) => "device else user",

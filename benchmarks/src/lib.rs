@@ -1,6 +1,7 @@
 //! Benchmarks of the dataflow, fed from memory. `README.md` has the command of each row; results are in `results/`.
 
 pub mod events;
+pub mod keyed_reads;
 pub mod lanes;
 pub mod machine;
 pub mod profile;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use benchmarks::events::Traffic;
+use benchmarks::keyed_reads::keyed_reads;
 use benchmarks::machine::Setting;
 use benchmarks::profile::Spent;
 use benchmarks::report::{Measurement, Report, Verdict, ms};
@@ -99,6 +100,18 @@ enum Benchmark {
         #[arg(long, default_value_t = 4_096)]
         tick_events: u64,
     },
+    /// Records of 8 keys at one tick on another thread, in an open loop, while records are visited.
+    KeyedRead {
+        /// Keys that have a record.
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: u64,
+        /// Visits per second.
+        #[arg(long, default_value_t = 200_000)]
+        updates_per_s: u64,
+        /// How long.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
     /// Lookups on another thread while the arrangement is updated.
     Read {
         /// Keys of the arrangement.
@@ -137,6 +150,9 @@ fn main() {
         }
         Benchmark::Hot { touches, tick_events } => hot(&mut report, touches, tick_events),
         Benchmark::Profile { tick_events } => return profile(traffic, tick_events, format),
+        Benchmark::KeyedRead { keys, updates_per_s, seconds } => {
+            keyed_read(&mut report, keys, updates_per_s, seconds);
+        }
         Benchmark::Read { keys, updates_per_s, seconds } => read(&mut report, keys, updates_per_s, seconds),
     }
     match format {
@@ -204,11 +220,13 @@ fn visitors(report: &mut Report, traffic: Traffic, tick_events: u64) {
     // First: what the other leaves behind would be taken for free.
     let bytes = runs::visitors_bytes(traffic, tick_events) as f64 / traffic.visitors() as f64;
     let measured = runs::visitors(traffic, tick_events);
-    let [with_events, of_visitors] = measured.each_ref().map(|lane| 1e9 / lane.events_per_cpu_s());
+    let [with_events, of_visitors, read] = measured.each_ref().map(|lane| 1e9 / lane.events_per_cpu_s());
     report.measurements.extend(measured.iter().map(Measurement::of));
     let goes = traffic.in_one_go;
     let what = format!("views of visitors added, {goes} events in one go, processor time, ticks of {tick_events}");
     report.verdicts.push(Verdict::of(what, of_visitors - with_events, "ns/event", 400.0, 200.0));
+    let what = "what it adds that somebody reads what is kept of visitors";
+    report.verdicts.push(Verdict::of(what, read - of_visitors, "ns/event", 200.0, 100.0));
     report.verdicts.push(Verdict::of("memory of the views of visitors", bytes, "B/visitor", 500.0, 300.0));
 }
 
@@ -230,6 +248,19 @@ fn hot(report: &mut Report, touches: u64, tick_events: u64) {
         let what = format!("hot device {how}: longest tick (the conversion's took {:.2} ms)", ms(conversion));
         report.verdicts.push(Verdict::of(what, ms(longest), "ms", 100.0, 20.0));
     }
+}
+
+fn keyed_read(report: &mut Report, keys: u64, updates_per_s: u64, seconds: u64) {
+    let read = keyed_reads(keys, updates_per_s, Duration::from_secs(seconds));
+    report.measurements.extend([&read.reads, &read.wakes, &read.ticks].map(Measurement::of));
+    for (share, floor, goal) in [(0.5, 20.0, 5.0), (0.99, 20.0, 5.0), (0.999, 200.0, 20.0)] {
+        let latency = read.reads.tick_latency(share).as_nanos() as f64 / 1e3;
+        let what = format!("a snapshot and {} records, {}% of reads within", runs::LOOKUPS, share * 100.0);
+        report.verdicts.push(Verdict::of(what, latency, "µs", floor, goal));
+    }
+    let visit = 1e9 / read.ticks.events_per_cpu_s();
+    let what = format!("a visit, fed and published ({} reads began again)", read.again);
+    report.verdicts.push(Verdict::of(what, visit, "ns", 400.0, 200.0));
 }
 
 fn read(report: &mut Report, keys: u64, updates_per_s: u64, seconds: u64) {

@@ -67,10 +67,11 @@ pub fn views(traffic: Traffic, tick_events: u64) -> [Measured; 3] {
     })
 }
 
-/// As [`compare`], ours: with the standing events, and with the views of visitors beside them.
-pub fn visitors(traffic: Traffic, tick_events: u64) -> [Measured; 2] {
+/// As [`compare`], ours: with the standing events, with the views of visitors beside them, and with somebody who reads what is kept.
+pub fn visitors(traffic: Traffic, tick_events: u64) -> [Measured; 3] {
     take_turns(traffic, tick_events, |worker| {
-        [Views::WithEvents, Views::OfVisitors].map(|views| ours(worker, &Hub::new(1), PersonRule::DeviceOrUser, views))
+        [Views::WithEvents, Views::OfVisitors, Views::OfVisitorsRead]
+            .map(|views| ours(worker, &Hub::new(1), PersonRule::DeviceOrUser, views))
     })
 }
 

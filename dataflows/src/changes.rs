@@ -88,6 +88,11 @@ pub trait ToRows<V>: Send + Sync + 'static {
 
     /// The rows that follow from a value.
     fn rows(&self, value: &V) -> Vec<Self::Row>;
+
+    /// Rows that have in the columns which the view is read by what its rows have: the value is found by them. Fewer may do.
+    fn read_as(&self, value: &V) -> Vec<Self::Row> {
+        self.rows(value)
+    }
 }
 
 /// Where what is arranged are the rows.

@@ -1,12 +1,13 @@
 //! Reads of what is published of a view while its dataflow runs, on any thread.
 //!
 //! A view whose rows follow from what is kept of a key is read from the record of that key ([`KeyRows`]). Any other view of rows is
-//! arranged by a key of its dataflow, which need not be what people read it by: a read goes through all that is published of the view
-//! and keeps the rows whose columns have the values that are asked for. What has expired is not shown, whether or not it was
-//! forgotten: it is final, and in the view's table.
+//! arranged by a key of its dataflow, which need not be what people read it by; so its keys are arranged by that, too, and a read
+//! looks up those that it finds there. Either is published by the worker that has it, and a read asks that worker's share alone. What
+//! has expired is not shown, whether or not it was forgotten: it is final, and in the view's table.
 
 mod arranged;
 mod kept;
+mod read_by;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{and, filter_record_batch};
@@ -18,6 +19,7 @@ use schemas::Id;
 pub(crate) use arranged::Arranged;
 pub(crate) use kept::Kept;
 pub use kept::KeyRows;
+pub(crate) use read_by::keys;
 
 /// The value that a column is to have, as tables store it.
 #[derive(Clone, Debug, PartialEq, Eq)]

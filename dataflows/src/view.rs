@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use differential_dataflow::{ExchangeData, Hashable, VecCollection};
 use operators::publish::Publisher;
-use operators::{ByKey, Expires, Records, arrange_forgetting};
+use operators::{ByKey, ByVal, Expires, Records, arrange_forgetting};
 use schemas::Tick;
 use schemas::table::{Column, Columns};
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ use crate::attribution::touches::Forgetting;
 use crate::changes::{AsArranged, Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
 use crate::event_row::EventRow;
 use crate::horizon::Retention;
-use crate::live::{Arranged, Kept, KeyRows, LiveRows};
+use crate::live::{Arranged, Kept, KeyRows, LiveRows, keys};
 use crate::needs::Needs;
 use crate::params::Params;
 use crate::standing::Events;
@@ -141,10 +141,10 @@ impl<'scope> Output<'scope> {
         (self.0)(None, probe, cutover).0
     }
 
-    /// A view whose rows follow from what is arranged, which is published under its name.
-    pub fn rows<K, V, R>(name: &'static str, arranged: Forgetting<'scope, K, V, ByKey>, to_rows: R) -> Output<'scope>
+    /// A view whose rows follow from what is arranged, which is published under its name, and by what it is read by.
+    pub fn rows<K, V, R>(view: &'static View, arranged: Forgetting<'scope, K, V, ByKey>, to_rows: R) -> Output<'scope>
     where
-        K: ExchangeData + Expires<Tick> + Send + Sync,
+        K: ExchangeData + Hashable<Output: Into<u64>> + Expires<Tick> + Send + Sync,
         V: ExchangeData + Send + Sync,
         R: ToRows<V>,
     {
@@ -152,11 +152,17 @@ impl<'scope> Output<'scope> {
             let rows = Arc::new(to_rows);
             let backlog = Rc::new(RefCell::new(RowBacklog::new(cutover, Arc::clone(&rows))));
             let pushed = Rc::clone(&backlog);
-            arranged.stream.inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(probe);
+            arranged.stream.clone().inspect(move |batch| pushed.borrow_mut().push(batch)).probe_with(probe);
             // A trace that nobody holds is not maintained.
             let live = publisher.map(|publisher| {
+                let (name, read_by) = (view.name, view.read_by);
+                let by_key = format!("keys of {name}");
+                let keys = keys(arranged.stream, &by_key, read_by, Arc::clone(&rows));
+                let keys = arrange_forgetting(keys, &by_key, ByVal);
+                keys.stream.probe_with(probe);
                 let view = publisher.register(name, arranged.trace);
-                (name, Arc::new(Arranged { view, rows }) as Arc<dyn LiveRows>)
+                let keys = publisher.register(&by_key, keys.trace);
+                (name, Arc::new(Arranged { view, keys, read_by, rows }) as Arc<dyn LiveRows>)
             });
             (Box::new(backlog), live)
         }))
@@ -204,13 +210,13 @@ impl<'scope> Output<'scope> {
     }
 
     /// A view whose rows, by their keys, are there until they are taken back.
-    pub fn rows_of_keys<K, R>(name: &'static str, rows: VecCollection<'scope, Tick, (K, R), isize>) -> Output<'scope>
+    pub fn rows_of_keys<K, R>(view: &'static View, rows: VecCollection<'scope, Tick, (K, R), isize>) -> Output<'scope>
     where
         K: ExchangeData + Hash + Send + Sync,
         R: Columns + ExchangeData + Send + Sync,
     {
         let rows = rows.map(|(key, row)| (Lasting(key), row));
-        Output::rows(name, arrange_forgetting(rows, name, ByKey), AsArranged)
+        Output::rows(view, arrange_forgetting(rows, view.name, ByKey), AsArranged)
     }
 
     /// A log of sums: what is added.

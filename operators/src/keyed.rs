@@ -256,4 +256,6 @@ pub fn keyed_published<'scope, K: Keyed>(
 }
 
 #[cfg(test)]
+mod read_tests;
+#[cfg(test)]
 mod tests;

@@ -14,9 +14,12 @@
 //! swapped in; so no later pointer holds a `since` above its own *t*. A snapshot that is held keeps its batches, which
 //! never change, so compaction goes on without regard to it: what a slow reader costs is memory, not progress.
 //!
+//! **Keyed records** are published beside arrangements, at the same tick, and are changed in place ([`crate::records`]): a snapshot does
+//! not hold them, so a read of them may be refused once readers have passed its tick.
+//!
 //! **Who frees.** Every pointer that is replaced goes to the reaper, a thread that drops it once no reader has it.
 //! A batch leaves a trace only while a pointer to it is published or with the reaper, so the last reference to a large
-//! batch is never a reader's (nor a worker's).
+//! batch is never a reader's (nor a worker's), but for who goes through one view for long ([`Snapshot::pin`]).
 
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;
@@ -367,22 +370,7 @@ impl Snapshot {
         B: Readable + Navigable<Cursor: for<'a> Cursor<Key<'a> = &'a K>>,
         K: Hashable<Output: Into<u64>> + Ord,
     {
-        let mut found = Vec::new();
-        for batch in batches::<B>(self.shard_of(view.index, key)) {
-            let mut cursor = batch.cursor();
-            cursor.seek_key(batch, key);
-            if cursor.get_key(batch) != Some(key) {
-                continue;
-            }
-            while let Some(val) = cursor.get_val(batch) {
-                if let Some(diff) = accumulate(&mut cursor, batch, self.tick) {
-                    found.push((B::Cursor::owned_val(val), diff));
-                }
-                cursor.step_val(batch);
-            }
-        }
-        consolidate(&mut found);
-        found
+        get(batches::<B>(self.shard_of(view.index, key)), self.tick, key)
     }
 
     /// One view at this tick: whoever reads it for long lets go of the others by dropping the snapshot.
@@ -425,9 +413,7 @@ impl Snapshot {
     /// What the worker has published that has a key.
     fn shard_of<K: Hashable<Output: Into<u64>>>(&self, index: usize, key: &K) -> &ShardView {
         let shards = &self.published.shards;
-        let hash: u64 = key.hashed().into();
-        // As timely sends what is exchanged by that hash.
-        let shard = shards[(hash % shards.len() as u64) as usize].as_ref();
+        let shard = shards[worker_of(key, shards.len())].as_ref();
         &shard.expect("a snapshot has the shards of all workers")[index]
     }
 }
@@ -443,6 +429,15 @@ impl<B: Readable> Pinned<B> {
     /// The tick: the view is as of the updates at ticks up to and including this one.
     pub fn tick(&self) -> u64 {
         self.tick
+    }
+
+    /// The values of a key, as [`Snapshot::get`] gives them.
+    pub fn get<K>(&self, key: &K) -> Vec<(ValOwn<B>, Diff<B>)>
+    where
+        B: Navigable<Cursor: for<'a> Cursor<Key<'a> = &'a K>>,
+        K: Hashable<Output: Into<u64>> + Ord,
+    {
+        get::<B, K>(&self.shards[worker_of(key, self.shards.len())], self.tick, key)
     }
 
     /// Visits each key and value whose accumulated difference is not zero, worker by worker, in order within each, until the visitor
@@ -466,6 +461,35 @@ impl<B: Readable> Pinned<B> {
 
 fn batches<B: Readable>(shard: &ShardView) -> &[B] {
     shard.content.downcast_ref::<Vec<B>>().expect("a view is used with its own hub")
+}
+
+/// The worker that has a key: to which timely sends what is exchanged by the key's hash.
+fn worker_of<K: Hashable<Output: Into<u64>>>(key: &K, workers: usize) -> usize {
+    (key.hashed().into() % workers as u64) as usize
+}
+
+/// The values of a key at a tick with their accumulated differences.
+fn get<B, K>(batches: &[B], tick: u64, key: &K) -> Vec<(ValOwn<B>, Diff<B>)>
+where
+    B: Readable + Navigable<Cursor: for<'a> Cursor<Key<'a> = &'a K>>,
+    K: Ord,
+{
+    let mut found = Vec::new();
+    for batch in batches {
+        let mut cursor = batch.cursor();
+        cursor.seek_key(batch, key);
+        if cursor.get_key(batch) != Some(key) {
+            continue;
+        }
+        while let Some(val) = cursor.get_val(batch) {
+            if let Some(diff) = accumulate(&mut cursor, batch, tick) {
+                found.push((B::Cursor::owned_val(val), diff));
+            }
+            cursor.step_val(batch);
+        }
+    }
+    consolidate(&mut found);
+    found
 }
 
 /// The sum of the differences of the cursor's key and value up to a tick; none where there are none.

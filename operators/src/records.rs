@@ -122,6 +122,10 @@ impl<K, R> Shard<K, R> {
             self.since = self.since.max(oldest.changed_at);
             self.copies.pop_front();
         }
+        // A tick that changed all records, as a midnight does, leaves room that no other needs.
+        if self.copies.is_empty() && self.copies.capacity() > 4 * SPARE_COPIES {
+            self.copies.shrink_to(SPARE_COPIES);
+        }
     }
 
     fn copy(&mut self, copy: Copied<K, R>) {
@@ -294,3 +298,70 @@ impl<K: Clone + Eq, R: Clone + Default> Writer<'_, K, R> {
 
 /// Whether nothing need be kept of a key.
 pub(crate) struct IsEmpty(pub(crate) bool);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds to the number of a key at a tick; nothing is kept of zero.
+    fn add(records: &Records<u64, i64>, key: u64, more: i64, now: u64) {
+        let writer = records.writer();
+        writer.visit(key, &key, now, |slot| {
+            slot.record += more;
+            IsEmpty(slot.record == 0)
+        });
+        writer.complete(now + 1);
+    }
+
+    fn read(records: &Records<u64, i64>, key: u64, at: u64) -> Result<Option<i64>, TooOld> {
+        records.read(key, &key, at, |number| *number)
+    }
+
+    fn copies(records: &Records<u64, i64>, key: u64) -> usize {
+        records.shard(key).copies.len()
+    }
+
+    #[test]
+    fn records_come_change_and_go_at_their_ticks() {
+        let records = Records::new();
+        add(&records, 7, 1, 1);
+        assert_eq!(read(&records, 7, 1), Ok(Some(1)));
+        // From here on copies are kept. At one tick it changes, goes and comes again.
+        add(&records, 7, 2, 5);
+        for more in [-3, 4] {
+            add(&records, 7, more, 8);
+        }
+        add(&records, 7, -4, 9);
+        assert_eq!(
+            [1, 4, 5, 7, 8, 9, 20].map(|at| read(&records, 7, at).unwrap()),
+            [Some(1), Some(1), Some(3), Some(3), Some(4), None, None]
+        );
+        assert_eq!(read(&records, 7, 0), Err(TooOld), "nobody had read before the first");
+        assert_eq!(records.len(), 0);
+        // One each of ticks 5 and 9, and two of 8, where it had gone and came. Once readers see 8, what was before it may go; it goes with the next change, or when the shards are tidied.
+        records.let_go(8);
+        assert_eq!(copies(&records, 7), 4);
+        let mut next = 0;
+        (0..SHARDS / TIDIED).for_each(|_| records.writer().tidy(&mut next));
+        assert_eq!(copies(&records, 7), 1);
+        assert_eq!((read(&records, 7, 7), read(&records, 7, 8)), (Err(TooOld), Ok(Some(4))));
+    }
+
+    #[test]
+    fn copies_are_bounded_where_readers_stand_still_and_none_are_made_where_nobody_reads() {
+        let records = Records::new();
+        (1..100).for_each(|tick| add(&records, 7, 1, tick));
+        assert_eq!(copies(&records, 7), 0);
+        assert_eq!(read(&records, 7, 98), Err(TooOld), "it has changed since");
+        assert_eq!(read(&records, 7, 99), Ok(Some(99)));
+        (100..1_000).for_each(|tick| add(&records, 7, 1, tick));
+        assert!(copies(&records, 7) <= SPARE_COPIES + 2);
+        assert_eq!(read(&records, 7, 99), Err(TooOld));
+        assert_eq!([990, 998, 999].map(|tick| read(&records, 7, tick)), [990, 998, 999].map(|is| Ok(Some(is))));
+        // Long after the last read no more copies are made.
+        add(&records, 7, 1, 1_000 + 2 * WANTED_TICKS);
+        add(&records, 7, 1, 1_001 + 2 * WANTED_TICKS);
+        assert_eq!(copies(&records, 7), 0);
+        assert_eq!(read(&records, 7, 1_000 + 2 * WANTED_TICKS), Err(TooOld));
+    }
+}

@@ -36,7 +36,7 @@ pub mod name {
     pub const FRONTIER: &str = "bidstream_frontier_ms";
     /// Time from the arrival of a record until readers of the published arrangement see it.
     pub const FRESHNESS_SECONDS: &str = "bidstream_freshness_seconds";
-    /// Updates held by a published arrangement, by `arrangement`.
+    /// Updates held by a published arrangement, or keyed records, by `arrangement`.
     pub const ARRANGEMENT: &str = "bidstream_arrangement_updates";
     /// Time that a commit to all tables took.
     pub const COMMIT_SECONDS: &str = "bidstream_commit_seconds";
@@ -89,7 +89,7 @@ pub const METRICS: [(&str, Kind, &str); 20] = [
     (name::TICK_SECONDS, Kind::Seconds, "Time that a worker spent on one step."),
     (name::FRONTIER, Kind::Gauge, "Tick up to which all workers are done, ms since the Unix epoch."),
     (name::FRESHNESS_SECONDS, Kind::Seconds, "Time from arrival until readers of the published arrangement see it."),
-    (name::ARRANGEMENT, Kind::Gauge, "Updates held, by published arrangement."),
+    (name::ARRANGEMENT, Kind::Gauge, "Updates held, by published arrangement; of keyed state, its records."),
     (name::COMMIT_SECONDS, Kind::Seconds, "Time that a commit to all tables took."),
     (
         name::CLOSE_SECONDS,

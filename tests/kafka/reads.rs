@@ -33,7 +33,10 @@ fn http(endpoints: Endpoints, path: &str) -> Option<(u16, Value)> {
 
 /// An event of a person, as it happened hours ago.
 fn event(kind: &str, round: u64, person: u64, hours: i64) -> String {
-    let at = Clock::system().now_ms() / HOUR_MS * HOUR_MS - hours * HOUR_MS + round as i64 * 1_000;
+    event_at(kind, round, person, Clock::system().now_ms() / HOUR_MS * HOUR_MS - hours * HOUR_MS + round as i64 * 1_000)
+}
+
+fn event_at(kind: &str, round: u64, person: u64, at: i64) -> String {
     let more = match kind {
         "conversion" => r#","name":"purchase","revenue_micros":1000000,"currency":"EUR""#,
         "cost" => r#","source":"net","version":1,"cost_micros":2500000,"currency":"EUR""#,
@@ -85,6 +88,8 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
         let others = ["click", "install", "cost"].map(|kind| event(kind, 7, 1, 6));
         kafka.send(&topic, 0, &others.each_ref().map(String::as_str));
         kafka.send(&topic, 0, &[&event("impression", 7, 1, 0)]);
+        // A session that has just begun.
+        kafka.send(&topic, 1, &[&event_at("click", 99, 99, Clock::system().now_ms())]);
         readers.into_iter().map(|reader| reader.join().unwrap()).collect::<Vec<_>>()
     });
     for seen in &rows_seen {
@@ -93,7 +98,7 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
     }
 
     // Nothing comes any more: what the job has in memory is what its lake holds.
-    let records = ROUNDS as usize * PEOPLE as usize * 2 + 4;
+    let records = ROUNDS as usize * PEOPLE as usize * 2 + 5;
     let started = Instant::now();
     while job.sql("SELECT count(*) FROM raw.records") != [records.to_string()] {
         assert!(started.elapsed() < CATCH_UP_MAX);
@@ -117,8 +122,15 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
             answer(command.args(["get", view, "--format", "json"]).args(of).args(&keys))
         };
         let lake = job.lake();
-        let (live, stored) = (get(&["--url", &url]), get(&["--lake", lake.to_str().unwrap()]));
+        let (mut live, stored) = (get(&["--url", &url]), get(&["--lake", lake.to_str().unwrap()]));
         assert!(live[from].is_u64(), "{view}: {live}");
+        if view == "sessions" {
+            // The table has those that are closed alone.
+            assert_eq!(live["columns"].as_array_mut().unwrap().pop(), Some("open".into()));
+            for row in live["rows"].as_array_mut().unwrap() {
+                assert_eq!(row.as_object_mut().unwrap().remove("open"), Some(false.into()));
+            }
+        }
         assert_eq!(live["rows"], stored["rows"], "{view} {keys:?}");
         assert_eq!(live["columns"], stored["columns"], "{view}");
         let is_empty = stored["rows"].as_array().unwrap().is_empty();
@@ -128,6 +140,18 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
             assert!(finals["cut"].is_u64() && finals["rows"] == stored["rows"], "{view}: {finals}");
         }
     }
+
+    // Who is there now has an open session, which is no row of the table.
+    let of = |more: &str| {
+        let (status, answer) =
+            http(endpoints, &format!("/v1/views/sessions?tenant=shop&visitor=user:u99{more}")).unwrap();
+        assert_eq!(status, 200, "{answer}");
+        let opens = answer["rows"].as_array().unwrap().iter().map(|row| row["open"].clone());
+        opens.collect::<Vec<_>>()
+    };
+    let one = vec![Value::Bool(true)];
+    assert_eq!([of(""), of("&open=true"), of("&open=false")], [one.clone(), one, vec![]]);
+    assert_eq!(of("&final=1"), Vec::<Value>::new());
 
     // In the order of the key, up to a limit, and whether there are more.
     let some = http(endpoints, "/v1/views/credits?tenant=shop&subject=user:u3&limit=5").unwrap().1;

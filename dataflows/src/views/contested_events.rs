@@ -84,5 +84,5 @@ pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
     let shared = several.map(move |(_, row)| (Shared { row, until: horizons.latest(row.event_time) }, ()));
     let once = reduce(shared, "contested events once", |shared, _, output| output.push((shared.row, 1)));
     let name = CONTESTED_EVENTS.name;
-    Output::rows(name, arrange_forgetting(once, name, ByKey), AsArranged)
+    Output::rows(&CONTESTED_EVENTS, arrange_forgetting(once, name, ByKey), AsArranged)
 }

@@ -119,7 +119,7 @@ fn version(event: &EventRow, horizons: &Horizons) -> (CostKey, Version) {
 
 /// What is written of it.
 pub fn output(costs: CostArrangement<'_>) -> Output<'_> {
-    Output::rows(COSTS.name, costs, AsArranged)
+    Output::rows(&COSTS, costs, AsArranged)
 }
 
 /// `costs` by what they are unique by: those of which a version may still come.

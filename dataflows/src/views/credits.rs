@@ -207,7 +207,7 @@ pub fn output<'scope>(
     credited: Forgetting<'scope, TargetKey, Arc<Credited>, ByKey>,
     params: &Params,
 ) -> Output<'scope> {
-    Output::rows(CREDITS.name, credited, Rows { weights: Weights::of(&params.credits) })
+    Output::rows(&CREDITS, credited, Rows { weights: Weights::of(&params.credits) })
 }
 
 /// Rows of `credits` from what is arranged, by conversion: where what earned one changes, only the rows that it changes are written.
@@ -225,6 +225,11 @@ impl ToRows<Arc<Credited>> for Rows {
 
     fn rows(&self, credited: &Arc<Credited>) -> Vec<CreditRow> {
         credited.rows(&self.weights)
+    }
+
+    /// Rows are read by their conversion: one tells as much as all.
+    fn read_as(&self, credited: &Arc<Credited>) -> Vec<CreditRow> {
+        vec![credited.row(Model::Last, None, CREDIT_PPM, None)]
     }
 }
 
@@ -456,22 +461,8 @@ impl Credited {
 
     /// Its rows of `credits`: one per model and touch of positive weight; where no touch led to it, one per model.
     pub fn rows(&self, weights: &Weights) -> Vec<CreditRow> {
-        let Credited { conversion, install, touches, dropped } = self;
-        let row = |model, touch, credit_ppm, revenue| CreditRow {
-            tenant: conversion.tenant,
-            app: conversion.app,
-            event_id: conversion.event_id,
-            subject: conversion.subject,
-            event_time: conversion.event_time,
-            name: conversion.name,
-            model,
-            touch,
-            install: *install,
-            credit_ppm,
-            revenue,
-            currency: conversion.currency,
-            path_dropped: *dropped,
-        };
+        let Credited { conversion, touches, .. } = self;
+        let row = |model, touch, credit_ppm, revenue| self.row(model, touch, credit_ppm, revenue);
         if touches.is_empty() {
             return Model::ALL.map(|model| row(model, None, CREDIT_PPM, conversion.revenue)).to_vec();
         }
@@ -486,6 +477,25 @@ impl Credited {
             }
         }
         rows
+    }
+
+    fn row(&self, model: Model, touch: Option<PathTouch>, credit_ppm: i64, revenue: Option<Micros>) -> CreditRow {
+        let Credited { conversion, install, dropped, .. } = self;
+        CreditRow {
+            tenant: conversion.tenant,
+            app: conversion.app,
+            event_id: conversion.event_id,
+            subject: conversion.subject,
+            event_time: conversion.event_time,
+            name: conversion.name,
+            model,
+            touch,
+            install: *install,
+            credit_ppm,
+            revenue,
+            currency: conversion.currency,
+            path_dropped: *dropped,
+        }
     }
 
     /// The conversion.

@@ -84,7 +84,7 @@ pub static INSTALLS: View = View {
 
 /// What is written of it.
 pub fn output<'scope>(installs: Forgetting<'scope, TargetKey, Arc<InstallRow>, ByKey>) -> Output<'scope> {
-    Output::rows(INSTALLS.name, installs, Rows)
+    Output::rows(&INSTALLS, installs, Rows)
 }
 
 /// The step that tells the reinstalls.

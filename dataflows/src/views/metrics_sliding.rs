@@ -247,5 +247,5 @@ pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
     });
     let additions = touches.concat(others).map(|((key, hour), sums)| (key, (hour, sums)));
     let name = METRICS_SLIDING.name;
-    Output::rows_of_keys(name, keyed(additions, name, Windows))
+    Output::rows_of_keys(&METRICS_SLIDING, keyed(additions, name, Windows))
 }

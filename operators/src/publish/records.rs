@@ -114,4 +114,21 @@ impl Snapshot {
         let Readable(records, aside) = view.of(self.shard_of(view.index, key));
         records.read(key.hashed().into(), key, self.tick, |record| read(aside, record))
     }
+
+    /// A fault: the record as it is, whatever the tick.
+    #[cfg(test)]
+    pub(crate) fn record_as_it_is<K, R, A, X>(
+        &self,
+        view: RecordsView<K, R, A>,
+        key: &K,
+        read: impl FnOnce(&Arc<A>, &R) -> X,
+    ) -> Result<Option<X>, TooOld>
+    where
+        K: Hashable<Output: Into<u64>> + Clone + Eq + Send + Sync + 'static,
+        R: Send + 'static,
+        A: Send + Sync + 'static,
+    {
+        let Readable(records, aside) = view.of(self.shard_of(view.index, key));
+        records.read(key.hashed().into(), key, u64::MAX, |record| read(aside, record))
+    }
 }

@@ -281,6 +281,24 @@ fn the_reaper_frees_what_a_reader_held_last() {
 }
 
 #[test]
+fn a_scan_holds_what_is_published_of_its_view_alone() {
+    let hub = Hub::new(1);
+    let shard = |complete| {
+        let (mut other, dropped) = witness(complete);
+        let rows: Vec<SharedValBatch<u8, u8, u64, i64>> = Vec::new();
+        other.insert(0, ShardView { content: Arc::new(rows), updates: 0, since: 0, complete: Some(complete) });
+        (other, dropped)
+    };
+    let (first, other_dropped) = shard(1);
+    hub.swap(0, first);
+    let rows: Rows = View { index: 0, batch: PhantomData };
+    let pinned = hub.snapshot().unwrap().pin(rows);
+    hub.swap(0, shard(2).0);
+    assert_eq!(other_dropped.recv_timeout(Duration::from_secs(10)).unwrap(), "reaper");
+    assert_eq!(pinned.tick(), 1);
+}
+
+#[test]
 fn a_shard_with_a_late_since_is_not_read() {
     let hub = Hub::new(2);
     let shard =
