@@ -8,7 +8,7 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use arrow::row::{RowConverter, SortField};
 use dataflows::changes::Cutover;
-use dataflows::horizon::Retention;
+use dataflows::horizon::{Bounds, Retention};
 use dataflows::inputs::Inputs;
 use dataflows::live::{Equal, LiveRows, Value};
 use dataflows::params::Params;
@@ -47,13 +47,13 @@ fn at_ticks<X: Send + 'static>(
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let (probe, mut publisher, mut live) = (ProbeHandle::new(), hub.publisher(worker.index()), Live::new());
         let (mut feed, _backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, mut inputs) = Inputs::new(scope, &Params::default(), retention);
+            let (feed, mut inputs) = Inputs::new(scope, &Params::default(), Bounds { retention, ..Bounds::default() });
             let cutover = Cutover { replay_from: 0, snapshot_at: None };
             let outputs = views::outputs(&mut inputs).into_iter();
             let backlogs: Vec<_> = outputs
-                .map(|(view, output)| {
+                .map(|(_, output)| {
                     let (backlog, rows) = output.attach_live(&mut publisher, &probe, cutover);
-                    live.extend(rows.map(|rows| (view.name, rows)));
+                    live.extend(rows);
                     backlog
                 })
                 .collect();
