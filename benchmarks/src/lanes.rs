@@ -129,7 +129,8 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
         }
         if views == Views::OfVisitors {
             let visitors = inputs.visitors();
-            for output in [sessions::output(visitors.sessions), uniques::output(visitors.uniques)] {
+            let zones = params.zones.clone();
+            for output in [sessions::output(visitors.sessions), uniques::output(visitors.uniques, zones)] {
                 backlogs.push(output.attach(&mut publisher, &probe, cutover));
             }
         }

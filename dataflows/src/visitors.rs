@@ -26,7 +26,7 @@ pub struct Visitors<'scope> {
 /// Visits the visitors of these events, for the views that a job with these parameters maintains.
 pub fn visitors<'scope>(events: &Events<'scope>, params: &Params, horizons: Horizons) -> Visitors<'scope> {
     let sessions = params.maintains(SESSIONS.name).then(|| Sessions::new(&params.sessions, horizons));
-    let uniques = params.maintains(UNIQUES.name).then(|| Uniques::new(&params.uniques, horizons));
+    let uniques = params.maintains(UNIQUES.name).then(|| Uniques::new(&params.uniques, params.zones.clone(), horizons));
     let of_sessions = sessions.iter().flat_map(Sessions::types);
     let of_uniques = uniques.iter().flat_map(|_| Uniques::TYPES);
     let wanted: Vec<EventType> = of_sessions.chain(of_uniques).collect();

@@ -28,17 +28,17 @@ use calendar::Calendar;
 
 pub use calendar::{ZONED_FROM_MS, ZONED_UNTIL_MS};
 pub use names::{check, database};
-pub use tables::BUCKET_MS;
+pub use tables::HALF_YEAR_MS;
 
 /// The zones of tenants. Cheap to clone; one look into a map that is mostly empty says that a tenant has none.
-#[derive(Clone, Default)]
-pub struct Zones(Arc<Tenants>);
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Zones(Arc<HashMap<Symbol, Zone, FixedState>>);
 
-#[derive(Default)]
-struct Tenants {
-    /// The zone of each tenant, by their names.
-    names: BTreeMap<String, String>,
-    by_tenant: HashMap<Symbol, Arc<Calendar>, FixedState>,
+/// A zone that is not UTC.
+#[derive(PartialEq, Eq)]
+struct Zone {
+    name: String,
+    calendar: Arc<Calendar>,
 }
 
 /// A day of a tenant's local time.
@@ -67,23 +67,18 @@ pub struct Hour {
 pub const HOURS_OF_DAY_MAX: i64 = 64;
 
 impl Zones {
-    /// Zones of the IANA database by the names of tenants. An error names the tenant and says what is wrong with its zone.
-    pub fn new(names: BTreeMap<String, String>) -> Result<Zones, (String, String)> {
-        let mut by_zone: HashMap<&str, Arc<Calendar>> = HashMap::new();
+    /// Zones of the IANA database by their names. An error says what is wrong with the first name that is none.
+    pub fn new<'a>(zones: impl IntoIterator<Item = (Symbol, &'a str)>) -> Result<Zones, String> {
+        let mut calendars: BTreeMap<&str, Arc<Calendar>> = BTreeMap::new();
         let mut by_tenant = HashMap::default();
-        for (tenant, zone) in &names {
-            let of_zone = names::parse(zone).map_err(|why| (tenant.clone(), why))?;
-            let calendar = by_zone.entry(zone).or_insert_with(|| Arc::new(Calendar::of(of_zone)));
+        for (tenant, name) in zones {
+            let zone = names::parse(name)?;
+            let calendar = calendars.entry(name).or_insert_with(|| Arc::new(Calendar::of(zone)));
             if !calendar.is_utc() {
-                by_tenant.insert(Symbol::of(tenant), Arc::clone(calendar));
+                by_tenant.insert(tenant, Zone { name: name.to_owned(), calendar: Arc::clone(calendar) });
             }
         }
-        Ok(Zones(Arc::new(Tenants { names, by_tenant })))
-    }
-
-    /// The name of each tenant that was given a zone, and that of its zone.
-    pub fn names(&self) -> &BTreeMap<String, String> {
-        &self.0.names
+        Ok(Zones(Arc::new(by_tenant)))
     }
 
     /// The hour that a time lies in.
@@ -127,24 +122,16 @@ impl Zones {
     }
 
     fn calendar(&self, tenant: Symbol) -> Option<&Calendar> {
-        if self.0.by_tenant.is_empty() {
+        if self.0.is_empty() {
             return None;
         }
-        self.0.by_tenant.get(&tenant).map(Arc::as_ref)
+        self.0.get(&tenant).map(|zone| zone.calendar.as_ref())
     }
 }
-
-impl PartialEq for Zones {
-    fn eq(&self, other: &Zones) -> bool {
-        self.0.names == other.0.names
-    }
-}
-
-impl Eq for Zones {}
 
 impl fmt::Debug for Zones {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Zones").field(&self.0.names).finish()
+        f.debug_map().entries(self.0.iter().map(|(tenant, zone)| (tenant, &zone.name))).finish()
     }
 }
 

@@ -48,7 +48,7 @@ views! {
     metrics_daily: METRICS_DAILY,
     metrics_sliding: METRICS_SLIDING => metrics_sliding::build,
     sessions: SESSIONS => |inputs| sessions::output(inputs.visitors().sessions),
-    uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques),
+    uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques, inputs.params.zones.clone()),
 }
 
 /// All views, each after those that it reads.

@@ -96,6 +96,10 @@ fn definitions(
         // No import was undone.
         let nothing = context.sql("SELECT '' AS topic WHERE false").await.expect("a plain query");
         context.register_table("voids", nothing.into_view()).expect("a new name");
+        for (name, rows) in [("zone_spans", params.zones.spans()), ("zone_days", params.zones.days())] {
+            let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).expect("one schema");
+            context.register_table(name, Arc::new(table)).expect("a new name");
+        }
         let mut views = BTreeMap::new();
         let as_of = context.sql(&format!("SELECT CAST({cut} AS BIGINT) AS cut")).await.expect("a plain query");
         context.register_table("as_of", as_of.into_view()).expect("a new name");

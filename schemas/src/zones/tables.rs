@@ -3,24 +3,24 @@
 //!
 //! Tenants without a zone have no rows: a left join gives them nulls, which stand for UTC.
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
 use super::Zones;
 use super::calendar::{Calendar, Run, Span};
 use crate::symbols::Symbol;
 use crate::units::DAY_MS;
 
-/// Rows are joined by the tenant and a time divided by this: half a year.
-pub const BUCKET_MS: i64 = 1 << 34;
+/// Rows are joined by the tenant and a time divided by this: about half a year, so that each has one change of the offset or two.
+pub const HALF_YEAR_MS: i64 = 1 << 34;
 
 impl Zones {
     fn tenants(&self) -> impl Iterator<Item = (Symbol, &str, &Calendar)> {
-        let by_tenant = &self.0.by_tenant;
-        self.names().iter().filter_map(|(tenant, zone)| {
-            let symbol = Symbol::of(tenant);
-            Some((symbol, zone.as_str(), by_tenant.get(&symbol)?.as_ref()))
-        })
+        let mut tenants: Vec<_> =
+            self.0.iter().map(|(tenant, zone)| (*tenant, zone.name.as_str(), zone.calendar.as_ref())).collect();
+        tenants.sort_by_key(|(tenant, ..)| *tenant);
+        tenants.into_iter()
     }
 
     /// A row a tenant, span of one offset, and half year in which that holds.
@@ -28,7 +28,7 @@ impl Zones {
     /// | column | says |
     /// |---|---|
     /// | `of_tenant`, `zone` | whose it is |
-    /// | `bucket` | a time of it divided by [`BUCKET_MS`] |
+    /// | `half_year` | a time of it divided by [`HALF_YEAR_MS`] |
     /// | `starts`, `ends` | the span: from, and before |
     /// | `offset_ms` | how far local time is ahead of UTC in it |
     /// | `first_day`, `next_day` | when the day began that the span starts in, and when it ends by the span's offset |
@@ -37,8 +37,8 @@ impl Zones {
             .tenants()
             .flat_map(|(tenant, zone, calendar)| {
                 calendar.spans.iter().flat_map(move |span| {
-                    let buckets = span.starts / BUCKET_MS..=(span.ends - 1) / BUCKET_MS;
-                    buckets.map(move |bucket| (tenant, zone, bucket, *span))
+                    let half_years = span.starts / HALF_YEAR_MS..=(span.ends - 1) / HALF_YEAR_MS;
+                    half_years.map(move |half_year| (tenant, zone, half_year, *span))
                 })
             })
             .collect();
@@ -47,7 +47,7 @@ impl Zones {
         batch([
             ("of_tenant", self::long(rows.iter().map(|(tenant, ..)| tenant.0))),
             ("zone", Arc::new(zones)),
-            ("bucket", self::long(rows.iter().map(|(_, _, bucket, _)| *bucket))),
+            ("half_year", self::long(rows.iter().map(|(_, _, half_year, _)| *half_year))),
             ("starts", long(|span| span.starts)),
             ("ends", long(|span| span.ends)),
             ("offset_ms", long(|span| span.offset_ms)),
@@ -62,7 +62,7 @@ impl Zones {
     /// | column | says |
     /// |---|---|
     /// | `of_tenant` | whose they are |
-    /// | `bucket` | a date of the run divided by [`BUCKET_MS`] |
+    /// | `half_year` | a date of the run divided by [`HALF_YEAR_MS`] |
     /// | `from_date`, `to_date` | the first of their dates, and the last |
     /// | `offset_ms` | how far a date is ahead of when its day begins |
     /// | `length_ms` | how long each day is; 0 where the zone skipped it |
@@ -71,15 +71,15 @@ impl Zones {
             .tenants()
             .flat_map(|(tenant, _, calendar)| {
                 calendar.runs.iter().flat_map(move |run| {
-                    let buckets = run.from * DAY_MS / BUCKET_MS..=(run.until - 1) * DAY_MS / BUCKET_MS;
-                    buckets.map(move |bucket| (tenant, bucket, *run))
+                    let half_years = run.from * DAY_MS / HALF_YEAR_MS..=(run.until - 1) * DAY_MS / HALF_YEAR_MS;
+                    half_years.map(move |half_year| (tenant, half_year, *run))
                 })
             })
             .collect();
         let long = |of: fn(&Run) -> i64| long(rows.iter().map(|(.., run)| of(run)));
         batch([
             ("of_tenant", self::long(rows.iter().map(|(tenant, ..)| tenant.0))),
-            ("bucket", self::long(rows.iter().map(|(_, bucket, _)| *bucket))),
+            ("half_year", self::long(rows.iter().map(|(_, half_year, _)| *half_year))),
             ("from_date", long(|run| run.from * DAY_MS)),
             ("to_date", long(|run| (run.until - 1) * DAY_MS)),
             ("offset_ms", long(|run| run.offset_ms)),
