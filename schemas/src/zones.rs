@@ -81,6 +81,11 @@ impl Zones {
         Ok(Zones(Arc::new(by_tenant)))
     }
 
+    /// Whether a name is that of a zone that is not UTC.
+    pub fn is_one(name: &str) -> bool {
+        names::parse(name).is_ok_and(|zone| !Calendar::of(zone).is_utc())
+    }
+
     /// The hour that a time lies in.
     pub fn hour(&self, tenant: Symbol, time: EventTime) -> EventTime {
         match self.calendar(tenant) {

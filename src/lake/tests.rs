@@ -39,6 +39,7 @@ pub(super) fn settings() -> LakeSettings {
         cut_ms: 1_000,
         hot_key_touches: 64,
         id_key_check: "a1b2".to_owned(),
+        zones: BTreeMap::default(),
         views: Params::default(),
     }
 }

@@ -31,6 +31,7 @@ macro_rules! views {
             &ledger::FIELD_FAULTS,
             &ledger::UNKNOWN_FIELDS,
             &ledger::IMPORTS,
+            &ledger::ZONES,
             $(&$name::$view,)*
         ];
 

@@ -17,6 +17,7 @@ mod view;
 mod writer;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -341,6 +342,7 @@ fn lake(store: SimulatedStore, views: &[&str]) -> Lake {
         views,
         voids: Default::default(),
         rebuilding: false,
+        new_zones: BTreeSet::new(),
         storage,
     }
 }
