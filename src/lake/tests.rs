@@ -1,6 +1,7 @@
 //! The ledger on a directory: what survives, what is told apart, who may write.
 
 mod of_views;
+mod of_zones;
 
 use std::collections::BTreeMap;
 use std::path::Path;
