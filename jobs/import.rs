@@ -183,7 +183,8 @@ impl Import {
         let lateness = Plan::lateness(job.as_ref().and_then(|job| job.allowed_lateness.as_ref()), lake.as_ref());
         let of_lake = || lake.as_ref().map(|lake| lake.settings.views.clone());
         let views = job.as_ref().map(|job| job.views.clone()).or_else(of_lake).unwrap_or_default();
-        let settings = Plan::settings(&lateness, views, &hasher);
+        let zones = job.as_ref().map(|job| job.zones.clone()).unwrap_or_default();
+        let settings = LakeSettings { zones, ..Plan::settings(&lateness, views, &hasher) };
         let commit_every = job.as_ref().map_or(COMMIT_EVERY_DEFAULT, |job| job.commit_every);
         let id_rules = job.map(|job| job.ids).unwrap_or_default();
         let imports = match &lake {

@@ -11,7 +11,7 @@ use bidstream::ingest::gate::Gate;
 use bidstream::ingest::source::kafka::{Accepted, KafkaConfig, KafkaSource, SharedTicks, Start};
 use bidstream::ingest::source::{Source, SourceError};
 use bidstream::job::{ConfigError, Job};
-use bidstream::lake::{Lake, LedgerError, State};
+use bidstream::lake::{Lake, LakeSettings, LedgerError, State};
 use bidstream::observe::telemetry;
 use bidstream::run::agreement::RunError;
 use bidstream::run::context::SourceMaker;
@@ -127,7 +127,7 @@ pub fn plan(job: &Job, take_over: bool) -> anyhow::Result<Plan> {
     Ok(Plan {
         lake: job.lake.clone(),
         gate: Gate::of(&lateness),
-        settings: Plan::settings(&lateness, job.views.clone(), &hasher),
+        settings: LakeSettings { zones: job.zones.clone(), ..Plan::settings(&lateness, job.views.clone(), &hasher) },
         replays: None,
         workers: job.workers,
         commit_every: Duration::from_millis(job.commit_every.0 as u64),

@@ -136,7 +136,8 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
         }
         if matches!(views, Views::OfVisitors | Views::OfVisitorsRead) {
             let visitors = inputs.visitors();
-            let (uniques, frequency) = (uniques::output(visitors.uniques.clone()), visitors.clone().frequency());
+            let (uniques, frequency) =
+                (uniques::output(visitors.uniques.clone(), params.zones.clone()), visitors.clone().frequency());
             for output in [visitors.sessions(), uniques, frequency] {
                 let (backlog, rows) = output.attach_live(&mut publisher, &probe, cutover);
                 backlogs.push(backlog);

@@ -120,7 +120,7 @@ impl<'scope> Inputs<'scope> {
     /// `costs` by what they are unique by.
     pub fn costs(&mut self) -> CostArrangement<'scope> {
         let events = self.events();
-        self.costs.get_or_insert_with(|| costs(&events, self.horizons)).clone()
+        self.costs.get_or_insert_with(|| costs(&events, self.horizons, self.params.zones.clone())).clone()
     }
 
     /// What follows from what visitors did.

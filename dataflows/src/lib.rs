@@ -12,6 +12,7 @@ pub mod groupings;
 pub mod horizon;
 pub mod inputs;
 pub mod live;
+pub mod local_time;
 pub mod needs;
 pub mod params;
 pub mod sealing;

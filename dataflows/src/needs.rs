@@ -17,7 +17,7 @@ use schemas::{EventTime, EventType, Tick};
 
 use crate::attribution::eligibility::Eligibility;
 use crate::horizon::Retention;
-use crate::params::InstallsParams;
+use crate::params::Params;
 use crate::sealing::{SealedDays, Sealing};
 
 /// How far back a view looks, in event time, milliseconds.
@@ -91,7 +91,7 @@ impl Needed {
     /// What views with these needs need of the time up to `load_to`. With a table of `installs` what is final of them comes from there.
     pub fn of(
         needs: Needs,
-        params: &InstallsParams,
+        params: &Params,
         has_installs: bool,
         (retention, sealing): (Retention, Sealing),
         load_to: Tick,
@@ -100,19 +100,19 @@ impl Needed {
         let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms } = needs;
         let mut final_installs = None;
         if attributed_ms > 0 {
-            let lifetime_ms = params.attribution_lifetime.0;
+            let lifetime_ms = params.installs.attribution_lifetime.0;
             if has_installs {
                 final_installs = Some(before(attributed_ms + lifetime_ms)..before(attributed_ms));
             } else {
                 // Whether an install that governs is a reinstall depends on those of a lifetime before it.
                 attributed_ms += 2 * lifetime_ms;
             }
-            events_ms = events_ms.max(attributed_ms + Eligibility::of(params).longest_ms(Method::Person));
+            events_ms = events_ms.max(attributed_ms + Eligibility::of(&params.installs).longest_ms(Method::Person));
         }
         // What decides together may happen within an hour, and expires by the minute.
         let with_its_hour = |ms: i64| before(ms.saturating_add(2 * HOUR_MS));
         let (events_since, costs_since) = (with_its_hour(events_ms), with_its_hour(costs_ms));
-        let sealed = SealedDays { since: before(sealed_ms), before: load_to, sealing };
+        let sealed = SealedDays { since: before(sealed_ms), before: load_to, sealing, zones: params.zones.clone() };
         let sealed = (sealed_ms > 0).then_some(sealed);
         Needed { events_since, costs_since, final_installs, sealed, retention }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
-use schemas::{DeviceId, EventType, JoinKey, Symbol, UserId};
+use schemas::{DeviceId, EventType, JoinKey, Symbol, UserId, Zones};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -260,12 +260,15 @@ pub struct Params {
     pub uniques: UniquesParams,
     /// Parameters of `metrics_sliding`.
     pub metrics_sliding: SlidingParams,
+    /// The time zones of tenants. No parameter that a job may change: the lake keeps them, and the SQL of views joins them as rows.
+    #[serde(skip)]
+    pub zones: Zones,
 }
 
 impl Default for Params {
     fn default() -> Params {
-        let (only, installs, credits, sessions, uniques, metrics_sliding) = Default::default();
-        Params { only, forget_after: Span(400 * DAY_MS), installs, credits, sessions, uniques, metrics_sliding }
+        let (zones, only, installs, credits, sessions, uniques, metrics_sliding) = Default::default();
+        Params { zones, only, forget_after: Span(400 * DAY_MS), installs, credits, sessions, uniques, metrics_sliding }
     }
 }
 

@@ -3,16 +3,7 @@
 //! A day is final once no record of it can be accepted any more. It is sealed a moment after that which depends on the visitor's id
 //! alone, so that not all visitors' days are sealed at one tick and SQL can say when they are.
 
-use std::ops::Range;
-
-use schemas::units::DAY_MS;
-use schemas::{EventTime, Subject, Tick};
-
-/// When the day of a time begins, and when it is over.
-pub fn day_of(time: EventTime) -> Range<EventTime> {
-    let start = time.0.div_euclid(DAY_MS) * DAY_MS;
-    EventTime(start)..EventTime(start + DAY_MS)
-}
+use schemas::{EventTime, Subject, Symbol, Tick, Zones};
 
 /// When days are sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +17,15 @@ const STEP_MS: u64 = 220;
 const DIGIT_BITS: u32 = 12;
 
 impl Sealing {
-    /// The tick at which the day of a visitor that is over at `end` is sealed.
-    pub fn at(self, visitor: Subject, end: EventTime) -> Tick {
+    /// The tick at which the day of a visitor that ends then is sealed.
+    pub fn at(self, visitor: Subject, ends: EventTime) -> Tick {
         let stagger_ms = (visitor.0.rest() >> (u64::BITS - DIGIT_BITS)) * STEP_MS;
-        (end.0 + self.final_after_ms + stagger_ms as i64).max(0) as Tick
+        (ends.0 + self.final_after_ms + stagger_ms as i64).max(0) as Tick
     }
 }
 
 /// Days that were sealed by a cut and are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedDays {
     /// Those since then are.
     pub since: EventTime,
@@ -42,11 +33,13 @@ pub struct SealedDays {
     pub before: Tick,
     /// The rule by which they were sealed.
     pub sealing: Sealing,
+    /// Whose days they are.
+    pub zones: Zones,
 }
 
 impl SealedDays {
-    /// Whether the day of a visitor that began then is one of them.
-    pub fn has(&self, visitor: Subject, day: EventTime) -> bool {
-        day >= self.since && self.sealing.at(visitor, day_of(day).end) < self.before
+    /// Whether the day of a visitor of a tenant that began then is one of them.
+    pub fn has(&self, tenant: Symbol, visitor: Subject, day: EventTime) -> bool {
+        day >= self.since && self.sealing.at(visitor, self.zones.day(tenant, day).ends) < self.before
     }
 }

@@ -70,8 +70,8 @@ pub fn visitors<'scope>(
     horizons: Horizons,
 ) -> Visitors<'scope> {
     let sessions = params.maintains(SESSIONS.name).then(|| Sessions::new(&params.sessions, horizons));
-    let uniques = params.maintains(UNIQUES.name).then(|| Uniques::new(&params.uniques, horizons));
-    let frequency = params.maintains(FREQUENCY.name).then(|| Frequency::new(bounds, horizons));
+    let uniques = params.maintains(UNIQUES.name).then(|| Uniques::new(&params.uniques, params.zones.clone(), horizons));
+    let frequency = params.maintains(FREQUENCY.name).then(|| Frequency::new(bounds, params.zones.clone(), horizons));
     let of_sessions = sessions.iter().flat_map(Sessions::types);
     let of_uniques = uniques.iter().flat_map(|_| Uniques::TYPES);
     let of_frequency = frequency.iter().flat_map(|_| Frequency::TYPES);
@@ -82,7 +82,7 @@ pub fn visitors<'scope>(
     });
     let counted = counted.map(|(visitor, count)| (visitor, VisitorInput::Counted(count)));
     let of_visitor = sessions.as_ref().map(Sessions::of_visitor);
-    let now = frequency.as_ref().map(|frequency| Arc::new(Now(frequency.series())));
+    let now = frequency.as_ref().map(|frequency| Arc::new(Now::new(frequency.names(), params.zones.clone())));
     let (made, records) =
         keyed_published(visits.concat(counted), "visitors", Both(sessions, Some(Both(uniques, frequency))));
     Visitors {

@@ -21,6 +21,7 @@ pub mod units;
 mod user_agent;
 pub mod view;
 pub mod wire;
+pub mod zones;
 
 pub use event::{Accepted, Capped, Event, EventType};
 pub use ids::{
@@ -29,3 +30,4 @@ pub use ids::{
 pub use network::Network;
 pub use symbols::Symbol;
 pub use units::{EventTime, Micros, Tick};
+pub use zones::Zones;

@@ -4,6 +4,7 @@
 //! lake: ./lake
 //! source: { kafka: { brokers: 127.0.0.1:9092, topics: { ad-events: protobuf, site-events: json } } }
 //! allowed_lateness: 3d
+//! zones: { acme: Europe/Berlin, globex: Asia/Kolkata }
 //! commit_every: 5s
 //! views:
 //!   installs: { click_window: { default: 7d, search: 30d }, view_window: 24h }
@@ -20,6 +21,7 @@ mod lateness;
 pub mod located;
 pub mod mapping;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,7 @@ use dataflows::views;
 use schemas::decode::IdRules;
 use schemas::ids::IdHasher;
 use schemas::units::{DAY_MS, SECOND_MS};
+use schemas::zones;
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
@@ -70,6 +73,10 @@ pub struct Job {
     /// is made; default: the lake's own, of a new one 3d and 35d for costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_lateness: Option<Lateness>,
+    /// The time zones of tenants, by their names in the IANA database, as `{ acme: Europe/Berlin }`: by them hours and days begin. A
+    /// tenant that is not named has what the lake keeps of it, a new one UTC. A zone is set before a tenant's first record, and stays.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub zones: BTreeMap<String, String>,
     /// Time between commits to the lake: 100ms to 10m, default 5s.
     #[serde(default = "commit_every_default")]
     pub commit_every: Span,
@@ -184,6 +191,13 @@ impl Job {
                 let error = |allowed| outline.error("allowed_lateness", format!("of {}: {allowed}", of.name()));
                 within(*span, ALLOWED_LATENESS_RANGE).map_err(error)?;
             }
+        }
+        for (tenant, zone) in &self.zones {
+            let error = |message: &str| outline.error(&format!("zones.{tenant}"), message);
+            if tenant.trim().is_empty() || tenant.trim() != tenant {
+                return Err(error("is no name of a tenant: write it as events have it, without spaces around it"));
+            }
+            zones::check(zone).map_err(|message| error(&message))?;
         }
         within(self.commit_every, COMMIT_EVERY_RANGE).map_err(|allowed| outline.error("commit_every", allowed))?;
         within(self.retention, RETENTION_RANGE).map_err(|allowed| outline.error("retention", allowed))?;

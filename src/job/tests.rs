@@ -42,6 +42,10 @@ fn the_job_of_the_documentation_is_read() {
     assert_eq!(job.allowed_lateness, within(Default::default()));
     assert_eq!(job.views.installs.click_window.by_channel["search"], Span(30 * DAY_MS));
     assert_eq!(job.workers, 1);
+    assert!(job.zones.is_empty());
+    let job =
+        parse(&GOOD.replace("commit_every", "zones: { acme: Europe/Berlin, globex: UTC }\ncommit_every")).unwrap();
+    assert_eq!(job.zones["acme"], "Europe/Berlin");
     let job = parse(&GOOD.replace("allowed_lateness: 3d", "allowed_lateness: unbounded")).unwrap();
     assert_eq!(job.allowed_lateness, Some(Lateness::Unbounded));
     for (text, open) in [("{ default: 3d, cost: 35d, open: 1d }", Some(DAY_MS)), ("{ cost: 35d }", None)] {
@@ -63,12 +67,26 @@ fn defaults_stand_where_nothing_is_said() {
 }
 
 #[test]
+fn a_zone_is_one_of_the_database() {
+    let said = mistake("commit_every: 5s", "zones: { acme: Asia/Kolkata, globex: Europe/Berln }");
+    let place = r#"job.yaml:7: zones.globex: "Europe/Berln" is no time zone"#;
+    assert!(said.starts_with(place) && said.contains("similar are Europe/Berlin, "), "{said}");
+    let said = mistake("commit_every: 5s", "zones:\n  acme: CET\n");
+    assert!(said.starts_with(r#"job.yaml:8: zones.acme: "CET" is no time zone"#), "{said}");
+    let said = mistake("commit_every: 5s", "zones: { ' acme': UTC }");
+    assert_eq!(
+        said,
+        "job.yaml:7: zones. acme: is no name of a tenant: write it as events have it, without spaces around it"
+    );
+}
+
+#[test]
 fn mistakes_name_file_line_field_and_what_to_write() {
     let cases = [
         (
             "commit_every",
             "commit_evry",
-            r#"7: commit_evry: unknown field `commit_evry`, expected one of lake, source, allowed_lateness, commit_every, retention, views, ids, http, workers, id_key_file"#,
+            r#"7: commit_evry: unknown field `commit_evry`, expected one of lake, source, allowed_lateness, zones, commit_every, retention, views, ids, http, workers, id_key_file"#,
         ),
         (
             "view_window",

@@ -31,6 +31,7 @@ use url::Url;
 
 use super::error::LedgerError;
 use super::writer::Writer;
+use super::zones;
 use crate::job::{ID_KEY_DEMO, ID_KEY_ENV, Lateness};
 
 /// The file that the writer of a lake locks.
@@ -39,6 +40,8 @@ const LOCK: &str = ".lock";
 pub const FORMAT: u32 = 1;
 /// The version of a lake with void topics: a release that counted their records would be wrong without a word.
 pub const FORMAT_VOIDS: u32 = 2;
+/// The version of a lake in which a tenant has a time zone: a release that counted its hours in UTC would be, too.
+pub const FORMAT_ZONES: u32 = 3;
 
 /// What is fixed when a lake is made: verdicts, cuts and ids that it holds depend on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +60,11 @@ pub struct LakeSettings {
     pub hot_key_touches: u32,
     /// Tells whether the key of ids is the same: [`id_key_check`].
     pub id_key_check: String,
-    /// Parameters of the views.
+    /// The time zone of each tenant that was given one, by their names in the IANA database; the others have UTC. A tenant may come
+    /// at any time, and then stays ([`super::zones`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub zones: BTreeMap<String, String>,
+    /// Parameters of the views, with those zones.
     pub views: Params,
 }
 
@@ -127,6 +134,8 @@ pub struct Lake {
     pub(super) named: BTreeMap<String, String>,
     /// Whether `lake.json` still names the views of an earlier definition: those of this run are being built beside them.
     pub(super) rebuilding: bool,
+    /// The tenants whose zones `lake.json` does not say yet.
+    pub(super) new_zones: BTreeSet<String>,
     pub(super) storage: Storage,
 }
 
@@ -163,8 +172,8 @@ impl Lake {
         let unreadable = |why: serde_json::Error| LedgerError::Unreadable { file: file.clone(), why: why.to_string() };
         let mut value: Value = serde_json::from_str(&text).map_err(unreadable)?;
         // Before anything else, for another format may hold other fields.
-        if value["format"] != FORMAT && value["format"] != FORMAT_VOIDS {
-            return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT_VOIDS });
+        if ![FORMAT, FORMAT_VOIDS, FORMAT_ZONES].iter().any(|format| value["format"] == *format) {
+            return Err(LedgerError::Format { file, found: value["format"].to_string(), ours: FORMAT_ZONES });
         }
         name_what_went_without_saying(&mut value);
         let read = serde_json::from_value(value.clone()).map_err(|why| match unknown_field(&value, &why) {
@@ -181,20 +190,24 @@ impl Lake {
                  maintains them, and if it writes, the newer build makes them anew"
             );
         }
-        Ok(Lake {
+        let zones = settings.zones.clone();
+        let mut lake = Lake {
             path: path.to_owned(),
             settings,
             named: views.clone(),
             views,
             voids,
             rebuilding: false,
+            new_zones: BTreeSet::new(),
             storage: Storage::default(),
-        })
+        };
+        lake.set_zones(zones)?;
+        Ok(lake)
     }
 
     /// The version of its format: the least that says all that it is.
     pub fn format(&self) -> u32 {
-        format(&self.voids)
+        format(&self.voids, &self.settings)
     }
 
     /// Whether there is a lake at `path`.
@@ -257,17 +270,25 @@ impl Lake {
                 );
             }
         }
-        let lake = Lake::read(path)?;
+        let mut lake = Lake::read(path)?;
         lake.check(settings)?;
+        let mut zones = lake.settings.zones.clone();
+        let new_zones = settings.zones.keys().filter(|tenant| !zones.contains_key(*tenant)).cloned().collect();
+        zones.extend(settings.zones.clone());
+        // Zones rebuild nothing.
+        lake.set_zones(zones.clone())?;
         let ours = views(&settings.views, &lake.voids);
-        let rebuilding = lake.views != ours || lake.settings.views != settings.views;
-        Ok(Lake { settings: settings.clone(), views: ours, rebuilding, ..lake })
+        let mut next = Lake { settings: settings.clone(), views: ours, new_zones, ..lake.clone() };
+        next.set_zones(zones)?;
+        next.rebuilding = lake.views != next.views || lake.settings.views != next.settings.views;
+        Ok(next)
     }
 
     /// The lake as a job with these parameters of views would have it that leaves out these topics. Nothing is written.
     pub(super) fn with_views(self, params: &Params, voids: BTreeSet<String>) -> Lake {
-        let settings = LakeSettings { views: params.clone(), ..self.settings };
-        Lake { views: views(params, &voids), voids, settings, ..self }
+        // Zones are the lake's.
+        let params = Params { zones: self.settings.views.zones.clone(), ..params.clone() };
+        Lake { views: views(&params, &voids), voids, settings: LakeSettings { views: params, ..self.settings }, ..self }
     }
 
     /// Whether readers see the table of a view of this run.
@@ -277,8 +298,9 @@ impl Lake {
 
     /// Checks that the lake was made with what is fixed in these settings.
     pub fn check(&self, settings: &LakeSettings) -> Result<(), LedgerError> {
+        zones::check(self, &settings.zones)?;
         let fixed = |settings: &LakeSettings| {
-            let fixed = LakeSettings { views: Params::default(), ..settings.clone() };
+            let fixed = LakeSettings { views: Params::default(), zones: BTreeMap::new(), ..settings.clone() };
             serde_json::to_value(fixed).expect("settings are plain data")
         };
         match difference("settings", &fixed(&self.settings), &fixed(settings)) {
@@ -304,25 +326,38 @@ impl Lake {
 
     /// Has `lake.json` name the views of this run: from now on readers find their tables, all at once.
     pub(super) fn name_views(&mut self) -> Result<(), LedgerError> {
-        let file = self.path.join("lake.json");
-        let aside = write_aside(&self.path, &content(&self.settings, &self.views, &self.voids))?;
-        std::fs::rename(&aside, &file).map_err(LedgerError::io(&file))?;
+        self.write()?;
         self.named.clone_from(&self.views);
         self.rebuilding = false;
         tracing::info!(views = ?self.views, "the names of the views are those of this run's tables now");
         Ok(())
     }
+
+    /// Writes `lake.json`.
+    pub(super) fn write(&self) -> Result<(), LedgerError> {
+        let file = self.path.join("lake.json");
+        let aside = write_aside(&self.path, &content(&self.settings, &self.views, &self.voids))?;
+        std::fs::rename(&aside, &file).map_err(LedgerError::io(&file))
+    }
 }
 
 /// What `lake.json` says.
 fn content(settings: &LakeSettings, views: &BTreeMap<String, String>, voids: &BTreeSet<String>) -> Value {
-    let file =
-        LakeFile { format: format(voids), settings: settings.clone(), views: views.clone(), voids: voids.clone() };
+    let file = LakeFile {
+        format: format(voids, settings),
+        settings: settings.clone(),
+        views: views.clone(),
+        voids: voids.clone(),
+    };
     serde_json::to_value(file).expect("settings are plain data")
 }
 
-fn format(voids: &BTreeSet<String>) -> u32 {
-    if voids.is_empty() { FORMAT } else { FORMAT_VOIDS }
+fn format(voids: &BTreeSet<String>, settings: &LakeSettings) -> u32 {
+    match (settings.zones.is_empty(), voids.is_empty()) {
+        (false, _) => FORMAT_ZONES,
+        (true, false) => FORMAT_VOIDS,
+        (true, true) => FORMAT,
+    }
 }
 
 /// The path of the field that the file has and this build does not know, where that is why it does not read.

@@ -57,6 +57,37 @@ pub enum LedgerError {
         /// The job's value.
         job: String,
     },
+    /// Another zone of a tenant than the lake keeps.
+    #[error(
+        "lake {}: tenant {tenant} has the time zone {has}, and the job says {job}: hours and days that were counted stay, so a \
+         tenant's zone does too (write {has}, or use another lake)",
+        lake.display()
+    )]
+    Zone {
+        /// The lake.
+        lake: PathBuf,
+        /// The tenant.
+        tenant: String,
+        /// Its zone in the lake.
+        has: String,
+        /// Its zone by the job.
+        job: String,
+    },
+    /// A zone for a tenant that has records.
+    #[error(
+        "lake {}: tenant {tenant} has records already, whose hours and days were counted in UTC, and the job gives it the time \
+         zone {zone}: a zone is set before a tenant's first record (leave it out of `zones`, or read its records anew into \
+         another lake)",
+        lake.display()
+    )]
+    ZoneTooLate {
+        /// The lake.
+        lake: PathBuf,
+        /// The tenant.
+        tenant: String,
+        /// Its zone by the job.
+        zone: String,
+    },
     /// Another key of ids than the lake was made with.
     #[error(
         "{}: the lake was made with another key of ids than is given now, and the same person would have two ids: give \
@@ -232,6 +263,8 @@ impl LedgerError {
                 | Format { .. }
                 | Settings { .. }
                 | LedgerError::IdKey { .. }
+                | LedgerError::Zone { .. }
+                | LedgerError::ZoneTooLate { .. }
                 | NewerColumns { .. }
                 | NewerField { .. }
                 | ColumnType { .. }

@@ -1,7 +1,7 @@
 //! Reading the lake's tables back at a start: files of the held version, decoded beside the consumer, never all in
 //! memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderOptions, Parquet
 use schemas::symbols::Name;
 use schemas::table::{RecordRow, Verdict, records_rows, symbols_rows};
 use schemas::units::DAY_MS;
-use schemas::{EventTime, EventType, Subject, Tick};
+use schemas::{EventTime, EventType, Subject, Symbol, Tick};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -211,7 +211,7 @@ pub(super) async fn finals<'a>(
     if let Some((log, times)) = table(INSTALLS.name).zip(needed.final_installs.as_ref()) {
         installs(log, times, |installs| each(Final::Installs(installs))).await?;
     }
-    if let Some((log, sealed)) = table(FREQUENCY.name).zip(needed.sealed) {
+    if let Some((log, sealed)) = table(FREQUENCY.name).zip(needed.sealed.clone()) {
         counts(log, sealed, |counts| each(Final::Counts(counts))).await?;
     }
     Ok(())
@@ -249,7 +249,7 @@ async fn counts(
     let (files, keep) = of_times(log, &["day"], sealed.since..EventTime(i64::MAX))?;
     let decode = move |batch: &RecordBatch| {
         let mut counts = stored::day_counts(batch)?;
-        counts.retain(|(visitor, count)| sealed.has(*visitor, count.day));
+        counts.retain(|(visitor, count)| sealed.has(count.tenant, *visitor, count.day));
         Ok(counts)
     };
     read(log, files, &[], Some(keep), decode, &mut each).await
@@ -268,6 +268,30 @@ async fn installs(
         Ok(rows.into_iter().zip(diffs.values().iter().map(|diff| *diff as isize)).collect())
     };
     read(log, files, &[], Some(keep), decode, &mut each).await
+}
+
+/// Those of some tenants that have records, of whatever verdict.
+pub(super) async fn tenants(log: &TableLog, wanted: BTreeSet<Symbol>) -> Result<BTreeSet<Symbol>, LedgerError> {
+    let files =
+        log.files().map(DataFile::location).collect::<Result<_, _>>().map_err(LedgerError::delta(log.name()))?;
+    let keep = Keep {
+        columns: &["tenant"],
+        rows: Arc::new(move |batch| {
+            let tenants = required(batch, "tenant")?.as_primitive::<Int64Type>();
+            Ok(tenants
+                .iter()
+                .map(|tenant| Some(tenant.is_some_and(|tenant| wanted.contains(&Symbol(tenant)))))
+                .collect())
+        }),
+    };
+    let decode = |batch: &RecordBatch| {
+        let tenants = required(batch, "tenant")?.as_primitive::<Int64Type>();
+        let found: BTreeSet<Symbol> = tenants.iter().flatten().map(Symbol).collect();
+        Ok(found.into_iter().collect())
+    };
+    let mut found = BTreeSet::new();
+    read(log, files, &UNREAD_COLUMNS, Some(keep), decode, &mut |tenants| found.extend(tenants)).await?;
+    Ok(found)
 }
 
 /// Reads all names.

@@ -22,6 +22,7 @@
 //! | `bidstream/arrival/<topic>/<partition>` | arrival of the last record before that: no later one arrives earlier |
 //! | `bidstream/topic/<topic>/<topic id>` | 1: the topic's id at the broker |
 //! | `bidstream/void/<topic>` | when the topic (an import) was declared void, so that its records count no more: ms since 1970 |
+//! | `bidstream/zone/<tenant>=<zone>` | when the tenant was given its time zone: ms since 1970 |
 //! | `bidstream/note/<name>` | a number under a name, as when a file of that name was imported |
 //! | `bidstream/column/<name>` | when a later build added the column to the table: ms since 1970 |
 //! | `bidstream/any-age` | 1: some records entered however long ago they happened, so that nothing can be forgotten |
@@ -59,6 +60,7 @@ mod tests;
 mod throttle;
 mod widen;
 mod writer;
+pub mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -194,7 +196,8 @@ impl Ledger {
         // Above all tables, for `records` may be a restored copy.
         let logs = sinks.iter().map(|sink| &sink.log).chain([&names]);
         let above = logs.filter_map(|log| log.txn(EPOCH)).max().unwrap_or(0);
-        let epoch = claim(&mut records, &writer, above, &void).await?;
+        let epoch = claim((&mut records, &mut names), &lake, &writer, above, &void).await?;
+        lake.settle_zones(&records)?;
         hit("open", "claimed")?;
         let declared = voids(&records);
         if declared != lake.voids {
@@ -491,16 +494,24 @@ async fn open_sinks(lake: &Lake) -> Result<Vec<Sink>, LedgerError> {
     Ok(sinks)
 }
 
-/// Claims the next epoch of `records`, which is also beyond `above`. The same commit declares topics void, and adds the
-/// columns that the table lacks.
-async fn claim(records: &mut TableLog, writer: &Writer, above: i64, void: &[String]) -> Result<i64, LedgerError> {
+/// Claims the next epoch of `records`, which is also beyond `above`. The same commit declares topics void, gives tenants their
+/// zones, and adds the columns that the table lacks.
+async fn claim(
+    (records, names): (&mut TableLog, &mut TableLog),
+    lake: &Lake,
+    writer: &Writer,
+    above: i64,
+    void: &[String],
+) -> Result<i64, LedgerError> {
     for _ in 0..OVERTAKEN_MAX {
+        let zones = zones::news(lake, records, names).await?;
         let epoch = records.txn(EPOCH).unwrap_or(0).max(above) + 1;
         let now_ms = Clock::system().now_ms();
         let mut txns = BTreeMap::from([(EPOCH.to_owned(), epoch)]);
         let declared = void.iter().map(|topic| format!("{VOID}{topic}"));
         // The first declaration stands.
         txns.extend(declared.filter(|app_id| records.txn(app_id).is_none()).map(|app_id| (app_id, now_ms)));
+        txns.extend(zones.into_iter().map(|app_id| (app_id, now_ms)));
         let widening = widening(records).await?;
         let added = widening.iter().flat_map(|widening| &widening.fields);
         txns.extend(added.map(|field| (format!("{COLUMN}{}", field.name()), now_ms)));

@@ -62,7 +62,8 @@ pub async fn repair(path: &Path) -> Result<Repaired, LedgerError> {
         sinks.push(maintain::open(&lake, table).await?);
     }
     let above = sinks.iter().filter_map(|sink| sink.txn(EPOCH)).max().unwrap_or(0);
-    let epoch = claim(&mut records, &writer, above, &[]).await?;
+    let mut names = maintain::open(&lake, "symbols").await?;
+    let epoch = claim((&mut records, &mut names), &lake, &writer, above, &[]).await?;
     let cut = records.cut().unwrap_or(0);
     let mut tables = Vec::new();
     for sink in &mut sinks {

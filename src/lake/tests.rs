@@ -2,6 +2,7 @@
 
 mod of_builds;
 mod of_views;
+mod of_zones;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,6 +41,7 @@ pub(super) fn settings() -> LakeSettings {
         cut_ms: 1_000,
         hot_key_touches: 64,
         id_key_check: "a1b2".to_owned(),
+        zones: BTreeMap::default(),
         views: Params::default(),
     }
 }

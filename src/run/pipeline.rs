@@ -61,7 +61,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The settings of a lake for a job with these.
+    /// The settings of a lake for a job with these, which gives no tenant a zone.
     pub fn settings(lateness: &Lateness, views: Params, hasher: &IdHasher) -> LakeSettings {
         let settings = LakeSettings {
             allowed_lateness_ms: None,
@@ -70,6 +70,7 @@ impl Plan {
             cut_ms: CUT_MS,
             hot_key_touches: u32::from(HOT_KEY_TOUCHES),
             id_key_check: id_key_check(hasher),
+            zones: BTreeMap::new(),
             views,
         };
         settings.with_lateness(lateness)
@@ -127,6 +128,8 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let symbols = Arc::new(Symbols::new());
     let opened = Ledger::open(&plan.lake, &plan.settings, plan.take_over, &plan.void, &symbols);
     let (mut ledger, state) = runtime.block_on(opened)?;
+    // With the zones that the lake keeps.
+    let params = ledger.lake().settings.views.clone();
     let retries = RetryPolicy::endless();
     ledger.retry_by(&retries);
     let accepts = retention(&plan, &state);
@@ -138,7 +141,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     // A view that is made anew needs all there is.
     let needed = retention
         .filter(|_| !state.fresh.contains(&true))
-        .map(|retention| views::needed(&plan.settings.views, retention, sealing, state.load_to));
+        .map(|retention| views::needed(&params, retention, sealing, state.load_to));
     // Views name it, whether or not a producer does.
     symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
     let committed = state.committed.unwrap_or(0);
@@ -160,7 +163,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (loader, recovered) = recovery::loading(&state, needed);
     let (parts, closed) = committer::parts();
     let shared = Arc::new(Shared {
-        params: plan.settings.views.clone(),
+        params,
         bounds: Bounds { final_after_ms: sealing.final_after_ms, retention, sealed_before: recovered.sealed_before },
         gate: plan.gate,
         clock: plan.clock,

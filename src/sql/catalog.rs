@@ -51,6 +51,8 @@ pub const PUBLIC: &str = "public";
 /// The schema of the tables as they are stored.
 pub const RAW: &str = "raw";
 const CATALOG: &str = "bidstream";
+/// Tables that the definitions of views read and nobody else: the cut, and the zones of tenants ([`schemas::zones`]).
+const OF_DEFINITIONS: [&str; 3] = ["as_of", "zone_spans", "zone_days"];
 
 /// A lake opened at a cut.
 pub struct Session {
@@ -142,6 +144,9 @@ async fn session(
     let raw = context(RAW, &catalog, &resources, None);
     tables.register(&raw, cut, came).await?;
     register_imports(&raw, &imports)?;
+    for (name, rows) in [("zone_spans", params.zones.spans()), ("zone_days", params.zones.days())] {
+        register_batch(&raw, name, rows)?;
+    }
     // For the definitions of views whose rows follow from the time too, as a session that is over.
     let as_of = format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before");
     raw.register_table("as_of", raw.sql(&as_of).await?.into_view())?;
@@ -170,7 +175,7 @@ async fn session(
         raw.register_table(view.name, rows.into_view())?;
     }
     let schema = catalog.schema(RAW).expect("it was registered above");
-    for name in schema.table_names().into_iter().filter(|name| name != "as_of") {
+    for name in schema.table_names().into_iter().filter(|name| !OF_DEFINITIONS.contains(&name.as_str())) {
         let shown = readable(raw.table(TableReference::partial(RAW, name.clone())).await?, &names)?;
         public.register_table(TableReference::partial(PUBLIC, name), shown.into_view())?;
     }
@@ -244,7 +249,7 @@ impl Session {
         let catalog = Arc::new(MemoryCatalogProvider::new());
         catalog.register_schema(RAW, Arc::new(MemorySchemaProvider::new()))?;
         let scratch = context(RAW, &catalog, &self.resources, None);
-        for table in ["records", "symbols", "voids", "import_notes", "as_of"] {
+        for table in ["records", "symbols", "voids", "import_notes"].into_iter().chain(OF_DEFINITIONS) {
             scratch.register_table(table, self.raw.table_provider(table).await?)?;
         }
         Ok(scratch)

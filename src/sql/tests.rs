@@ -42,6 +42,7 @@ fn settings() -> LakeSettings {
         cut_ms: 1_000,
         hot_key_touches: 64,
         id_key_check: id_key_check(&hasher()),
+        zones: Default::default(),
         views: Params::default(),
     }
 }

@@ -1,13 +1,16 @@
 //! What did media cost by hour, source, campaign and ad group? Networks restate costs: the largest version of each counts.
+//!
+//! The hour is that of the tenant's time zone, also as a part of the key: a cost that is reported for a local hour or day lies in it.
 
 use differential_dataflow::VecCollection;
 use operators::{ByKey, Expires, arrange_forgetting, reduce};
 use schemas::units::HOUR_MS;
-use schemas::{EventTime, EventType, Micros, PayloadHash, Symbol, Tick, columns};
+use schemas::{EventTime, EventType, Micros, PayloadHash, Symbol, Tick, Zones, columns};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::AsArranged;
 use crate::horizon::{Horizons, Until};
+use crate::local_time;
 use crate::standing::Events;
 use crate::event_row::EventRow;
 use crate::attribution::touches::Forgetting;
@@ -16,14 +19,15 @@ use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\
 -- The largest (version, payload hash) counts, and its currency goes with it.
-WITH versions AS (
-  SELECT tenant, source, campaign, ad_group, event_time - event_time % 3600000 AS hour, currency, cost_micros, version,
-    row_number() OVER (
-      PARTITION BY tenant, source, campaign, ad_group, event_time - event_time % 3600000
-      ORDER BY coalesce(version, 0) DESC, payload_hash DESC
-    ) AS place
-  FROM events
+WITH reported AS (
+  SELECT tenant, source, campaign, ad_group, currency, cost_micros, version, payload_hash, {hour} AS hour
+  FROM events {spans}
   WHERE type = 'cost'
+), versions AS (
+  SELECT *, row_number() OVER (
+      PARTITION BY tenant, source, campaign, ad_group, hour ORDER BY coalesce(version, 0) DESC, payload_hash DESC
+    ) AS place
+  FROM reported
 )
 SELECT tenant, source, campaign, ad_group, hour, currency, cost_micros, version
 FROM versions
@@ -37,10 +41,15 @@ pub static COSTS: View = View {
     key: &["tenant", "source", "campaign", "ad_group", "hour"],
     read_by: &[&["tenant", "campaign"], &["tenant", "source"]],
     code: 1,
-    reads: &["events"],
-    sql: |_| SQL.to_owned(),
+    reads: &["events", "zone_spans"],
+    sql: |_| sql(),
     maintained: Some(Maintained::rows::<CostRow>(|_, retention| Needs::until_final(retention))),
 };
+
+fn sql() -> String {
+    let texts = [("{hour}", local_time::hour("event_time")), ("{spans}", local_time::spans("events", "event_time"))];
+    texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
+}
 
 /// One row of `costs`: unique by tenant, source, campaign, ad group and hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,14 +110,9 @@ struct Version {
     row: CostRow,
 }
 
-/// The beginning of the hour of a time, as the SQL of views has it.
-pub fn hour(time: EventTime) -> EventTime {
-    EventTime(time.0 - time.0 % HOUR_MS)
-}
-
-fn version(event: &EventRow, horizons: &Horizons) -> (CostKey, Version) {
+fn version(event: &EventRow, horizons: &Horizons, zones: &Zones) -> (CostKey, Version) {
     let EventRow { tenant, source, campaign, ad_group, event_time, currency, amount, version, payload_hash, .. } = *event;
-    let hour = hour(event_time);
+    let hour = zones.hour(tenant, event_time);
     let until = horizons.cost(EventTime(hour.0.saturating_add(HOUR_MS)));
     let row = CostRow { tenant, source, campaign, ad_group, hour, currency, cost: amount, version };
     (
@@ -126,9 +130,10 @@ pub fn output(costs: CostArrangement<'_>) -> Output<'_> {
 pub type CostArrangement<'scope> = Forgetting<'scope, CostKey, CostRow, ByKey>;
 
 /// Builds the view over the standing events.
-pub fn costs<'scope>(events: &Events<'scope>, horizons: Horizons) -> CostArrangement<'scope> {
-    let versions: VecCollection<'scope, Tick, _, isize> =
-        events.flat_map("costs", move |event| (event.event_type == EventType::Cost).then(|| version(event, &horizons)));
+pub fn costs<'scope>(events: &Events<'scope>, horizons: Horizons, zones: Zones) -> CostArrangement<'scope> {
+    let versions: VecCollection<'scope, Tick, _, isize> = events.flat_map("costs", move |event| {
+        (event.event_type == EventType::Cost).then(|| version(event, &horizons, &zones))
+    });
     let greatest = reduce(versions, "largest versions of costs", |_, versions, output| {
         output.extend(versions.last().map(|(version, _)| (version.row, 1)));
     });

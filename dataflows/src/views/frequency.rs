@@ -9,47 +9,60 @@
 //! is added to its row.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
 use foldhash::fast::FixedState;
 use operators::{Expires, Keyed};
 use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
-use schemas::{EventTime, EventType, Subject, Symbol, Tick, columns};
+use schemas::zones::Day;
+use schemas::{EventTime, EventType, Subject, Symbol, Tick, Zones, columns};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::Sum;
 use crate::horizon::{Bounds, Horizons, Retention};
+use crate::local_time;
 use crate::needs::Needs;
 use crate::params::Params;
-use crate::sealing::{Sealing, day_of};
+use crate::sealing::Sealing;
 use crate::view::{Maintained, View};
 use crate::visitor_event::{DayCount, VisitorEvent, VisitorInput};
 
-/// Impressions and clicks as they are counted, in SQL: with how long after it is final a visitor's day is sealed.
-pub(super) const COUNTED_SQL: &str = "\
+const COUNTED_SQL: &str = "\
 WITH touches AS (
-  SELECT tenant, coalesce(user_id, device_id) AS visitor, campaign, channel, type AS kind,
-    event_time - event_time % 3600000 AS hour, event_time - event_time % 86400000 AS day,
+  SELECT tenant, coalesce(user_id, device_id) AS visitor, campaign, channel, type AS kind, {hour} AS hour, {date} AS date,
     unnest(make_array('campaign', 'channel')) AS grouping
-  FROM events
+  FROM events {spans}
   WHERE type IN ('impression', 'click') AND coalesce(user_id, device_id) IS NOT NULL
 ), grouped AS (
   SELECT tenant, visitor, grouping, CASE WHEN grouping = 'campaign' THEN campaign END AS campaign,
-    CASE WHEN grouping = 'channel' THEN channel END AS channel, kind, hour, day, substr(encode(visitor, 'hex'), 1, 3) AS hash
+    CASE WHEN grouping = 'channel' THEN channel END AS channel, kind, hour, date, substr(encode(visitor, 'hex'), 1, 3) AS hash
   FROM touches
 ), counted AS (
   -- So many times 220 ms as the first three digits of its id say.
-  SELECT *, (strpos('0123456789abcdef', substr(hash, 1, 1)) * 256 + strpos('0123456789abcdef', substr(hash, 2, 1)) * 16
-    + strpos('0123456789abcdef', substr(hash, 3, 1)) - 273) * 220 AS stagger
-  FROM grouped
+  SELECT grouped.*, {begins} AS day, {begins} + {length} AS ends,
+    (strpos('0123456789abcdef', substr(hash, 1, 1)) * 256 + strpos('0123456789abcdef', substr(hash, 2, 1)) * 16
+      + strpos('0123456789abcdef', substr(hash, 3, 1)) - 273) * 220 AS stagger
+  FROM grouped {days}
   WHERE campaign IS NOT NULL OR channel IS NOT NULL
 )";
+
+/// Impressions and clicks as they are counted, in SQL: `counted`, with how long after it is final a visitor's day is sealed.
+pub(super) fn counted_sql() -> String {
+    let texts = [
+        ("{hour}", local_time::hour("event_time")),
+        ("{date}", local_time::date("event_time")),
+        ("{spans}", local_time::spans("events", "event_time")),
+        ("{begins}", local_time::begins("date")),
+        ("{length}", local_time::LENGTH_MS.to_owned()),
+        ("{days}", local_time::days("grouped", "date")),
+    ];
+    texts.iter().fold(COUNTED_SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
+}
 
 const SQL: &str = "\
 SELECT tenant, visitor, grouping, campaign, channel, kind, day, count(*) AS events
 FROM counted
-WHERE day + 86400000 + stagger < (SELECT final_before FROM as_of)
+WHERE ends + stagger < (SELECT final_before FROM as_of)
 GROUP BY tenant, visitor, grouping, campaign, channel, kind, day
 ";
 
@@ -60,8 +73,8 @@ pub static FREQUENCY: View = View {
     key: &["tenant", "visitor", "grouping", "campaign", "channel", "kind", "day"],
     read_by: &[&["tenant", "visitor"]],
     code: 1,
-    reads: &["events", "as_of"],
-    sql: |_| format!("{COUNTED_SQL} {SQL}"),
+    reads: &["events", "as_of", "zone_spans", "zone_days"],
+    sql: |_| format!("{} {SQL}", counted_sql()),
     maintained: Some(Maintained::sums::<FrequencyKey, 1>(needs)),
 };
 
@@ -131,12 +144,12 @@ columns! {
     }
 }
 
-/// How often something was in an hour or a day that begins at a minute.
+/// How often something was in an hour or a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tile {
     /// The place of the series.
     series: u32,
-    /// In minutes since 1970; the highest bit tells days from hours.
+    /// When it began, in half minutes since 1970: no zone's hour begins between them. The highest bit tells days from hours.
     starts: u32,
     count: u32,
 }
@@ -144,9 +157,9 @@ struct Tile {
 const IS_DAY: u32 = 1 << 31;
 
 impl Tile {
-    /// The beginning of an hour or a day; none where it has no place: before 1970 or after 6053.
+    /// The beginning of an hour or a day; none where it has no place: before 1970 or after 4011.
     fn starts(time: EventTime) -> Option<u32> {
-        u32::try_from(time.0.div_euclid(MINUTE_MS)).ok().filter(|minute| minute & IS_DAY == 0)
+        u32::try_from(time.0.div_euclid(MINUTE_MS / 2)).ok().filter(|starts| starts & IS_DAY == 0)
     }
 
     fn place(&self) -> (u32, u32) {
@@ -158,7 +171,7 @@ impl Tile {
     }
 
     fn time(&self) -> EventTime {
-        EventTime(i64::from(self.starts & !IS_DAY) * MINUTE_MS)
+        EventTime(i64::from(self.starts & !IS_DAY) * MINUTE_MS / 2)
     }
 }
 
@@ -199,16 +212,20 @@ impl Counts {
     }
 }
 
-/// The series that tiles of a worker have the places of. Readers have them too.
+/// The series that tiles of a worker have the places of, for readers.
 pub type SeriesNames = RwLock<Vec<Series>>;
 
 /// The section of `frequency` in the records of visitors.
 pub struct Frequency {
-    bounds: Bounds,
+    sealing: Sealing,
+    sealed_before: Tick,
+    zones: Zones,
     horizons: Horizons,
     /// The series that were met, and their places: tiles have these.
-    series: Arc<SeriesNames>,
+    series: Vec<Series>,
     places: HashMap<Series, u32, FixedState>,
+    /// The same series.
+    names: Arc<SeriesNames>,
 }
 
 impl Frequency {
@@ -216,54 +233,54 @@ impl Frequency {
     pub const TYPES: [EventType; 2] = [EventType::Impression, EventType::Click];
 
     /// Within these bounds.
-    pub fn new(bounds: Bounds, horizons: Horizons) -> Frequency {
-        Frequency { bounds, horizons, series: Arc::default(), places: HashMap::default() }
+    pub fn new(bounds: Bounds, zones: Zones, horizons: Horizons) -> Frequency {
+        let Bounds { final_after_ms, sealed_before, .. } = bounds;
+        let (sealing, (series, places, names)) = (Sealing { final_after_ms }, Default::default());
+        Frequency { sealing, sealed_before, zones, horizons, series, places, names }
     }
 
     /// The series that are met.
-    pub fn series(&self) -> Arc<SeriesNames> {
-        Arc::clone(&self.series)
+    pub fn names(&self) -> Arc<SeriesNames> {
+        Arc::clone(&self.names)
     }
 
     fn place(&mut self, series: Series) -> u32 {
-        let next = u32::try_from(self.places.len()).expect("fewer campaigns and channels than bits tell apart");
+        let next = u32::try_from(self.series.len()).expect("fewer campaigns and channels than bits tell apart");
         let place = *self.places.entry(series).or_insert(next);
         if place == next {
-            self.series.write().expect("no panic while locked").push(series);
+            self.series.push(series);
+            self.names.write().expect("no panic while locked").push(series);
         }
         place
     }
 
-    /// The tick at which a visitor's day that ends then is sealed.
-    fn seals(&self, visitor: Subject, end: EventTime) -> Tick {
-        Sealing { final_after_ms: self.bounds.final_after_ms }.at(visitor, end)
+    /// The day of a tile.
+    fn day(&self, tile: &Tile) -> Day {
+        self.zones.day(self.series[tile.series as usize].tenant, tile.time())
     }
 
     /// When nothing changes a sealed day any more, and no window reaches back to it.
-    fn drops(&self, day: EventTime) -> Tick {
-        let Range { start, end } = day_of(day);
-        self.horizons.target(end).expiry().max((start.0 + KEPT_MS).max(0) as Tick)
+    fn drops(&self, day: Day) -> Tick {
+        self.horizons.target(day.ends).expiry().max((day.begins.0 + KEPT_MS).max(0) as Tick)
     }
 
     /// When something has to be done about a tile.
     fn tile_due(&self, visitor: Subject, tile: &Tile) -> Tick {
-        if tile.is_day() { self.drops(tile.time()) } else { self.seals(visitor, day_of(tile.time()).end) }
+        let day = self.day(tile);
+        if tile.is_day() { self.drops(day) } else { self.sealing.at(visitor, day.ends) }
     }
 
-    /// Adds to what is counted of a time, by hour, or by day where that is sealed.
-    fn count(&mut self, visitor: Subject, counts: &mut Counts, (series, time): (Series, EventTime), is_day: bool, more: i64) {
-        let bucket = if is_day { time } else { EventTime(time.0.div_euclid(HOUR_MS) * HOUR_MS) };
-        let Some(starts) = Tile::starts(bucket) else { return };
+    /// Adds to what is counted of an hour, or of a day that is sealed, by its beginning.
+    fn count(&mut self, visitor: Subject, counts: &mut Counts, series: u32, (begins, is_day): (EventTime, bool), more: i64) {
+        let Some(starts) = Tile::starts(begins) else { return };
         let starts = if is_day { starts | IS_DAY } else { starts };
-        let series = self.place(series);
         let due = self.tile_due(visitor, &Tile { series, starts, count: 0 });
         counts.due = if counts.tiles.is_empty() { due } else { counts.due.min(due) };
         counts.add(series, starts, more);
     }
 
-    fn row(&self, visitor: Subject, series: u32, day: EventTime, events: i64) -> FrequencyRow {
-        let series = self.series.read().expect("no panic while locked")[series as usize];
-        Sum { key: FrequencyKey { visitor, series, day }, sums: [events] }
+    fn row(&self, visitor: Subject, series: u32, day: Day, events: i64) -> FrequencyRow {
+        Sum { key: FrequencyKey { visitor, series: self.series[series as usize], day: day.begins }, sums: [events] }
     }
 }
 
@@ -277,31 +294,33 @@ impl Keyed for Frequency {
         &mut self,
         visitor: Subject,
         counts: &mut Counts,
-        visit: &VisitorInput,
+        input: &VisitorInput,
         diff: isize,
         now: Tick,
         out: &mut impl FnMut(FrequencyRow, isize),
     ) {
-        let event = match visit {
+        let event = match input {
             VisitorInput::Event(event) if event.event_type.is_touch() => event,
             VisitorInput::Event(_) => return,
             VisitorInput::Counted(DayCount { tenant, campaign, channel, kind, day, events }) => {
                 let series = Series { tenant: *tenant, campaign: *campaign, channel: *channel, kind: *kind };
-                return self.count(visitor, counts, (series, *day), true, events * diff as i64);
+                let series = self.place(series);
+                return self.count(visitor, counts, series, (*day, true), events * diff as i64);
             }
         };
-        let Range { start: day, end } = day_of(event.time);
-        let seals = self.seals(visitor, end);
-        if seals < self.bounds.sealed_before || Tile::starts(day).is_none() {
+        let day = self.zones.day(event.tenant, event.time);
+        let seals = self.sealing.at(visitor, day.ends);
+        if seals < self.sealed_before || Tile::starts(day.begins).is_none() {
             return;
         }
         for series in Series::of(event) {
-            let is_sealed = seals <= now;
-            let time = if is_sealed { day } else { event.time };
-            self.count(visitor, counts, (series, time), is_sealed, diff as i64);
-            if is_sealed {
-                let place = self.place(series);
-                out(self.row(visitor, place, day, diff as i64), 1);
+            let series = self.place(series);
+            if seals <= now {
+                self.count(visitor, counts, series, (day.begins, true), diff as i64);
+                out(self.row(visitor, series, day, diff as i64), 1);
+            } else {
+                let hour = self.zones.hour(event.tenant, event.time);
+                self.count(visitor, counts, series, (hour, false), diff as i64);
             }
         }
     }
@@ -312,12 +331,12 @@ impl Keyed for Frequency {
         }
         let is_due = |tile: &Tile| self.tile_due(visitor, tile) <= now;
         let due: Vec<Tile> = counts.tiles.extract_if(.., |tile| is_due(tile)).filter(|tile| !tile.is_day()).collect();
-        let day = |tile: &Tile| (tile.series, day_of(tile.time()).start);
+        let day = |tile: &Tile| (tile.series, self.day(tile).number);
         for hours in due.chunk_by(|one, other| day(one) == day(other)) {
-            let (series, day) = day(&hours[0]);
+            let (series, day) = (hours[0].series, self.day(&hours[0]));
             let events = hours.iter().map(|hour| i64::from(hour.count)).sum();
             out(self.row(visitor, series, day, events), 1);
-            let starts = Tile::starts(day).expect("its hours have a place");
+            let starts = Tile::starts(day.begins).expect("it began after 1970");
             if self.drops(day) > now {
                 counts.add(series, starts | IS_DAY, events);
             }

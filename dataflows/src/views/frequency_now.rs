@@ -10,34 +10,38 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use chrono::{DateTime, Datelike};
 use schemas::table::Columns;
-use schemas::units::{DAY_MS, HOUR_MS};
-use schemas::{EventTime, Subject, Symbol, Tick, columns};
+use schemas::units::DAY_MS;
+use schemas::{EventTime, Subject, Symbol, Tick, Zones, columns};
 
 use crate::live::{Equal, KeyRows, id_of};
-use crate::sealing::day_of;
+use crate::local_time;
+use crate::params::Params;
 use crate::view::View;
-use crate::views::frequency::{COUNTED_SQL, Counts, Series, SeriesNames};
+use crate::views::frequency::{Counts, Series, SeriesNames, counted_sql};
 
 const SQL: &str = "\
 , days AS (
-  SELECT tenant, visitor, grouping, campaign, channel, kind, day AS hour, day, events FROM frequency
+  SELECT frequency.tenant, visitor, grouping, campaign, channel, kind, day AS hour, {date_of_day} AS date, events
+  FROM frequency {spans_of_day}
   UNION ALL
-  SELECT tenant, visitor, grouping, campaign, channel, kind, hour, day, count(*) AS events
+  SELECT tenant, visitor, grouping, campaign, channel, kind, hour, date, count(*) AS events
   FROM counted
-  WHERE day + 86400000 + stagger >= (SELECT final_before FROM as_of) AND day > (SELECT final_before FROM as_of) - 172800000
-  GROUP BY tenant, visitor, grouping, campaign, channel, kind, hour, day
+  WHERE ends + stagger >= (SELECT final_before FROM as_of)
+  GROUP BY tenant, visitor, grouping, campaign, channel, kind, hour, date
 ), begun AS (
   -- What is dated ahead counts once its hour begins.
-  SELECT *, (SELECT (cut - 1) / 3600000 * 3600000 FROM as_of) AS this_hour, (SELECT (cut - 1) / 86400000 * 86400000 FROM as_of) AS today
+  SELECT *, (SELECT cut - 1 FROM as_of) AS now
   FROM days
   WHERE hour < (SELECT cut FROM as_of)
 ), gaps AS (
-  SELECT *, CASE WHEN day - lag(day) OVER visitor > {forget_after} THEN 1 ELSE 0 END AS begins,
-    max(day) OVER (PARTITION BY tenant, visitor) AS last_day
-  FROM begun
-  WINDOW visitor AS (PARTITION BY tenant, visitor ORDER BY day)
+  SELECT begun.*, {hour_of_now} AS this_hour, {date_of_now} AS today,
+    CASE WHEN date - lag(date) OVER visitor > {forget_after} THEN 1 ELSE 0 END AS begins,
+    max(date) OVER (PARTITION BY tenant, visitor) AS last_date
+  FROM begun {spans_of_now}
+  WINDOW visitor AS (PARTITION BY tenant, visitor ORDER BY date)
 ), lives AS (
-  SELECT *, sum(begins) OVER (PARTITION BY tenant, visitor ORDER BY day) AS life, sum(begins) OVER (PARTITION BY tenant, visitor) AS last_life
+  SELECT *, sum(begins) OVER (PARTITION BY tenant, visitor ORDER BY date) AS life,
+    sum(begins) OVER (PARTITION BY tenant, visitor) AS last_life
   FROM gaps
 ), periods AS (
   SELECT *, unnest(make_array('hour', 'day', 'week', 'month', 'life')) AS period FROM lives
@@ -46,15 +50,28 @@ SELECT tenant, visitor, grouping, campaign, channel, kind, period, sum(events) A
 FROM periods
 WHERE CASE period
   WHEN 'hour' THEN hour = this_hour
-  WHEN 'day' THEN day = today
+  WHEN 'day' THEN date = today
   -- The first day of 1970 was a Thursday; weeks begin with Mondays.
-  WHEN 'week' THEN day >= today - (today / 86400000 + 3) % 7 * 86400000
-  WHEN 'month' THEN day >= CAST(date_trunc('month', to_timestamp_millis(today)) AS BIGINT)
+  WHEN 'week' THEN date >= today - (today / 86400000 + 3) % 7 * 86400000
+  WHEN 'month' THEN date >= CAST(date_trunc('month', to_timestamp_millis(today)) AS BIGINT)
   -- Who was not there for so long begins anew.
-  ELSE life = last_life AND today - last_day <= {forget_after}
+  ELSE life = last_life AND today - last_date <= {forget_after}
 END
 GROUP BY tenant, visitor, grouping, campaign, channel, kind, period
 ";
+
+fn sql(params: &Params) -> String {
+    let texts = [
+        ("{date_of_day}", local_time::date("day")),
+        ("{spans_of_day}", local_time::spans("frequency", "day")),
+        ("{hour_of_now}", local_time::hour("now")),
+        ("{date_of_now}", local_time::date("now")),
+        ("{spans_of_now}", local_time::spans("begun", "now")),
+        ("{forget_after}", params.forget_after.0.to_string()),
+    ];
+    let sql = texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text));
+    format!("{} {sql}", counted_sql())
+}
 
 /// `frequency_now`.
 pub static FREQUENCY_NOW: View = View {
@@ -63,8 +80,8 @@ pub static FREQUENCY_NOW: View = View {
     key: &["tenant", "visitor", "grouping", "campaign", "channel", "kind", "period"],
     read_by: &[&["tenant", "visitor"]],
     code: 1,
-    reads: &["events", "frequency", "as_of"],
-    sql: |params| format!("{COUNTED_SQL} {}", SQL.replace("{forget_after}", &params.forget_after.0.to_string())),
+    reads: &["events", "frequency", "as_of", "zone_spans", "zone_days"],
+    sql,
     maintained: None,
 };
 
@@ -98,16 +115,28 @@ columns! {
     }
 }
 
-/// When the hour, day, week and month of a tick began.
-fn begins(now: Tick) -> [EventTime; PERIODS.len()] {
-    let (hour, day) = (now as i64 / HOUR_MS * HOUR_MS, day_of(EventTime(now as i64)).start);
-    let date = DateTime::from_timestamp_millis(day.0).unwrap_or_default();
-    let days_ago = |days: u32| EventTime(day.0 - i64::from(days) * DAY_MS);
-    [EventTime(hour), day, days_ago(date.weekday().num_days_from_monday()), days_ago(date.day0())]
+/// Makes rows of what a worker keeps of a visitor.
+pub struct Now {
+    names: Arc<SeriesNames>,
+    zones: Zones,
 }
 
-/// Makes rows of what a worker keeps of a visitor.
-pub struct Now(pub Arc<SeriesNames>);
+impl Now {
+    /// With the series that tiles have the places of.
+    pub fn new(names: Arc<SeriesNames>, zones: Zones) -> Now {
+        Now { names, zones }
+    }
+
+    /// When the hour, day, week and month of a tick began for a tenant.
+    fn begins(&self, tenant: Symbol, now: Tick) -> [EventTime; PERIODS.len()] {
+        let now = EventTime(now as i64);
+        let day = self.zones.day(tenant, now);
+        let date = DateTime::from_timestamp_millis(day.number * DAY_MS).unwrap_or_default();
+        let days_ago = |days: u32| self.zones.day_of_number(tenant, day.number - i64::from(days)).begins;
+        let week = days_ago(date.weekday().num_days_from_monday());
+        [self.zones.hour(tenant, now), day.begins, week, days_ago(date.day0())]
+    }
+}
 
 impl KeyRows for Now {
     type Key = Subject;
@@ -122,14 +151,16 @@ impl KeyRows for Now {
     }
 
     fn rows(&self, visitor: Subject, counts: &Counts, now: Tick) -> RecordBatch {
-        let begins = begins(now);
+        let names = self.names.read().expect("no panic while locked");
         let mut sums: BTreeMap<(usize, usize), i64> = BTreeMap::new();
+        let mut begins = None;
         for (series, time, count) in counts.all().filter(|(_, time, _)| time.0 <= now as i64) {
+            // A visitor is of one tenant.
+            let begins = begins.get_or_insert_with(|| self.begins(names[series].tenant, now));
             for (period, _) in begins.iter().enumerate().filter(|(_, begins)| time >= **begins) {
                 *sums.entry((series, period)).or_default() += count;
             }
         }
-        let names = self.0.read().expect("no panic while locked");
         let row = |((series, period), events)| NowRow { visitor, series: names[series], period, events };
         let rows: Vec<NowRow> = sums.into_iter().map(row).collect();
         NowRow::batch(rows.iter())

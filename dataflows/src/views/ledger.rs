@@ -88,6 +88,18 @@ pub static IMPORTS: View = View {
     maintained: None,
 };
 
+/// `zones`.
+pub static ZONES: View = View {
+    name: "zones",
+    question: "Which time zone has each tenant that was given one, and how far is it ahead of UTC when?",
+    key: &["tenant", "starts"],
+    read_by: &[&["tenant"]],
+    code: 1,
+    reads: &["zone_spans"],
+    sql: |_| ZONES_SQL.to_owned(),
+    maintained: None,
+};
+
 /// The SQL of a view where it is known which events are contested, if it is simpler then: it compares the copies of these alone. It
 /// wants a function `is_contested` of an event id that is true of them, and may be of others.
 pub fn where_contested_are_known(view: &View) -> Option<String> {
@@ -212,6 +224,11 @@ GROUP BY topic, field
 ";
 
 /// `imports`: the files that were imported, and those that were undone.
+const ZONES_SQL: &str = "\
+-- Definitions join the rows of zone_spans, which stand there once for each half year that they hold in.
+SELECT DISTINCT of_tenant AS tenant, zone, starts, ends, offset_ms FROM zone_spans
+";
+
 const IMPORTS_SQL: &str = "\
 -- Records of an import that was undone are still counted here, and nowhere else. An import by release 0.1.0 left no note
 -- of its time: the arrival of its last record stands for it.

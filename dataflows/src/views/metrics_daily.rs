@@ -1,5 +1,6 @@
-//! The same as `metrics_hourly`, by day (UTC).
+//! The same as `metrics_hourly`, by day of the tenant's time zone: hours lie in days.
 
+use crate::local_time;
 use crate::view::View;
 
 /// `metrics_daily`.
@@ -11,15 +12,22 @@ pub static METRICS_DAILY: View = View {
     ],
     read_by: &[&["tenant", "campaign"], &["tenant", "day"]],
     code: 1,
-    reads: &["metrics_hourly"],
-    sql: |_| SQL.to_owned(),
+    reads: &["metrics_hourly", "zone_spans"],
+    sql: |_| {
+        let by_day = SQL.replace("{day}", &local_time::day("hour"));
+        by_day.replace("{spans}", &local_time::spans("metrics_hourly", "hour"))
+    },
     maintained: None,
 };
 
 const SQL: &str = "\
-SELECT tenant, currency, app, campaign, ad_group, creative, source, channel, country, name, hour - hour % 86400000 AS day,
+WITH by_day AS (
+  SELECT metrics_hourly.*, {day} AS day
+  FROM metrics_hourly {spans}
+)
+SELECT tenant, currency, app, campaign, ad_group, creative, source, channel, country, name, day,
   sum(impressions) AS impressions, sum(clicks) AS clicks, sum(installs) AS installs, sum(conversions) AS conversions,
   sum(revenue_micros) AS revenue_micros, sum(spend_micros) AS spend_micros, sum(rows) AS rows
-FROM metrics_hourly
-GROUP BY tenant, currency, app, campaign, ad_group, creative, source, channel, country, name, hour - hour % 86400000
+FROM by_day
+GROUP BY tenant, currency, app, campaign, ad_group, creative, source, channel, country, name, day
 ";

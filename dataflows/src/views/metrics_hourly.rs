@@ -4,15 +4,17 @@
 //! A log of sums: a cut writes what it adds to each key, and readers add. So the view keeps no state, however many keys there are.
 //! Impressions, clicks and costs count where they happened; an install counts at its own hour for the touch that won it, a
 //! conversion at its own hour for the touch that has its `last` credit. Country is that of the event itself. Spend is known by
-//! source, campaign and ad group: its rows have no other dimension, and it is never spread over those that do.
+//! source, campaign and ad group: its rows have no other dimension, and it is never spread over those that do. Hours are of the
+//! tenant's time zone.
 
 use differential_dataflow::VecCollection;
 use schemas::symbols::NO_CHANNEL;
 use schemas::view::PathTouch;
-use schemas::{EventTime, EventType, Micros, Symbol, Tick, columns};
+use schemas::{EventTime, EventType, Micros, Symbol, Tick, Zones, columns};
 
 use crate::changes::{Sum, each_change};
-use crate::views::costs::{CostRow, hour};
+use crate::local_time;
+use crate::views::costs::CostRow;
 use crate::views::credits::{Credited, channel};
 use crate::inputs::Inputs;
 use crate::views::installs::InstallRow;
@@ -23,7 +25,7 @@ use crate::view::{Maintained, Output, View};
 const SQL: &str = "\
 WITH additions AS (
   SELECT tenant, CAST(NULL AS BIGINT) AS currency, app, campaign, ad_group, creative, source, channel, country,
-    CAST(NULL AS BIGINT) AS name, event_time - event_time % 3600000 AS hour,
+    CAST(NULL AS BIGINT) AS name, event_time,
     CASE WHEN type = 'impression' THEN 1 ELSE 0 END AS impressions, CASE WHEN type = 'click' THEN 1 ELSE 0 END AS clicks,
     0 AS installs, 0 AS conversions, 0 AS revenue_micros, 0 AS spend_micros
   FROM events
@@ -31,24 +33,27 @@ WITH additions AS (
   UNION ALL
   SELECT installs.tenant, NULL, installs.app, installs.campaign, installs.ad_group, installs.creative, installs.source,
     CASE WHEN method = 'organic' THEN {no_channel} ELSE installs.channel END, events.country, NULL,
-    installs.event_time - installs.event_time % 3600000, 0, 0, 1, 0, 0, 0
+    installs.event_time, 0, 0, 1, 0, 0, 0
   FROM installs JOIN events USING (tenant, subject, event_id, event_time)
   WHERE NOT reinstall AND events.type = 'install'
   UNION ALL
   SELECT credits.tenant, credits.currency, credits.app, credits.campaign, credits.ad_group, credits.creative,
     credits.source, credits.channel, events.country, credits.name,
-    credits.event_time - credits.event_time % 3600000, 0, 0, 0, 1, coalesce(credits.revenue_micros, 0), 0
+    credits.event_time, 0, 0, 0, 1, coalesce(credits.revenue_micros, 0), 0
   FROM credits JOIN events USING (tenant, subject, event_id, event_time)
   WHERE model = 'last' AND events.type = 'conversion'
   UNION ALL
   SELECT tenant, currency, NULL, campaign, ad_group, NULL, source, NULL, NULL, NULL, hour,
     0, 0, 0, 0, 0, coalesce(cost_micros, 0)
   FROM costs
+), by_hour AS (
+  SELECT additions.*, {hour} AS hour
+  FROM additions {spans}
 )
 SELECT tenant, currency, app, campaign, ad_group, creative, source, channel, country, name, hour,
   sum(impressions) AS impressions, sum(clicks) AS clicks, sum(installs) AS installs, sum(conversions) AS conversions,
   sum(revenue_micros) AS revenue_micros, sum(spend_micros) AS spend_micros, count(*) AS rows
-FROM additions
+FROM by_hour
 GROUP BY tenant, currency, app, campaign, ad_group, creative, source, channel, country, name, hour
 ";
 
@@ -61,10 +66,19 @@ pub static METRICS_HOURLY: View = View {
     ],
     read_by: &[&["tenant", "campaign"], &["tenant", "hour"]],
     code: 1,
-    reads: &["events", "installs", "credits", "costs"],
-    sql: |_| SQL.replace("{no_channel}", &Symbol::of(NO_CHANNEL).0.to_string()),
+    reads: &["events", "installs", "credits", "costs", "zone_spans"],
+    sql: |_| sql(),
     maintained: Some(Maintained::sums::<MetricsKey, MEASURES>(|_, retention| Needs::attributed_until_final(retention))),
 };
+
+fn sql() -> String {
+    let texts = [
+        ("{no_channel}", Symbol::of(NO_CHANNEL).0.to_string()),
+        ("{hour}", local_time::hour("event_time")),
+        ("{spans}", local_time::spans("additions", "event_time")),
+    ];
+    texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
+}
 
 /// The number of its measures.
 pub const MEASURES: usize = 7;
@@ -146,20 +160,20 @@ fn addition(key: MetricsKey, brings: Brings) -> MetricsRow {
 }
 
 /// What an impression or click adds.
-pub fn of_event(event: &EventRow) -> Option<MetricsRow> {
+pub fn of_event(event: &EventRow, zones: &Zones) -> Option<MetricsRow> {
     let (impressions, clicks) = match event.event_type {
         EventType::Impression => (1, 0),
         EventType::Click => (0, 1),
         _ => return None,
     };
     let EventRow { tenant, app, campaign, ad_group, creative, source, channel, country, event_time, .. } = *event;
-    let (currency, name, hour) = (Symbol::NONE, Symbol::NONE, hour(event_time));
+    let (currency, name, hour) = (Symbol::NONE, Symbol::NONE, zones.hour(tenant, event_time));
     let key = MetricsKey { tenant, currency, app, campaign, ad_group, creative, source, channel, country, name, hour };
     Some(addition(key, Brings { impressions, clicks, ..Brings::default() }))
 }
 
 /// The key of a target that a touch won.
-fn won(touch: Option<&PathTouch>, [tenant, app, country, currency, name]: [Symbol; 5], time: EventTime) -> MetricsKey {
+fn won(touch: Option<&PathTouch>, [tenant, app, country, currency, name]: [Symbol; 5], hour: EventTime) -> MetricsKey {
     let of = |field: fn(&PathTouch) -> Symbol| touch.map_or(Symbol::NONE, field);
     MetricsKey {
         tenant,
@@ -172,23 +186,24 @@ fn won(touch: Option<&PathTouch>, [tenant, app, country, currency, name]: [Symbo
         channel: channel(touch),
         country,
         name,
-        hour: hour(time),
+        hour,
     }
 }
 
-fn of_install(install: &InstallRow) -> Option<MetricsRow> {
+fn of_install(install: &InstallRow, zones: &Zones) -> Option<MetricsRow> {
     if install.reinstall {
         return None;
     }
     let InstallRow { tenant, app, country, event_time, .. } = *install;
-    let key = won(install.touch.as_ref(), [tenant, app, country, Symbol::NONE, Symbol::NONE], event_time);
+    let names = [tenant, app, country, Symbol::NONE, Symbol::NONE];
+    let key = won(install.touch.as_ref(), names, zones.hour(tenant, event_time));
     Some(addition(key, Brings { installs: 1, ..Brings::default() }))
 }
 
-fn of_conversion(credited: &Credited) -> MetricsRow {
+fn of_conversion(credited: &Credited, zones: &Zones) -> MetricsRow {
     let conversion = credited.target();
     let names = [conversion.tenant, conversion.app, conversion.country, conversion.currency, conversion.name];
-    let key = won(credited.last_touch(), names, conversion.event_time);
+    let key = won(credited.last_touch(), names, zones.hour(conversion.tenant, conversion.event_time));
     addition(key, Brings { conversions: 1, revenue: conversion.revenue, ..Brings::default() })
 }
 
@@ -214,15 +229,17 @@ fn of_cost(row: &CostRow) -> MetricsRow {
 /// What installs, conversions and costs add.
 pub fn others<'scope>(inputs: &mut Inputs<'scope>) -> VecCollection<'scope, Tick, MetricsRow, isize> {
     let attribution = inputs.attribution();
-    let installs = each_change(attribution.installs.stream, "metrics of installs", |row| of_install(row));
-    let conversions =
-        each_change(attribution.credited.stream, "metrics of conversions", |credited| Some(of_conversion(credited)));
+    let (zones, also) = (inputs.params.zones.clone(), inputs.params.zones.clone());
+    let installs = each_change(attribution.installs.stream, "metrics of installs", move |row| of_install(row, &zones));
+    let conversions = each_change(attribution.credited.stream, "metrics of conversions", move |credited| {
+        Some(of_conversion(credited, &also))
+    });
     let spend = each_change(inputs.costs().stream, "metrics of costs", |row| Some(of_cost(row)));
     installs.concat(conversions).concat(spend)
 }
 
 /// Builds it.
 pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
-    let others = others(inputs);
-    Output::sums(inputs.events(), of_event, others)
+    let (others, zones) = (others(inputs), inputs.params.zones.clone());
+    Output::sums(inputs.events(), move |event| of_event(event, &zones), others)
 }

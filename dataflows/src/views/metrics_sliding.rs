@@ -1,14 +1,16 @@
 //! What do the last 7 and 30 days sum to, hour by hour?
 //!
-//! A window is whole hours and ends with the last hour that is over: a minute after each hour the windows step, also where no record
-//! comes. What comes late for an hour within a window changes it at once. Of a group of the declared groupings the sums of each hour
+//! A window is whole hours of the tenant's time zone and ends with the last hour that is over (`until`): it has the hours that
+//! began in the 7 or 30 times 24 hours before that. A minute after each hour the windows step, at half past for India, also where no
+//! record comes. What comes late for an hour within a window changes it at once. Of a group of the declared groupings the sums of each hour
 //! are kept while the longest window has it, and two rows: one a window. A group goes when nothing is left in its window.
 
 use std::collections::BTreeMap;
 
 use operators::{Keyed, keyed};
-use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
-use schemas::{EventTime, Micros, Symbol, Tick, columns};
+use schemas::units::{DAY_MS, MINUTE_MS};
+use schemas::zones::HALF_YEAR_MS;
+use schemas::{EventTime, Micros, Symbol, Tick, Zones, columns};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::Sum;
@@ -25,10 +27,17 @@ WITH groupings AS (
 ), grouped AS (
   SELECT {grouped}, currency, hour, impressions, clicks, installs, conversions, revenue_micros, spend_micros, rows
   FROM metrics_hourly CROSS JOIN groupings
+), spans AS (
+  SELECT *, (SELECT cut - 60001 FROM as_of) AS at FROM zone_spans
+), ends AS (
+  -- Of tenants with a zone: the end of the last hour that was over for a minute at the cut.
+  SELECT of_tenant, greatest(at - (at + offset_ms) % 3600000, starts) AS zoned_until
+  FROM spans
+  WHERE half_year = at / {half_year} AND at >= starts AND at < ends
 ), windowed AS (
-  -- Windows end with the last hour that was over for a minute at the cut.
-  SELECT *, unnest(make_array(7, 30)) AS days, (SELECT (cut - 60001) / 3600000 * 3600000 FROM as_of) AS until
-  FROM grouped
+  SELECT grouped.*, unnest(make_array(7, 30)) AS days,
+    coalesce(zoned_until, (SELECT (cut - 60001) / 3600000 * 3600000 FROM as_of)) AS until
+  FROM grouped LEFT JOIN ends ON of_tenant = tenant
 )
 SELECT {group}, currency, concat(days, 'd') AS period, until,
   sum(impressions) AS impressions, sum(clicks) AS clicks, sum(installs) AS installs, sum(conversions) AS conversions,
@@ -52,7 +61,7 @@ pub static METRICS_SLIDING: View = View {
     key: &["grouping", "tenant", "campaign", "source", "channel", "country", "currency", "period"],
     read_by: &[&["tenant", "grouping"]],
     code: 1,
-    reads: &["metrics_hourly", "as_of"],
+    reads: &["metrics_hourly", "as_of", "zone_spans"],
     sql,
     maintained: Some(Maintained::rows::<SlidingRow>(|_, retention| {
         Needs::attributed_until_final(retention).at_least(LONGEST_MS + DAY_MS)
@@ -61,8 +70,10 @@ pub static METRICS_SLIDING: View = View {
 
 fn sql(params: &Params) -> String {
     let groupings = Grouping::table(&params.metrics_sliding.groupings);
-    let texts = [("{groupings}", &*groupings), ("{grouped}", GROUPED_COLUMNS), ("{group}", GROUP_COLUMNS)];
-    texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
+    let half_year = HALF_YEAR_MS.to_string();
+    let names = [("{grouped}", GROUPED_COLUMNS), ("{group}", GROUP_COLUMNS), ("{half_year}", &*half_year)];
+    let texts = [("{groupings}", &*groupings)].into_iter().chain(names);
+    texts.fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
 }
 
 /// What metrics are summed by.
@@ -107,7 +118,16 @@ columns! {
 }
 
 /// Keeps the windows of groups.
-struct Windows;
+struct Windows {
+    zones: Zones,
+}
+
+impl Windows {
+    /// When the last hour of a tenant was over that is told at a tick.
+    fn until(&self, tenant: Symbol, now: Tick) -> EventTime {
+        self.zones.hour(tenant, EventTime(now as i64 - STEP_AFTER_MS))
+    }
+}
 
 /// What is kept of a group.
 #[derive(Clone, Default)]
@@ -116,6 +136,8 @@ struct Hours {
     hours: BTreeMap<EventTime, Measures>,
     /// When the last hour of the windows was over.
     until: Option<EventTime>,
+    /// When the hour after it is over.
+    next: EventTime,
     /// The sums of the windows.
     sums: [Measures; WINDOWS.len()],
     /// What its rows say, and until when.
@@ -129,24 +151,20 @@ fn add(sums: &mut Measures, more: &Measures, times: i64) {
     }
 }
 
-/// When the last hour was over that is told at a tick.
-fn until(now: Tick) -> EventTime {
-    EventTime((now as i64 - STEP_AFTER_MS).div_euclid(HOUR_MS) * HOUR_MS)
-}
-
 impl Hours {
-    fn step(&mut self, until: &mut EventTime) {
-        let (ended, next) = (*until, EventTime(until.0 + HOUR_MS));
+    /// Has the windows end with the hour that ends at `next`, the one after those that they have.
+    fn step(&mut self, ended: EventTime, next: EventTime) {
         for (sums, (_, window_ms)) in self.sums.iter_mut().zip(WINDOWS) {
             if let Some(hour) = self.hours.get(&ended) {
                 add(sums, hour, 1);
             }
-            if let Some(hour) = self.hours.get(&EventTime(ended.0 - window_ms)) {
-                add(sums, hour, -1);
-            }
+            let (from, to) = (EventTime(ended.0 - window_ms), EventTime(next.0 - window_ms));
+            // One, but where the offset has changed within the window: none or two.
+            self.hours.range(from..to).for_each(|(_, hour)| add(sums, hour, -1));
         }
-        self.hours.remove(&EventTime(ended.0 - LONGEST_MS));
-        *until = next;
+        while let Some(hour) = self.hours.first_entry().filter(|hour| hour.key().0 < next.0 - LONGEST_MS) {
+            hour.remove();
+        }
     }
 
     /// The rows that say this.
@@ -166,14 +184,14 @@ impl Keyed for Windows {
 
     fn on_event(
         &mut self,
-        _: SlidingKey,
+        key: SlidingKey,
         record: &mut Hours,
         (hour, more): &(EventTime, Measures),
         diff: isize,
         now: Tick,
         _: &mut impl FnMut((SlidingKey, SlidingRow), isize),
     ) {
-        let until = *record.until.get_or_insert(until(now));
+        let until = *record.until.get_or_insert_with(|| self.until(key.group.tenant, now));
         if hour.0 < until.0 - LONGEST_MS {
             return;
         }
@@ -196,11 +214,16 @@ impl Keyed for Windows {
         now: Tick,
         out: &mut impl FnMut((SlidingKey, SlidingRow), isize),
     ) {
-        let mut reached = record.until.unwrap_or(until(now));
-        while reached < until(now) {
-            record.step(&mut reached);
+        let tenant = key.group.tenant;
+        let until = self.until(tenant, now);
+        let mut reached = record.until.unwrap_or(until);
+        while reached < until {
+            let next = self.zones.hour_end(tenant, reached);
+            record.step(reached, next);
+            reached = next;
         }
         record.until = Some(reached);
+        record.next = self.zones.hour_end(tenant, reached);
         let tells = (reached, record.sums);
         if record.told != Some(tells) {
             let before = record.told.replace(tells);
@@ -210,10 +233,10 @@ impl Keyed for Windows {
     }
 
     fn due(&self, record: &Hours) -> Option<Tick> {
-        let until = record.until?;
+        record.until?;
         // What changes within a window is told at once.
         let told = record.told.is_some_and(|(_, sums)| sums == record.sums);
-        Some(if told { (until.0 + HOUR_MS + STEP_AFTER_MS).max(0) as Tick } else { 0 })
+        Some(if told { (record.next.0 + STEP_AFTER_MS).max(0) as Tick } else { 0 })
     }
 
     fn is_empty(&self, record: &Hours) -> bool {
@@ -235,8 +258,9 @@ fn groups(groupings: &[Grouping], row: &MetricsRow, out: &mut dyn FnMut((Sliding
 pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
     let of_events = inputs.params.metrics_sliding.groupings.clone();
     let of_others = of_events.clone();
+    let (zones, of_hours) = (inputs.params.zones.clone(), inputs.params.zones.clone());
     let touches = inputs.events().sums("metrics by group", move |event, out| {
-        if let Some(row) = metrics_hourly::of_event(event) {
+        if let Some(row) = metrics_hourly::of_event(event, &zones) {
             groups(&of_events, &row, out);
         }
     });
@@ -247,5 +271,5 @@ pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
     });
     let additions = touches.concat(others).map(|((key, hour), sums)| (key, (hour, sums)));
     let name = METRICS_SLIDING.name;
-    Output::rows_of_keys(&METRICS_SLIDING, keyed(additions, name, Windows))
+    Output::rows_of_keys(&METRICS_SLIDING, keyed(additions, name, Windows { zones: of_hours }))
 }

@@ -32,6 +32,7 @@ macro_rules! views {
             &ledger::FIELD_FAULTS,
             &ledger::UNKNOWN_FIELDS,
             &ledger::IMPORTS,
+            &ledger::ZONES,
             $(&$name::$view,)*
         ];
 
@@ -51,7 +52,7 @@ views! {
     sessions: SESSIONS => |inputs| inputs.visitors().sessions(),
     frequency: FREQUENCY => |inputs| inputs.visitors().frequency(),
     frequency_now: FREQUENCY_NOW,
-    uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques),
+    uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques, inputs.params.zones.clone()),
 }
 
 /// All views, each after those that it reads.
@@ -78,7 +79,7 @@ pub fn maintained_by(params: &Params) -> impl Iterator<Item = (&'static View, &'
 pub fn needed(params: &Params, retention: Retention, sealing: Sealing, load_to: Tick) -> Needed {
     let needs = maintained_by(params).map(|(_, maintained)| (maintained.needs)(params, retention));
     let has_installs = params.maintains(installs::INSTALLS.name);
-    Needed::of(needs.fold(Needs::default(), Needs::or), &params.installs, has_installs, (retention, sealing), load_to)
+    Needed::of(needs.fold(Needs::default(), Needs::or), params, has_installs, (retention, sealing), load_to)
 }
 
 /// Builds the dataflow of the views that a job maintains in a scope of a worker: where records enter, and the views in the order

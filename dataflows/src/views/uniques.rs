@@ -4,6 +4,9 @@
 //! adds nothing. A window of days has a row for each day that it can end with, once that day is over: a visitor counts in those of the
 //! days in which it was there and of the 6 (29) days after them. Its record says only where it begins and ceases to count, and the
 //! record of a group adds that up ([`Ends`]): so the night costs an addition a group, however many visitors there are.
+//!
+//! Hours and days are of the tenant's time zone, and a day has as many hours as the zone gives it. Windows are counted in dates: one
+//! that the zone skipped is none that a window ends with.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -12,12 +15,14 @@ use differential_dataflow::VecCollection;
 use foldhash::fast::FixedState;
 use operators::{Expires, Keyed, keyed};
 use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
-use schemas::{EventTime, EventType, Subject, Symbol, Tick, columns};
+use schemas::zones::{Day, HOURS_OF_DAY_MAX, Hour};
+use schemas::{EventTime, EventType, Subject, Symbol, Tick, Zones, columns};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::Sum;
 use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Group, Grouping};
 use crate::horizon::Horizons;
+use crate::local_time;
 use crate::needs::Needs;
 use crate::params::{Params, UniquesParams};
 use crate::view::{Maintained, Output, View};
@@ -26,39 +31,50 @@ use crate::visitor_event::{VisitorEvent, VisitorInput};
 const SQL: &str = "\
 WITH groupings AS (
   {groupings}
+), dated AS (
+  SELECT tenant, campaign, source, channel, country, type, coalesce(user_id, device_id) AS visitor,
+    {hour} AS hour, {date} AS date
+  FROM events {spans}
+  WHERE type NOT IN ('cost', 'identify') AND coalesce(user_id, device_id) IS NOT NULL
+    -- What is dated after 2089 is a mistake.
+    AND event_time < {until}
 ), grouped AS (
   -- Other events have a campaign by chance: that tells of nobody that it was seen.
-  SELECT {grouped}, type, coalesce(user_id, device_id) AS visitor, event_time - event_time % 3600000 AS hour
-  FROM events CROSS JOIN groupings
-  WHERE type NOT IN ('cost', 'identify') AND coalesce(user_id, device_id) IS NOT NULL
-    AND (type IN ('impression', 'click') OR NOT by_campaign)
-    -- What is dated after 2089 is a mistake: hours are kept in 20 bits.
-    AND event_time < 3774873600000
+  SELECT {grouped}, type, visitor, hour, date
+  FROM dated CROSS JOIN groupings
+  WHERE type IN ('impression', 'click') OR NOT by_campaign
 ), seen AS (
-  SELECT DISTINCT {group}, visitor, hour,
+  SELECT DISTINCT {group}, visitor, hour, date,
     unnest(CASE WHEN type IN ('impression', 'click') THEN make_array('any', type) ELSE make_array('any') END) AS kind
   FROM grouped
 ), days AS (
-  SELECT DISTINCT {group}, visitor, kind, hour - hour % 86400000 AS day FROM seen
+  SELECT DISTINCT {group}, visitor, kind, date FROM seen
 ), returning AS (
-  SELECT *, (lead(day) OVER (PARTITION BY {group}, visitor, kind ORDER BY day) - day) / 86400000 AS next FROM days
+  SELECT *, (lead(date) OVER (PARTITION BY {group}, visitor, kind ORDER BY date) - date) / 86400000 AS next FROM days
 ), spans AS (
   -- A day counts in the windows that end with it and after it, up to the visitor's next day, which counts in those that follow.
-  SELECT {group}, kind, length, day, least(length, coalesce(next, length)) AS ends, count(*) AS visitors
+  SELECT {group}, kind, length, date, least(length, coalesce(next, length)) AS ends, count(*) AS visitors
   FROM returning CROSS JOIN (SELECT 7 AS length UNION ALL SELECT 30) AS windows
-  GROUP BY {group}, kind, length, day, ends
+  GROUP BY {group}, kind, length, date, ends
 ), ended AS (
-  SELECT {group}, kind, length, day + unnest(range(0, ends)) * 86400000 AS bucket, visitors FROM spans
+  SELECT {group}, kind, length, date + unnest(range(0, ends)) * 86400000 AS date, visitors FROM spans
+), counted AS (
+  SELECT {group}, kind, 'day' AS period, date, count(*) AS visitors FROM days GROUP BY {group}, kind, date
+  UNION ALL
+  SELECT {group}, kind, concat(length, 'd'), date, sum(visitors) FROM ended GROUP BY {group}, kind, length, date
+), begun AS (
+  SELECT counted.*, {begins} AS begins, {length} AS length_ms
+  FROM counted {days}
 )
 SELECT {group}, kind, 'hour' AS period, hour AS bucket, count(*) AS visitors FROM seen GROUP BY {group}, kind, hour
 UNION ALL
-SELECT {group}, kind, 'day', day, count(*) FROM days GROUP BY {group}, kind, day
-UNION ALL
 -- A day that a window can end with is told a quarter of an hour after it is over.
-SELECT {group}, kind, concat(length, 'd'), bucket, sum(visitors) FROM ended
-WHERE bucket + 87300000 < (SELECT cut FROM as_of)
-GROUP BY {group}, kind, length, bucket
+SELECT {group}, kind, period, begins, visitors FROM begun
+WHERE period = 'day' OR length_ms > 0 AND begins + length_ms + 900000 < (SELECT cut FROM as_of)
 ";
+
+/// Events from then on do not count: 2^20 hours after 1970.
+const UNTIL_MS: i64 = HOUR_MS << 20;
 
 /// How long after a day the windows that end with it are told.
 const TOLD_AFTER_MS: i64 = 15 * MINUTE_MS;
@@ -70,14 +86,25 @@ pub static UNIQUES: View = View {
     key: &["grouping", "tenant", "campaign", "source", "channel", "country", "kind", "period", "bucket"],
     read_by: &[&["tenant", "grouping"]],
     code: 1,
-    reads: &["events", "as_of"],
+    reads: &["events", "as_of", "zone_spans", "zone_days"],
     sql,
     maintained: Some(Maintained::sums::<UniquesKey, 1>(|_, retention| Needs::until_final(retention).and_events(32 * DAY_MS))),
 };
 
 fn sql(params: &Params) -> String {
     let groupings = Grouping::table(&params.uniques.groupings);
-    let texts = [("{groupings}", &*groupings), ("{grouped}", GROUPED_COLUMNS), ("{group}", GROUP_COLUMNS)];
+    let texts = [
+        ("{groupings}", groupings),
+        ("{grouped}", GROUPED_COLUMNS.to_owned()),
+        ("{group}", GROUP_COLUMNS.to_owned()),
+        ("{hour}", local_time::hour("event_time")),
+        ("{date}", local_time::date("event_time")),
+        ("{spans}", local_time::spans("events", "event_time")),
+        ("{begins}", local_time::begins("date")),
+        ("{length}", local_time::LENGTH_MS.to_owned()),
+        ("{days}", local_time::days("counted", "date")),
+        ("{until}", UNTIL_MS.to_string()),
+    ];
     texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
 }
 
@@ -162,7 +189,7 @@ columns! {
         kind: &'static str = row.key.series.kind.name(),
         /// in how long a visitor counts once: hour, day, 7d or 30d
         period: &'static str = row.key.series.period.name(),
-        /// when the hour or day began, or the last day of 7d or 30d
+        /// when the hour or day of the tenant's time zone began, or the last day of 7d or 30d
         bucket: EventTime = row.key.bucket,
         /// number of visitors
         visitors: i64 = row.sums[0],
@@ -172,9 +199,9 @@ columns! {
 /// What the visitors of a worker add to a group, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Told {
-    /// So many visitors in an hour since 1970.
-    Hour(Group, i64, ByKind),
-    /// So many in a day since 1970, and so many more in each window that ends with that day or a later one.
+    /// So many visitors in the hour that began then.
+    Hour(Group, EventTime, ByKind),
+    /// So many in the day of a number, and so many more in each window that ends with that day or a later one.
     Day(Group, i64, ByKind, Windows),
 }
 
@@ -188,25 +215,42 @@ const KINDS: usize = Kind::ALL.len();
 struct Tile(u64);
 
 const GROUP_BITS: u32 = 24;
-const HOUR_BITS: u32 = 20;
+const DAY_BITS: u32 = 16;
+const HOUR_OF_DAY_BITS: u32 = 6;
+const HOUR_BITS: u32 = DAY_BITS + HOUR_OF_DAY_BITS;
 const KIND_BITS: u32 = 2;
 const COUNT_BITS: u32 = 64 - GROUP_BITS - HOUR_BITS - KIND_BITS;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 
+const _: () = assert!(HOURS_OF_DAY_MAX <= 1 << HOUR_OF_DAY_BITS && UNTIL_MS / DAY_MS + 2 < 1 << DAY_BITS);
+
+/// An hour of a tenant: the number of its day, and its place in that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct HourOfDay(u64);
+
+impl HourOfDay {
+    fn of(hour: Hour) -> HourOfDay {
+        HourOfDay((hour.day as u64) << HOUR_OF_DAY_BITS | hour.of_day as u64)
+    }
+
+    fn day(self) -> i64 {
+        (self.0 >> HOUR_OF_DAY_BITS) as i64
+    }
+}
+
 impl Tile {
     /// One that counts nothing yet.
-    fn new(group: u32, hour: i64, kind: u64) -> Tile {
-        let hour = hour as u64;
-        debug_assert!(hour < 1 << HOUR_BITS);
-        Tile((((u64::from(group) << HOUR_BITS) | hour) << KIND_BITS | kind) << COUNT_BITS)
+    fn new(group: u32, hour: HourOfDay, kind: u64) -> Tile {
+        debug_assert!(hour.0 < 1 << HOUR_BITS);
+        Tile((((u64::from(group) << HOUR_BITS) | hour.0) << KIND_BITS | kind) << COUNT_BITS)
     }
 
     fn group(self) -> u64 {
         self.0 >> (64 - GROUP_BITS)
     }
 
-    fn hour(self) -> i64 {
-        (self.0 >> (KIND_BITS + COUNT_BITS) & ((1 << HOUR_BITS) - 1)) as i64
+    fn hour(self) -> HourOfDay {
+        HourOfDay(self.0 >> (KIND_BITS + COUNT_BITS) & ((1 << HOUR_BITS) - 1))
     }
 
     fn kind(self) -> u64 {
@@ -241,17 +285,14 @@ pub struct Seen {
 /// The section of `uniques` in the records of visitors.
 pub struct Uniques {
     groupings: Vec<Grouping>,
+    zones: Zones,
     horizons: Horizons,
     /// The groups that were met, and their places: tiles have these.
     groups: Vec<Group>,
     places: HashMap<Group, u32, FixedState>,
     /// What visitors add to groups, by group and hour or day, until the tick ends.
-    hours: HashMap<(u32, i64), ByKind, FixedState>,
+    hours: HashMap<(u32, EventTime), ByKind, FixedState>,
     days: HashMap<(u32, i64), (ByKind, Windows), FixedState>,
-}
-
-fn day(hour: i64) -> i64 {
-    hour / 24
 }
 
 impl Uniques {
@@ -266,9 +307,10 @@ impl Uniques {
     ];
 
     /// With these parameters, where records are accepted as long as that says.
-    pub fn new(params: &UniquesParams, horizons: Horizons) -> Uniques {
+    pub fn new(params: &UniquesParams, zones: Zones, horizons: Horizons) -> Uniques {
         Uniques {
             groupings: params.groupings.clone(),
+            zones,
             horizons,
             groups: Vec::new(),
             places: HashMap::default(),
@@ -289,27 +331,28 @@ impl Uniques {
 
     /// When what a visitor did in an hour tells nothing any more: no event comes or goes within the longest window of it.
     fn final_at(&self, tile: Tile) -> Tick {
-        self.horizons.target(EventTime((day(tile.hour()) + 31) * DAY_MS)).expiry()
+        let tenant = self.groups[tile.group() as usize].tenant;
+        self.horizons.target(self.zones.day_of_number(tenant, tile.hour().day() + 31).begins).expiry()
     }
 
-    /// Takes in that an event came to, or went from, a group of a visitor.
-    fn count(&mut self, seen: &mut Seen, group: u32, event: &VisitorEvent, diff: isize) {
+    /// Takes in that an event of an hour came to, or went from, a group of a visitor.
+    fn count(&mut self, seen: &mut Seen, group: u32, event: &VisitorEvent, hour: Hour, diff: isize) {
         let kind = match event.event_type {
             EventType::Impression => Kind::Impression,
             EventType::Click => Kind::Click,
             _ => Kind::Any,
         };
-        let tile = Tile::new(group, event.time.0 / HOUR_MS, kind as u64);
+        let tile = Tile::new(group, HourOfDay::of(hour), kind as u64);
         let at = seen.tiles.partition_point(|other| other.0 | COUNT_MAX < tile.0);
         let held = seen.tiles.get(at).copied().filter(|held| held.0 & !COUNT_MAX == tile.0);
         match (held, held.unwrap_or(tile).plus(diff)) {
             (Some(_), Some(more)) => seen.tiles[at] = more,
             (Some(_), None) => {
                 seen.tiles.remove(at);
-                self.tell(seen, group, tile.hour(), kind, -1);
+                self.tell(seen, group, hour, kind, -1);
             }
             (None, Some(first)) => {
-                self.tell(seen, group, tile.hour(), kind, 1);
+                self.tell(seen, group, hour, kind, 1);
                 let due = self.final_at(tile);
                 seen.due = if seen.tiles.is_empty() { due } else { seen.due.min(due) };
                 if seen.tiles.len() == seen.tiles.capacity() {
@@ -323,7 +366,8 @@ impl Uniques {
     }
 
     /// Tells what follows of that a visitor did something of a kind in an hour, or does so no longer; of its tiles but that.
-    fn tell(&mut self, seen: &Seen, group: u32, hour: i64, kind: Kind, diff: i64) {
+    fn tell(&mut self, seen: &Seen, group: u32, Hour { begins, day, of_day }: Hour, kind: Kind, diff: i64) {
+        let hour = HourOfDay::of(Hour { begins, day, of_day });
         let from = seen.tiles.partition_point(|tile| tile.group() < u64::from(group));
         let tiles = seen.tiles[from..].iter().take_while(|tile| tile.group() == u64::from(group));
         let kinds = if kind == Kind::Any { &[Kind::Any][..] } else { &[Kind::Any, kind] };
@@ -331,18 +375,19 @@ impl Uniques {
             let (mut same_hour, mut same_day, mut before, mut after) = (false, false, None, None);
             for other in tiles.clone().filter(|tile| tile.is_of(*kind)) {
                 same_hour |= other.hour() == hour;
-                match day(other.hour()).cmp(&day(hour)) {
-                    Ordering::Less => before = Some(day(other.hour())),
+                let other_day = other.hour().day();
+                match other_day.cmp(&day) {
+                    Ordering::Less => before = Some(other_day),
                     Ordering::Equal => same_day = true,
-                    Ordering::Greater => after = after.or(Some(day(other.hour()))),
+                    Ordering::Greater => after = after.or(Some(other_day)),
                 }
             }
             let kind = *kind as usize;
             if !same_hour {
-                self.hours.entry((group, hour)).or_default()[kind] += diff;
+                self.hours.entry((group, begins)).or_default()[kind] += diff;
             }
             if !same_day {
-                self.tell_day(group, day(hour), kind, (before, after), diff);
+                self.tell_day(group, day, kind, (before, after), diff);
             }
         }
     }
@@ -379,15 +424,16 @@ impl Keyed for Uniques {
         _: &mut impl FnMut(Told, isize),
     ) {
         let VisitorInput::Event(event) = input else { return };
-        if !Uniques::TYPES.contains(&event.event_type) || event.time.0 / HOUR_MS >= 1 << HOUR_BITS {
+        if !Uniques::TYPES.contains(&event.event_type) || event.time.0 >= UNTIL_MS {
             return;
         }
+        let hour = self.zones.hour_of_day(event.tenant, event.time);
         let dimensions = [event.campaign, event.source, event.channel, event.country];
         for at in 0..self.groupings.len() {
             let grouping = self.groupings[at];
             if event.event_type.is_touch() || !grouping.has_campaign() {
                 let group = self.place(grouping.group(event.tenant, dimensions));
-                self.count(seen, group, event, diff);
+                self.count(seen, group, event, hour, diff);
             }
         }
     }
@@ -418,7 +464,9 @@ impl Keyed for Uniques {
 }
 
 /// Adds up how many visitors count in the windows that end with each day.
-struct DayEnds;
+struct DayEnds {
+    zones: Zones,
+}
 
 /// The windows of a group.
 #[derive(Clone, Default)]
@@ -427,6 +475,8 @@ struct Ends {
     visitors: Windows,
     /// The day that is told next.
     next: Option<i64>,
+    /// When that is.
+    due: Tick,
     /// How many more count from a day on that was told already, and was told otherwise.
     late: BTreeMap<i64, Windows>,
     /// How many more count from a day on, of the days to come.
@@ -439,20 +489,28 @@ fn add(visitors: &mut Windows, more: &Windows, times: i64) {
     }
 }
 
-fn told_at(day: i64) -> Tick {
-    ((day + 1) * DAY_MS + TOLD_AFTER_MS).max(0) as Tick
+fn told_at(day: Day) -> Tick {
+    (day.ends.0 + TOLD_AFTER_MS).max(0) as Tick
 }
 
-/// The first day that is not told at a tick.
-fn untold(now: Tick) -> i64 {
-    (now as i64 - TOLD_AFTER_MS).div_euclid(DAY_MS)
+impl DayEnds {
+    fn day(&self, group: Group, number: i64) -> Day {
+        self.zones.day_of_number(group.tenant, number)
+    }
+
+    /// The first day that is not told at a tick.
+    fn untold(&self, group: Group, now: Tick) -> i64 {
+        self.zones.day(group.tenant, EventTime(now as i64 - TOLD_AFTER_MS)).number
+    }
 }
 
-/// The rows that say how many visitors count in the windows of a day.
-fn tell(group: Group, day: i64, visitors: &Windows, out: &mut impl FnMut(UniquesRow, isize)) {
-    let bucket = EventTime(day * DAY_MS);
+/// The rows that say how many visitors count in the windows of a day. A date that a zone skipped has none.
+fn tell(group: Group, day: Day, visitors: &Windows, out: &mut impl FnMut(UniquesRow, isize)) {
+    if day.begins == day.ends {
+        return;
+    }
     for ((period, _), by_kind) in WINDOWS.into_iter().zip(visitors) {
-        rows(group, period, bucket, *by_kind).for_each(|row| out(row, 1));
+        rows(group, period, day.begins, *by_kind).for_each(|row| out(row, 1));
     }
 }
 
@@ -472,14 +530,14 @@ impl Keyed for DayEnds {
 
     fn on_event(
         &mut self,
-        _: Group,
+        group: Group,
         ends: &mut Ends,
         (day, more): &(i64, Windows),
         diff: isize,
         now: Tick,
         _: &mut impl FnMut(UniquesRow, isize),
     ) {
-        let next = *ends.next.get_or_insert(untold(now));
+        let next = *ends.next.get_or_insert_with(|| self.untold(group, now));
         let days = if *day < next { &mut ends.late } else { &mut ends.coming };
         let visitors = days.entry(*day).or_default();
         add(visitors, more, diff as i64);
@@ -495,21 +553,24 @@ impl Keyed for DayEnds {
         while let Some((from, diff)) = late.next() {
             add(&mut more, &diff, 1);
             let to = late.peek().map_or(*next, |(to, _)| *to);
-            (from..to).filter(|_| more != Windows::default()).for_each(|day| tell(group, day, &more, out));
+            (from..to).filter(|_| more != Windows::default()).for_each(|day| tell(group, self.day(group, day), &more, out));
         }
         add(&mut ends.visitors, &more, 1);
-        while told_at(*next) <= now {
+        let mut day = self.day(group, *next);
+        while told_at(day) <= now {
             if let Some(more) = ends.coming.remove(next) {
                 add(&mut ends.visitors, &more, 1);
             }
-            tell(group, *next, &ends.visitors, out);
+            tell(group, day, &ends.visitors, out);
             *next += 1;
+            day = self.day(group, *next);
         }
+        ends.due = told_at(day);
     }
 
     fn due(&self, ends: &Ends) -> Option<Tick> {
         // What was told otherwise is told at once.
-        if ends.late.is_empty() { ends.next.map(told_at) } else { Some(0) }
+        if ends.late.is_empty() { ends.next.map(|_| ends.due) } else { Some(0) }
     }
 
     fn is_empty(&self, ends: &Ends) -> bool {
@@ -518,17 +579,20 @@ impl Keyed for DayEnds {
 }
 
 /// The view, as it follows from what visitors add to groups.
-pub fn output<'scope>(told: VecCollection<'scope, Tick, Told, isize>) -> Output<'scope> {
-    let counts = told.clone().flat_map(|told| {
-        let (group, period, ms, visitors) = match told {
-            Told::Hour(group, hour, visitors) => (group, Period::Hour, hour * HOUR_MS, visitors),
-            Told::Day(group, day, visitors, _) => (group, Period::Day, day * DAY_MS, visitors),
+pub fn output<'scope>(told: VecCollection<'scope, Tick, Told, isize>, zones: Zones) -> Output<'scope> {
+    let of_days = zones.clone();
+    let counts = told.clone().flat_map(move |told| {
+        let (group, period, begins, visitors) = match told {
+            Told::Hour(group, hour, visitors) => (group, Period::Hour, hour, visitors),
+            Told::Day(group, day, visitors, _) => {
+                (group, Period::Day, of_days.day_of_number(group.tenant, day).begins, visitors)
+            }
         };
-        rows(group, period, EventTime(ms), visitors)
+        rows(group, period, begins, visitors)
     });
     let windows = told.flat_map(|told| match told {
         Told::Day(group, day, _, windows) if windows != Windows::default() => Some((group, (day, windows))),
         _ => None,
     });
-    Output::additions(counts.concat(keyed(windows, "uniques of days", DayEnds)))
+    Output::additions(counts.concat(keyed(windows, "uniques of days", DayEnds { zones })))
 }

@@ -1,8 +1,9 @@
 //! The views that change with time, by their dataflow and by their SQL, at many cuts: events that come late, twice, changed or
-//! withdrawn, sessions that last for days, windows that move on, over restarts and where state is forgotten.
+//! withdrawn, sessions that last for days, windows that move on, over restarts and where state is forgotten; by tenants of several
+//! time zones, in weeks in which some of these change their clocks.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -15,7 +16,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use schemas::event::Accepted;
 use schemas::table::Verdict;
-use schemas::{EventType, Symbol, Tick, UserId};
+use schemas::{EventTime, EventType, Symbol, Tick, UserId, Zones};
 
 use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
 use crate::golden_installs::params;
@@ -25,8 +26,20 @@ use crate::tables::{self, ByTenant};
 
 const CASES: u32 = 6;
 const MINUTE: i64 = HOUR / 60;
-/// Midnight, as event times count.
-const MIDNIGHT: i64 = DAY - EPOCH_MS % DAY;
+/// The zones of scenarios; the first is none.
+const ZONES: [&str; 6] =
+    ["", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Chatham", "Australia/Lord_Howe"];
+/// Midnights of UTC from which runs begin, and within a week of them changes of clocks, in ms since 1970.
+const WEEKS: [(i64, &[i64]); 4] = [
+    // 2024-03-30: Berlin forward on the 31st, Chatham and Lord Howe (by half an hour) back on 6 April.
+    (1_711_756_800_000, &[1_711_846_800_000, 1_712_412_000_000, 1_712_415_600_000]),
+    // 2023-10-28: Berlin back on the 29th.
+    (1_698_451_200_000, &[1_698_541_200_000]),
+    // 2023-11-01: New York back on the 5th.
+    (1_698_796_800_000, &[1_699_164_000_000]),
+    // 2024-09-29, after Chatham's: Lord Howe forward on 5 October.
+    (1_727_568_000_000, &[1_728_142_200_000]),
+];
 /// No record comes later than this after it happened.
 const RETENTION: i64 = 3 * DAY;
 const DAYS: i64 = 7;
@@ -44,6 +57,12 @@ struct Arrival {
 }
 
 #[derive(Clone, Debug)]
+struct Scenario {
+    zone: &'static str,
+    arrivals: Vec<Arrival>,
+}
+
+#[derive(Clone, Debug)]
 enum What {
     New(Ev),
     Copy(Index, u32),
@@ -52,7 +71,9 @@ enum What {
 
 #[derive(Clone, Debug)]
 struct Run {
-    scenarios: Vec<Vec<Arrival>>,
+    /// The place of its week.
+    week: usize,
+    scenarios: Vec<Scenario>,
     gap: i64,
     workers: usize,
     pauses: Vec<bool>,
@@ -73,9 +94,13 @@ enum Plant {
     OtherVisitors,
     /// The windows of seven days step twice.
     SteppedTwice,
+    /// An hour that the clock repeats is told as the one before it.
+    RepeatedAsOne,
+    /// The SQL takes all zones for UTC.
+    NoZones,
 }
 
-fn new_event() -> impl Strategy<Value = Ev> {
+fn new_event(week: usize) -> impl Strategy<Value = Ev> {
     let kinds = prop::sample::select(vec![
         EventType::Impression,
         EventType::Click,
@@ -89,8 +114,10 @@ fn new_event() -> impl Strategy<Value = Ev> {
     let beside = prop_oneof![4 => Just(0), 1 => Just(1), 1 => Just(-1), 2 => 0..HOUR];
     let steps = prop_oneof![3 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
     let day = prop_oneof![3 => 0..DAYS, 1 => AGAIN..AGAIN + 3];
-    let time = (day, 0..48i64, steps, beside)
-        .prop_map(|(day, step, of, beside)| MIDNIGHT + day * DAY + step * of % DAY + beside);
+    let (begins, changes) = WEEKS[week];
+    let any_time = (day, 0..48i64, steps).prop_map(move |(day, step, of)| begins + day * DAY + step * of % DAY);
+    let at_change = (prop::sample::select(changes), -9..9i64).prop_map(|(change, step)| change + step * HOUR / 4);
+    let time = (prop_oneof![3 => any_time, 2 => at_change], beside).prop_map(|(time, beside)| time + beside - EPOCH_MS);
     let channels = prop::sample::select(vec!["", "", "search", "social"]);
     let campaigns = prop::sample::select(vec!["", "spring"]);
     let who = prop::sample::select(vec![(0, 0), (1, 0), (1, 1), (0, 1), (1, 2)]);
@@ -109,9 +136,9 @@ fn new_event() -> impl Strategy<Value = Ev> {
     )
 }
 
-fn arrival() -> impl Strategy<Value = Arrival> {
+fn arrival(week: usize) -> impl Strategy<Value = Arrival> {
     let what = prop_oneof![
-        14 => new_event().prop_map(What::New),
+        14 => new_event(week).prop_map(What::New),
         2 => (any::<Index>(), 0..3u32).prop_map(|(of, copy)| What::Copy(of, copy)),
         2 => any::<Index>().prop_map(What::Withdrawal),
     ];
@@ -120,17 +147,22 @@ fn arrival() -> impl Strategy<Value = Arrival> {
 }
 
 fn run() -> impl Strategy<Value = Run> {
-    let scenario = prop::collection::vec(arrival(), 1..60);
+    (0..WEEKS.len()).prop_flat_map(run_of_week)
+}
+
+fn run_of_week(week: usize) -> impl Strategy<Value = Run> {
+    let scenario = (prop::sample::select(&ZONES[..]), prop::collection::vec(arrival(week), 1..60))
+        .prop_map(|(zone, arrivals)| Scenario { zone, arrivals });
     // Days of visitors are sealed in the first quarter of an hour of a day.
     let hours = prop_oneof![1..DAYS * 24, AGAIN * 24..(AGAIN + 4) * 24, (1..12i64).prop_map(|day| day * 24)];
     let restarted = (hours, prop::sample::select(vec![0, 3, 7, 11])).prop_map(|(hour, beside)| hour * 60 + beside);
     let restart = prop::option::weighted(0.75, (restarted, 0..30i64, 1..=3usize, any::<u64>()));
     let days = prop_oneof![3 => 0..DAYS + 4, 2 => AGAIN..AGAIN + 6, 1 => DAYS..END_DAYS];
     let hours = (
-        prop_oneof![Just(0), 0..24i64],
-        prop::sample::select(vec![0, 1_000, MINUTE, MINUTE + 1_000, 7 * MINUTE, 15 * MINUTE]),
+        prop_oneof![1 => Just(0), 2 => 0..48i64],
+        prop::sample::select(vec![0, 1_000, MINUTE, MINUTE + 1_000, 7 * MINUTE, 15 * MINUTE, 15 * MINUTE + 1_000]),
     );
-    let glance = (days, hours).prop_map(|(day, (hour, beside))| day * DAY + hour * HOUR + beside + 1_000);
+    let glance = (days, hours).prop_map(|(day, (step, beside))| day * DAY + step * HOUR / 2 + beside + 1_000);
     let glances = prop::collection::vec(glance, 3);
     let gap = prop_oneof![2 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
     (
@@ -141,7 +173,8 @@ fn run() -> impl Strategy<Value = Run> {
         glances,
         restart,
     )
-        .prop_map(|(scenarios, gap, workers, pauses, glances, restart)| Run {
+        .prop_map(move |(scenarios, gap, workers, pauses, glances, restart)| Run {
+            week,
             scenarios,
             gap,
             workers,
@@ -151,18 +184,23 @@ fn run() -> impl Strategy<Value = Run> {
         })
 }
 
-/// The cut so many milliseconds after the start.
-fn cut(ms: i64) -> Tick {
-    (EPOCH_MS + MIDNIGHT + ms) as Tick / CUT * CUT
+/// The tenant of a scenario.
+fn tenant(place: usize) -> Symbol {
+    Symbol(place as i64 + 2)
 }
 
 impl Run {
+    /// The cut so many milliseconds after the start.
+    fn cut(&self, ms: i64) -> Tick {
+        (WEEKS[self.week].0 + ms) as Tick / CUT * CUT
+    }
+
     /// Records and their ticks, in the order of these.
     fn records(&self) -> Vec<(Accepted, Tick)> {
         let mut records = Vec::new();
-        for (place, arrivals) in self.scenarios.iter().enumerate() {
+        for (place, scenario) in self.scenarios.iter().enumerate() {
             let mut events: Vec<Ev> = Vec::new();
-            for Arrival { what, delay } in arrivals {
+            for Arrival { what, delay } in &scenario.arrivals {
                 let event = match what {
                     What::New(event) => event.clone(),
                     What::Copy(of, copy) if !events.is_empty() => Ev { copy: *copy, ..of.get(&events).clone() },
@@ -187,17 +225,19 @@ impl Run {
         let mut params = params();
         params.sessions.gap = Span(self.gap);
         // With a table of installs a start need not read what they were made of.
+        let zoned = self.scenarios.iter().enumerate().filter(|(_, scenario)| !scenario.zone.is_empty());
+        params.zones = Zones::new(zoned.map(|(place, scenario)| (tenant(place), scenario.zone))).expect("zones");
         params.only = VIEWS.into_iter().chain(["installs"]).map(str::to_owned).collect();
         params
     }
 }
 
 fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Result<(), TestCaseError> {
-    let (records, params, end) = (run.records(), run.params(), cut(END_DAYS * DAY));
+    let (records, params, end) = (run.records(), run.params(), run.cut(END_DAYS * DAY));
     let mut last = Life { end: Some((end, end)), ..Life::first(run.workers) };
     let mut lives = Vec::new();
     if let Some((minutes, beyond, workers, order)) = run.restart {
-        let (load_to, committed) = (cut(minutes * MINUTE), cut(minutes * MINUTE + beyond * HOUR));
+        let (load_to, committed) = (run.cut(minutes * MINUTE), run.cut(minutes * MINUTE + beyond * HOUR));
         lives.push(Life { end: Some((load_to, committed)), ..last });
         last = Life { workers, load_to, committed, order, end: Some((end, end)) };
     }
@@ -210,6 +250,11 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
         let steps: Vec<_> = batches.iter().map(|batch| of_period(batch, "7d")).collect();
         batches.extend(steps);
     }
+    if plant == Plant::RepeatedAsOne
+        && let Some(batches) = restarted.get_mut("uniques")
+    {
+        batches.iter_mut().for_each(|batch| *batch = as_one(batch, run.week));
+    }
     // What came in a day is loaded at its end.
     let of_loads = Retention { ms: RETENTION + DAY, cost_ms: RETENTION + DAY };
     let forgets = plant == Plant::Nothing;
@@ -220,6 +265,9 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     let forgetful = (forgets && needed.is_none())
         .then(|| stream_within(&records, &params, Some(retention), run.workers, &run.pauses).views);
     let mut sql_params = params.clone();
+    if plant == Plant::NoZones {
+        sql_params.zones = Zones::default();
+    }
     if plant == Plant::LongerGap {
         sql_params.sessions.gap.0 += 1;
     }
@@ -228,7 +276,7 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     }
     // Where state is forgotten the run ends with its last record.
     let last_cut = records.last().map_or(0, |(_, tick)| tick / CUT * CUT);
-    for at in run.glances.iter().map(|ms| cut(*ms)) {
+    for at in run.glances.iter().map(|ms| run.cut(*ms)) {
         let mut accepted: Vec<_> =
             records.iter().filter(|(_, tick)| *tick < at).map(|(record, _)| (*record, Verdict::Ok)).collect();
         if plant == Plant::OtherVisitors {
@@ -237,6 +285,7 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
         let as_of = if plant == Plant::ClosedEarly { at + MINUTE as Tick } else { at };
         let of_sql = oracle::at(&accepted, &sql_params, as_of, &VIEWS);
         of_sql["sessions"].iter().for_each(|batch| note(batch, seen));
+        of_sql["uniques"].iter().for_each(|batch| note_hours(batch, run, seen));
         for (view, maintained) in views::maintained().filter(|(view, _)| VIEWS.contains(&view.name)) {
             let of_sql = ByTenant::of(&of_sql[view.name]);
             let needed = needed.iter().map(|needed| ("restarted from what is needed", needed));
@@ -247,9 +296,8 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
                 }
                 let changes = ByTenant::of(changes.get(view.name).map_or(&[][..], Vec::as_slice));
                 for (place, scenario) in run.scenarios.iter().enumerate() {
-                    let tenant = Symbol(place as i64 + 2);
-                    let is = tables::written(maintained, &changes, tenant, at);
-                    let must = tables::defined(maintained, &of_sql, tenant);
+                    let is = tables::written(maintained, &changes, tenant(place), at);
+                    let must = tables::defined(maintained, &of_sql, tenant(place));
                     if is == must && !must.is_empty() {
                         seen.lock().expect("no panic").insert(view.name);
                     }
@@ -270,6 +318,47 @@ fn of_period(uniques: &RecordBatch, period: &str) -> RecordBatch {
     let periods = uniques["period"].as_string::<i32>();
     let kept: BooleanArray = periods.iter().map(|is| Some(is == Some(period))).collect();
     filter_record_batch(uniques, &kept).expect("one length")
+}
+
+/// Rows of hours that begin when a clock changes as rows of the hour before it.
+fn as_one(uniques: &RecordBatch, week: usize) -> RecordBatch {
+    let (schema, mut columns) = (uniques.schema(), uniques.columns().to_vec());
+    let place = schema.index_of("bucket").expect("a column");
+    let buckets = uniques["bucket"].as_primitive::<Int64Type>();
+    let repeated = |bucket: i64| if WEEKS[week].1.contains(&bucket) { bucket - HOUR } else { bucket };
+    columns[place] = Arc::new(buckets.unary::<_, Int64Type>(repeated));
+    RecordBatch::try_new(schema, columns).expect("the same columns")
+}
+
+/// Notes hours on both sides of a change of the clock, and days that are shorter and longer than 24 hours.
+fn note_hours(uniques: &RecordBatch, run: &Run, seen: &Mutex<BTreeSet<&'static str>>) {
+    let long = |name: &str| uniques[name].as_primitive::<Int64Type>().values().to_vec();
+    let periods = uniques["period"].as_string::<i32>();
+    let zones = run.params().zones;
+    let mut hours = BTreeSet::new();
+    for ((tenant, bucket), period) in long("tenant").into_iter().zip(long("bucket")).zip(periods) {
+        let day = zones.day(Symbol(tenant), EventTime(bucket));
+        let what = match (period, day.ends.0 - day.begins.0) {
+            (Some("hour"), _) => {
+                hours.insert((tenant, bucket));
+                continue;
+            }
+            (_, length) if length < DAY => "a short day",
+            (_, length) if length > DAY => "a long day",
+            _ => continue,
+        };
+        seen.lock().expect("no panic").insert(what);
+    }
+    for (tenant, bucket) in &hours {
+        let day = zones.day(Symbol(*tenant), EventTime(*bucket));
+        let is_changed = WEEKS[run.week].1.contains(bucket) && day.ends.0 - day.begins.0 > DAY;
+        if is_changed && hours.contains(&(*tenant, bucket - HOUR)) {
+            seen.lock().expect("no panic").insert("an hour twice");
+        }
+        if bucket % HOUR != 0 {
+            seen.lock().expect("no panic").insert("an hour that begins within one of UTC");
+        }
+    }
 }
 
 fn note(sessions: &RecordBatch, seen: &Mutex<BTreeSet<&'static str>>) {
@@ -299,8 +388,10 @@ fn what_changes_with_time_is_its_sql() {
     let mut runner = if asked { TestRunner::new(config) } else { TestRunner::new_with_rng(config, rng) };
     runner.run(&run(), |run| check(&run, Plant::Nothing, &seen)).unwrap_or_else(|error| panic!("{error}"));
     let seen = seen.into_inner().expect("no panic");
+    let of_zones = ["a short day", "a long day", "an hour twice", "an hour that begins within one of UTC"];
     let wanted = ["a row goes", "a session of more than a day", "a session from midnight", "two currencies"]
         .into_iter()
+        .chain(of_zones)
         .chain(VIEWS);
     let missing: Vec<_> = wanted.filter(|what| !seen.contains(what)).collect();
     assert!(missing.is_empty(), "never came up, so was not tested: {missing:?}");
@@ -308,7 +399,14 @@ fn what_changes_with_time_is_its_sql() {
 
 #[test]
 fn what_is_planted_in_time_is_found() {
-    for plant in [Plant::LongerGap, Plant::ClosedEarly, Plant::OtherVisitors, Plant::SteppedTwice] {
+    for plant in [
+        Plant::LongerGap,
+        Plant::ClosedEarly,
+        Plant::OtherVisitors,
+        Plant::SteppedTwice,
+        Plant::RepeatedAsOne,
+        Plant::NoZones,
+    ] {
         let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         match runner.run(&run(), |run| check(&run, plant, &Mutex::default())) {

@@ -8,6 +8,7 @@ mod golden;
 mod golden_credits;
 mod golden_installs;
 mod golden_persons;
+mod golden_zones;
 mod live;
 mod now;
 mod oracle;

@@ -107,11 +107,13 @@ fn differs(plant: Plant) -> Option<String> {
         let end = starts.get(start + 1).copied().unwrap_or(Tick::MAX);
         let retention = if start > 0 { Retention::from(4 * DAY) } else { retention };
         let needed = (start > 0).then(|| views::needed(&params, retention, SEALING, load_to));
-        let sealed = needed.as_ref().and_then(|needed| needed.sealed);
+        let sealed = needed.as_ref().and_then(|needed| needed.sealed.clone());
         let counts: Vec<_> = written
             .iter()
             .flat_map(|batch| stored::day_counts(batch).expect("it was written so"))
-            .filter(|(visitor, count)| sealed.is_some_and(|sealed| sealed.has(*visitor, count.day)))
+            .filter(|(visitor, count)| {
+                sealed.as_ref().is_some_and(|sealed| sealed.has(count.tenant, *visitor, count.day))
+            })
             .collect();
         loaded += counts.len();
         let counts = if plant == Plant::NotLoaded { Vec::new() } else { counts };

@@ -97,6 +97,10 @@ fn definitions(
         // No import was undone.
         let nothing = context.sql("SELECT '' AS topic WHERE false").await.expect("a plain query");
         context.register_table("voids", nothing.into_view()).expect("a new name");
+        for (name, rows) in [("zone_spans", params.zones.spans()), ("zone_days", params.zones.days())] {
+            let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).expect("one schema");
+            context.register_table(name, Arc::new(table)).expect("a new name");
+        }
         let mut views = BTreeMap::new();
         let final_before = (cut as i64).saturating_sub(SEALING.final_after_ms);
         let as_of_sql = format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before");

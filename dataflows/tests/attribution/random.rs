@@ -22,7 +22,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use schemas::event::Accepted;
 use schemas::table::Verdict;
 use schemas::view::Method;
-use schemas::{Capped, EventId, EventType, Symbol, Tick};
+use schemas::{Capped, EventId, EventType, Symbol, Tick, Zones};
 
 use crate::events::{DAY, Ev, HOUR, event};
 use crate::golden_installs::params;
@@ -35,6 +35,8 @@ use crate::tables::{self, ByTenant};
 const CASES: u32 = 20;
 const SCENARIOS_MAX: usize = 48;
 const EVENTS_MAX: usize = 24;
+/// The zones of scenarios, in turn.
+const ZONES: [&str; 3] = ["UTC", "Asia/Kolkata", "Pacific/Chatham"];
 /// The first tick; the others are a cut apart.
 const START: Tick = 1_000;
 const TICKS: u64 = 6;
@@ -286,6 +288,9 @@ impl Run {
         let compared = views::maintained().filter(|(view, _)| !oracle::by_time(view));
         params.only = compared.map(|(view, _)| view.name.to_owned()).collect();
         params.installs.person = self.person;
+        let zoned =
+            (0..2 * self.scenarios.len()).map(|place| (Symbol(place as i64 + 2), ZONES[place / 2 % ZONES.len()]));
+        params.zones = Zones::new(zoned).expect("zones of the database");
         if self.short_windows {
             params.installs.fingerprint_window = Span(6 * HOUR);
             params.installs.attribution_lifetime = Span(40 * DAY);

@@ -185,12 +185,12 @@ fn live(
         })
         .collect();
     let since = needed.as_ref().map_or(0, |needed| needed.events_since.0.max(0) as Tick);
-    let sealed = needed.as_ref().and_then(|needed| needed.sealed);
+    let sealed = needed.as_ref().and_then(|needed| needed.sealed.clone());
     let finals = needed.and_then(|needed| needed.final_installs);
     let frequency = written.views.get("frequency").into_iter().flatten();
     let counts: Vec<_> = frequency
         .flat_map(|batch| stored::day_counts(batch).expect("it was written so"))
-        .filter(|(visitor, count)| sealed.is_some_and(|sealed| sealed.has(*visitor, count.day)))
+        .filter(|(visitor, count)| sealed.as_ref().is_some_and(|sealed| sealed.has(count.tenant, *visitor, count.day)))
         .collect();
     let sealed_before = sealed.map_or(0, |sealed| sealed.before);
     let bounds = Bounds { final_after_ms: SEALING.final_after_ms, retention, sealed_before };

@@ -17,7 +17,7 @@ mod view;
 mod writer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -343,6 +343,7 @@ fn lake(store: SimulatedStore, views: &[&str]) -> Lake {
         views,
         voids: Default::default(),
         rebuilding: false,
+        new_zones: BTreeSet::new(),
         storage,
     }
 }

@@ -1,0 +1,60 @@
+//! The names of zones.
+
+use std::str::FromStr;
+
+use chrono_tz::{IANA_TZDB_VERSION, TZ_VARIANTS, Tz};
+
+/// How many similar names an error tells.
+const SIMILAR: usize = 3;
+
+/// The version of the IANA database, as `2025b`.
+pub fn database() -> &'static str {
+    IANA_TZDB_VERSION
+}
+
+/// Whether a text names a zone; an error says which names are near.
+pub fn check(text: &str) -> Result<(), String> {
+    parse(text).map(|_| ())
+}
+
+pub(super) fn parse(text: &str) -> Result<Tz, String> {
+    // Capitals alone are a name of old in the database (EST, MST), but mean several zones to people.
+    let is_name = text == "UTC" || text.bytes().any(|byte| byte == b'/' || byte.is_ascii_lowercase());
+    Tz::from_str(text).ok().filter(|_| is_name).ok_or_else(|| {
+        let similar = similar(text).join(", ");
+        format!("{text:?} is no time zone of the IANA database ({}): similar are {similar}", database())
+    })
+}
+
+/// The names that are most like a text: as a whole, or by the place that they end with.
+fn similar(text: &str) -> Vec<&'static str> {
+    let wanted = text.to_ascii_lowercase();
+    let place = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut names: Vec<_> = TZ_VARIANTS
+        .iter()
+        .map(|zone| zone.name())
+        .map(|name| {
+            let known = name.to_ascii_lowercase();
+            let by_place = distance(&place(&wanted), &place(&known));
+            (distance(&wanted, &known).min(by_place), distance(&wanted, &known), name)
+        })
+        .collect();
+    names.sort_unstable();
+    names.into_iter().take(SIMILAR).map(|(.., name)| name).collect()
+}
+
+/// How many letters are to be put in, taken out or changed to make one text of another.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (above, letter) in one.chars().enumerate() {
+        let mut diagonal = above;
+        row[0] = above + 1;
+        for (column, known) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *known);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
