@@ -1,16 +1,17 @@
 //! How the SQL of a view says the hours and days of a tenant's local time ([`schemas::zones`]).
 //!
-//! Rows are joined with [`spans`], which gives each at most one row: by tenant and half year, an equality, and by the span of one
-//! offset within it. Of those columns [`hour`], [`day`] and [`date`] are made. A tenant without a zone has none: the nulls of the
-//! left join mean UTC (`greatest` passes over a null). Dates are written as the UTC midnight of the date, in milliseconds, so that
-//! they can be counted with; [`days`] tells when the day of a date begins and how long it is.
+//! Rows are joined by [`with_spans`], which gives each at most one row: by tenant and half year, an equality, and by the span of one
+//! offset within it. The rows of zones come first, as DataFusion keeps the left side of a hash join in memory and lets the right one
+//! pass. Of those columns [`hour`], [`day`] and [`date`] are made. A tenant without a zone has none: the nulls of the
+//! outer join mean UTC (`greatest` passes over a null). Dates are written as the UTC midnight of the date, in milliseconds, so that
+//! they can be counted with; [`with_days`] tells when the day of a date begins and how long it is.
 
 use schemas::zones::HALF_YEAR_MS;
 
-/// The join of rows that have a tenant with the span of a time of theirs.
-pub fn spans(rows: &str, time: &str) -> String {
+/// Rows that have a tenant, joined with the span of a time of theirs.
+pub fn with_spans(rows: &str, time: &str) -> String {
     format!(
-        "LEFT JOIN zone_spans ON zone_spans.of_tenant = {rows}.tenant AND zone_spans.half_year = {time} / {HALF_YEAR_MS}\n    \
+        "zone_spans RIGHT JOIN {rows} ON zone_spans.of_tenant = {rows}.tenant AND zone_spans.half_year = {time} / {HALF_YEAR_MS}\n    \
          AND {time} >= zone_spans.starts AND {time} < zone_spans.ends"
     )
 }
@@ -36,10 +37,10 @@ pub fn date(time: &str) -> String {
     )
 }
 
-/// The join of rows that have a tenant with the days of a date of theirs.
-pub fn days(rows: &str, date: &str) -> String {
+/// Rows that have a tenant, joined with the days of a date of theirs.
+pub fn with_days(rows: &str, date: &str) -> String {
     format!(
-        "LEFT JOIN zone_days ON zone_days.of_tenant = {rows}.tenant AND zone_days.half_year = {date} / {HALF_YEAR_MS}\n    \
+        "zone_days RIGHT JOIN {rows} ON zone_days.of_tenant = {rows}.tenant AND zone_days.half_year = {date} / {HALF_YEAR_MS}\n    \
          AND {date} >= zone_days.from_date AND {date} <= zone_days.to_date"
     )
 }

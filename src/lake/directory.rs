@@ -21,9 +21,9 @@ use dataflows::sealing::Sealing;
 use dataflows::views;
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::{DeltaTableBuilder, ObjectStore};
-use schemas::EventType;
 use schemas::ids::{IdHasher, IdKind};
 use schemas::units::DAY_MS;
+use schemas::{EventType, Symbol, Zones};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -31,7 +31,6 @@ use url::Url;
 
 use super::error::LedgerError;
 use super::writer::Writer;
-use super::zones;
 use crate::job::{ID_KEY_DEMO, ID_KEY_ENV, Lateness};
 
 /// The file that the writer of a lake locks.
@@ -92,6 +91,12 @@ impl LakeSettings {
     pub fn changes_within_ms(&self) -> Option<i64> {
         self.allowed_lateness_ms?;
         Some(self.sealing().final_after_ms + DAY_MS)
+    }
+
+    /// The same with these zones, by the names of tenants. An error says what is wrong with one.
+    pub fn with_zones(self, zones: BTreeMap<String, String>) -> Result<LakeSettings, String> {
+        let by_tenant = Zones::new(zones.iter().map(|(tenant, zone)| (Symbol::of(tenant), zone.as_str())))?;
+        Ok(LakeSettings { zones, views: Params { zones: by_tenant, ..self.views }, ..self })
     }
 
     /// The same with another lateness.
@@ -261,7 +266,13 @@ impl Lake {
     pub(super) fn read_or_make(path: &Path, settings: &LakeSettings) -> Result<Lake, LedgerError> {
         let file = path.join("lake.json");
         if !Lake::exists(path) {
-            make(path, &file, &content(settings, &views(&settings.views, &BTreeSet::new()), &BTreeSet::new()))?;
+            // Zones come once it is seen that no tenant has records.
+            let settings_without = LakeSettings { zones: BTreeMap::new(), ..settings.clone() };
+            make(
+                path,
+                &file,
+                &content(&settings_without, &views(&settings.views, &BTreeSet::new()), &BTreeSet::new()),
+            )?;
             if settings.id_key_check == id_key_check(&IdHasher::new(ID_KEY_DEMO.as_bytes())) {
                 tracing::warn!(
                     lake = %path.display(),
@@ -298,7 +309,7 @@ impl Lake {
 
     /// Checks that the lake was made with what is fixed in these settings.
     pub fn check(&self, settings: &LakeSettings) -> Result<(), LedgerError> {
-        zones::check(self, &settings.zones)?;
+        self.agree(&self.settings.zones, &settings.zones)?;
         let fixed = |settings: &LakeSettings| {
             let fixed = LakeSettings { views: Params::default(), zones: BTreeMap::new(), ..settings.clone() };
             serde_json::to_value(fixed).expect("settings are plain data")
@@ -312,6 +323,28 @@ impl Lake {
                 Err(LedgerError::Settings { file: self.path.join("lake.json"), field, lake, job })
             }
         }
+    }
+
+    /// Checks that no tenant has another zone in these than is kept.
+    pub(super) fn agree(
+        &self,
+        kept: &BTreeMap<String, String>,
+        zones: &BTreeMap<String, String>,
+    ) -> Result<(), LedgerError> {
+        let other = |(tenant, zone): (&String, &String)| {
+            let has = kept.get(tenant).filter(|has| *has != zone)?.clone();
+            Some(LedgerError::Zone { lake: self.path.clone(), tenant: tenant.clone(), has, job: zone.clone() })
+        };
+        zones.iter().find_map(other).map_or(Ok(()), Err)
+    }
+
+    /// Takes the zones of tenants over, also into the parameters of views.
+    pub(super) fn set_zones(&mut self, zones: BTreeMap<String, String>) -> Result<(), LedgerError> {
+        let file = self.path.join("lake.json");
+        let settings = self.settings.clone().with_zones(zones);
+        self.settings =
+            settings.map_err(|why| LedgerError::Unreadable { file, why: format!("settings.zones: {why}") })?;
+        Ok(())
     }
 
     /// Has the views leave out these topics too: where that is news, they have tables of their own, beside those that

@@ -35,6 +35,7 @@
 pub mod about;
 pub mod build;
 mod checkpoint;
+mod claims;
 mod columns;
 pub(crate) mod compact;
 pub mod directory;
@@ -76,6 +77,7 @@ use schemas::table::{self, RecordRow};
 use schemas::units::DAY_MS;
 use schemas::{Symbol, Tick};
 
+use claims::{claim, follow};
 use directory::Lock;
 pub use directory::{Lake, LakeSettings};
 pub use error::LedgerError;
@@ -87,7 +89,6 @@ pub use partition::{PartitionId, Resume};
 pub use retries::RetryPolicy;
 use sink::Sink;
 pub use throttle::Throttle;
-use widen::widening;
 use writer::OVERTAKEN_MAX;
 pub use writer::Writer;
 
@@ -492,47 +493,6 @@ async fn open_sinks(lake: &Lake) -> Result<Vec<Sink>, LedgerError> {
         sinks.push(Sink::open(lake, view.name, &(maintained.schema)()).await?);
     }
     Ok(sinks)
-}
-
-/// Claims the next epoch of `records`, which is also beyond `above`. The same commit declares topics void, gives tenants their
-/// zones, and adds the columns that the table lacks.
-async fn claim(
-    (records, names): (&mut TableLog, &mut TableLog),
-    lake: &Lake,
-    writer: &Writer,
-    above: i64,
-    void: &[String],
-) -> Result<i64, LedgerError> {
-    for _ in 0..OVERTAKEN_MAX {
-        let zones = zones::news(lake, records, names).await?;
-        let epoch = records.txn(EPOCH).unwrap_or(0).max(above) + 1;
-        let now_ms = Clock::system().now_ms();
-        let mut txns = BTreeMap::from([(EPOCH.to_owned(), epoch)]);
-        let declared = void.iter().map(|topic| format!("{VOID}{topic}"));
-        // The first declaration stands.
-        txns.extend(declared.filter(|app_id| records.txn(app_id).is_none()).map(|app_id| (app_id, now_ms)));
-        txns.extend(zones.into_iter().map(|app_id| (app_id, now_ms)));
-        let widening = widening(records).await?;
-        let added = widening.iter().flat_map(|widening| &widening.fields);
-        txns.extend(added.map(|field| (format!("{COLUMN}{}", field.name()), now_ms)));
-        let commit = records.prepare_claim(writer, txns, widening);
-        if records.put(&commit).await? == Put::Done {
-            return Ok(epoch);
-        }
-    }
-    Err(LedgerError::overtaken("records"))
-}
-
-/// Carries a claimed epoch into another table, whose last cut stands from then on, and adds the columns that it lacks.
-async fn follow(log: &mut TableLog, writer: &Writer, epoch: i64) -> Result<(), LedgerError> {
-    for _ in 0..OVERTAKEN_MAX {
-        log.check_epoch(epoch)?;
-        let commit = log.prepare_claim(writer, BTreeMap::from([(EPOCH.to_owned(), epoch)]), widening(log).await?);
-        if log.put(&commit).await? == Put::Done {
-            return Ok(());
-        }
-    }
-    Err(LedgerError::overtaken(log.name()))
 }
 
 /// The files of a worker's records, by arrival date: sorted by type and event time, and in batches of one type, so

@@ -8,13 +8,14 @@ use deltalake_core::protocol::DeltaOperation;
 use schemas::Tick;
 use serde::Serialize;
 
+use super::claims::{claim, follow};
 use super::compact::{self, SINCE};
 use super::directory::{Lake, Lock};
 use super::error::LedgerError;
 use super::file::encode;
 use super::log::{CUT, EPOCH, Put, TableLog};
 use super::writer::{OVERTAKEN_MAX, Writer};
-use super::{claim, directory, follow, maintain};
+use super::{directory, maintain};
 
 /// What a repair did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -529,9 +529,9 @@ async fn what_was_fixed_when_the_lake_was_made_stays() {
 
     let file = dir.path().join("lake.json");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("\"format\": 1", "\"format\": 3")).unwrap();
+    std::fs::write(&file, text.replace("\"format\": 1", "\"format\": 4")).unwrap();
     let error = open_error(dir.path(), &settings()).await;
-    assert!(error.contains("lake.json has format 3; this bidstream reads and writes formats 1 to 2"), "{error}");
+    assert!(error.contains("lake.json has format 4; this bidstream reads and writes formats 1 to 3"), "{error}");
 }
 
 #[tokio::test]

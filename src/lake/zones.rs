@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dataflows::params::Params;
 use schemas::{Symbol, Zones};
 
 use super::directory::{Lake, LakeSettings};
@@ -16,33 +15,6 @@ use super::log::TableLog;
 
 /// `bidstream/zone/<tenant>=<zone>`: when it was set.
 const ZONE: &str = "bidstream/zone/";
-
-impl LakeSettings {
-    /// The same with these zones, by the names of tenants. An error says what is wrong with one.
-    pub fn with_zones(self, zones: BTreeMap<String, String>) -> Result<LakeSettings, String> {
-        let by_tenant = Zones::new(zones.iter().map(|(tenant, zone)| (Symbol::of(tenant), zone.as_str())))?;
-        Ok(LakeSettings { zones, views: Params { zones: by_tenant, ..self.views }, ..self })
-    }
-}
-
-/// Checks that no tenant has another zone in the lake than these say.
-pub(super) fn check(lake: &Lake, zones: &BTreeMap<String, String>) -> Result<(), LedgerError> {
-    agree(lake, &lake.settings.zones, zones)
-}
-
-fn agree(lake: &Lake, kept: &BTreeMap<String, String>, zones: &BTreeMap<String, String>) -> Result<(), LedgerError> {
-    let other =
-        zones.iter().find_map(|(tenant, zone)| Some((tenant, zone, kept.get(tenant).filter(|kept| *kept != zone)?)));
-    match other {
-        None => Ok(()),
-        Some((tenant, job, lake_has)) => Err(LedgerError::Zone {
-            lake: lake.path.clone(),
-            tenant: tenant.clone(),
-            has: lake_has.clone(),
-            job: job.clone(),
-        }),
-    }
-}
 
 /// What the log says.
 fn kept(records: &TableLog) -> BTreeMap<String, String> {
@@ -54,7 +26,7 @@ fn kept(records: &TableLog) -> BTreeMap<String, String> {
 /// has another in the log, or that has records already, unless it is UTC, which these were counted by.
 pub(super) async fn news(lake: &Lake, records: &TableLog, names: &mut TableLog) -> Result<Vec<String>, LedgerError> {
     let (kept, zones) = (kept(records), &lake.settings.zones);
-    agree(lake, &kept, zones)?;
+    lake.agree(&kept, zones)?;
     let is_news = |tenant: &String| lake.new_zones.contains(tenant) && !kept.contains_key(tenant);
     let zoned: Vec<(&String, Symbol)> = zones
         .iter()
@@ -113,14 +85,6 @@ impl Lake {
             let settings = LakeSettings { zones: self.settings.zones.clone(), ..written.settings.clone() };
             Lake { settings, ..written }.write()?;
         }
-        Ok(())
-    }
-
-    pub(super) fn set_zones(&mut self, zones: BTreeMap<String, String>) -> Result<(), LedgerError> {
-        let file = self.path.join("lake.json");
-        let settings = self.settings.clone().with_zones(zones);
-        self.settings =
-            settings.map_err(|why| LedgerError::Unreadable { file, why: format!("settings.zones: {why}") })?;
         Ok(())
     }
 }

@@ -75,6 +75,7 @@ fn text(about: &About) -> String {
         ("cuts".to_owned(), Span(settings.cut_ms as i64).to_string()),
         ("hot keys".to_owned(), format!("{} touches per partition, key and hour", settings.hot_key_touches)),
     ];
+    of_lake.extend(settings.zones.iter().map(|(tenant, zone)| (format!("time zone of {tenant}"), zone.clone())));
     of_lake.extend(parameters(about));
     for (name, value) in of_lake {
         let _ = writeln!(text, "  {name}: {value}");
@@ -140,6 +141,7 @@ fn as_json(about: &About) -> Value {
         "demo_key": has_demo_key(about),
         "allowed_lateness": lateness(about),
         "hot_key_touches": settings.hot_key_touches,
+        "zones": settings.zones,
         "parameters": settings.views,
         "views": views.collect::<Map<_, _>>(),
         "voids": voids.collect::<Vec<_>>(),

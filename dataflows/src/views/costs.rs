@@ -21,7 +21,7 @@ const SQL: &str = "\
 -- The largest (version, payload hash) counts, and its currency goes with it.
 WITH reported AS (
   SELECT tenant, source, campaign, ad_group, currency, cost_micros, version, payload_hash, {hour} AS hour
-  FROM events {spans}
+  FROM {zoned}
   WHERE type = 'cost'
 ), versions AS (
   SELECT *, row_number() OVER (
@@ -47,7 +47,7 @@ pub static COSTS: View = View {
 };
 
 fn sql() -> String {
-    let texts = [("{hour}", local_time::hour("event_time")), ("{spans}", local_time::spans("events", "event_time"))];
+    let texts = [("{hour}", local_time::hour("event_time")), ("{zoned}", local_time::with_spans("events", "event_time"))];
     texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
 }
 

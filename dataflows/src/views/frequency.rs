@@ -31,7 +31,7 @@ const COUNTED_SQL: &str = "\
 WITH touches AS (
   SELECT tenant, coalesce(user_id, device_id) AS visitor, campaign, channel, type AS kind, {hour} AS hour, {date} AS date,
     unnest(make_array('campaign', 'channel')) AS grouping
-  FROM events {spans}
+  FROM {events}
   WHERE type IN ('impression', 'click') AND coalesce(user_id, device_id) IS NOT NULL
 ), grouped AS (
   SELECT tenant, visitor, grouping, CASE WHEN grouping = 'campaign' THEN campaign END AS campaign,
@@ -42,7 +42,7 @@ WITH touches AS (
   SELECT grouped.*, {begins} AS day, {begins} + {length} AS ends,
     (strpos('0123456789abcdef', substr(hash, 1, 1)) * 256 + strpos('0123456789abcdef', substr(hash, 2, 1)) * 16
       + strpos('0123456789abcdef', substr(hash, 3, 1)) - 273) * 220 AS stagger
-  FROM grouped {days}
+  FROM {dated}
   WHERE campaign IS NOT NULL OR channel IS NOT NULL
 )";
 
@@ -51,10 +51,10 @@ pub(super) fn counted_sql() -> String {
     let texts = [
         ("{hour}", local_time::hour("event_time")),
         ("{date}", local_time::date("event_time")),
-        ("{spans}", local_time::spans("events", "event_time")),
+        ("{events}", local_time::with_spans("events", "event_time")),
         ("{begins}", local_time::begins("date")),
         ("{length}", local_time::LENGTH_MS.to_owned()),
-        ("{days}", local_time::days("grouped", "date")),
+        ("{dated}", local_time::with_days("grouped", "date")),
     ];
     texts.iter().fold(COUNTED_SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
 }

@@ -22,7 +22,7 @@ use crate::views::frequency::{Counts, Series, SeriesNames, counted_sql};
 const SQL: &str = "\
 , days AS (
   SELECT frequency.tenant, visitor, grouping, campaign, channel, kind, day AS hour, {date_of_day} AS date, events
-  FROM frequency {spans_of_day}
+  FROM {sealed}
   UNION ALL
   SELECT tenant, visitor, grouping, campaign, channel, kind, hour, date, count(*) AS events
   FROM counted
@@ -37,7 +37,7 @@ const SQL: &str = "\
   SELECT begun.*, {hour_of_now} AS this_hour, {date_of_now} AS today,
     CASE WHEN date - lag(date) OVER visitor > {forget_after} THEN 1 ELSE 0 END AS begins,
     max(date) OVER (PARTITION BY tenant, visitor) AS last_date
-  FROM begun {spans_of_now}
+  FROM {begun_now}
   WINDOW visitor AS (PARTITION BY tenant, visitor ORDER BY date)
 ), lives AS (
   SELECT *, sum(begins) OVER (PARTITION BY tenant, visitor ORDER BY date) AS life,
@@ -63,10 +63,10 @@ GROUP BY tenant, visitor, grouping, campaign, channel, kind, period
 fn sql(params: &Params) -> String {
     let texts = [
         ("{date_of_day}", local_time::date("day")),
-        ("{spans_of_day}", local_time::spans("frequency", "day")),
+        ("{sealed}", local_time::with_spans("frequency", "day")),
         ("{hour_of_now}", local_time::hour("now")),
         ("{date_of_now}", local_time::date("now")),
-        ("{spans_of_now}", local_time::spans("begun", "now")),
+        ("{begun_now}", local_time::with_spans("begun", "now")),
         ("{forget_after}", params.forget_after.0.to_string()),
     ];
     let sql = texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text));

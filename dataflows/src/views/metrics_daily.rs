@@ -15,7 +15,7 @@ pub static METRICS_DAILY: View = View {
     reads: &["metrics_hourly", "zone_spans"],
     sql: |_| {
         let by_day = SQL.replace("{day}", &local_time::day("hour"));
-        by_day.replace("{spans}", &local_time::spans("metrics_hourly", "hour"))
+        by_day.replace("{zoned}", &local_time::with_spans("metrics_hourly", "hour"))
     },
     maintained: None,
 };
@@ -23,7 +23,7 @@ pub static METRICS_DAILY: View = View {
 const SQL: &str = "\
 WITH by_day AS (
   SELECT metrics_hourly.*, {day} AS day
-  FROM metrics_hourly {spans}
+  FROM {zoned}
 )
 SELECT tenant, currency, app, campaign, ad_group, creative, source, channel, country, name, day,
   sum(impressions) AS impressions, sum(clicks) AS clicks, sum(installs) AS installs, sum(conversions) AS conversions,

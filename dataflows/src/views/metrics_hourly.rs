@@ -48,7 +48,7 @@ WITH additions AS (
   FROM costs
 ), by_hour AS (
   SELECT additions.*, {hour} AS hour
-  FROM additions {spans}
+  FROM {zoned}
 )
 SELECT tenant, currency, app, campaign, ad_group, creative, source, channel, country, name, hour,
   sum(impressions) AS impressions, sum(clicks) AS clicks, sum(installs) AS installs, sum(conversions) AS conversions,
@@ -75,7 +75,7 @@ fn sql() -> String {
     let texts = [
         ("{no_channel}", Symbol::of(NO_CHANNEL).0.to_string()),
         ("{hour}", local_time::hour("event_time")),
-        ("{spans}", local_time::spans("additions", "event_time")),
+        ("{zoned}", local_time::with_spans("additions", "event_time")),
     ];
     texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
 }

@@ -37,7 +37,7 @@ WITH groupings AS (
 ), windowed AS (
   SELECT grouped.*, unnest(make_array(7, 30)) AS days,
     coalesce(zoned_until, (SELECT (cut - 60001) / 3600000 * 3600000 FROM as_of)) AS until
-  FROM grouped LEFT JOIN ends ON of_tenant = tenant
+  FROM ends RIGHT JOIN grouped ON of_tenant = tenant
 )
 SELECT {group}, currency, concat(days, 'd') AS period, until,
   sum(impressions) AS impressions, sum(clicks) AS clicks, sum(installs) AS installs, sum(conversions) AS conversions,

@@ -34,7 +34,7 @@ WITH groupings AS (
 ), dated AS (
   SELECT tenant, campaign, source, channel, country, type, coalesce(user_id, device_id) AS visitor,
     {hour} AS hour, {date} AS date
-  FROM events {spans}
+  FROM {zoned}
   WHERE type NOT IN ('cost', 'identify') AND coalesce(user_id, device_id) IS NOT NULL
     -- What is dated after 2089 is a mistake.
     AND event_time < {until}
@@ -64,7 +64,7 @@ WITH groupings AS (
   SELECT {group}, kind, concat(length, 'd'), date, sum(visitors) FROM ended GROUP BY {group}, kind, length, date
 ), begun AS (
   SELECT counted.*, {begins} AS begins, {length} AS length_ms
-  FROM counted {days}
+  FROM {dated}
 )
 SELECT {group}, kind, 'hour' AS period, hour AS bucket, count(*) AS visitors FROM seen GROUP BY {group}, kind, hour
 UNION ALL
@@ -99,10 +99,10 @@ fn sql(params: &Params) -> String {
         ("{group}", GROUP_COLUMNS.to_owned()),
         ("{hour}", local_time::hour("event_time")),
         ("{date}", local_time::date("event_time")),
-        ("{spans}", local_time::spans("events", "event_time")),
+        ("{zoned}", local_time::with_spans("events", "event_time")),
         ("{begins}", local_time::begins("date")),
         ("{length}", local_time::LENGTH_MS.to_owned()),
-        ("{days}", local_time::days("counted", "date")),
+        ("{dated}", local_time::with_days("counted", "date")),
         ("{until}", UNTIL_MS.to_string()),
     ];
     texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))

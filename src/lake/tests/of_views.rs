@@ -1,7 +1,7 @@
 //! Views that a job leaves out, and views with another definition.
 
 use super::*;
-use crate::lake::follow;
+use crate::lake::claims::follow;
 use crate::lake::sink::Sink;
 
 #[tokio::test]
