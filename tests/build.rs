@@ -202,7 +202,7 @@ fn killed_midway_nothing_of_it_is_there_and_the_same_command_builds_anew() {
 #[test]
 fn a_second_build_of_a_view_is_refused_while_the_first_goes_on() {
     let place = Place::with(&history(0..5), true);
-    let mut first = place.command("sessions --job all.yaml", "recovery.file:sleep=4000");
+    let mut first = place.command("sessions --job all.yaml", "recovery.file:sleep=8000");
     let first = Running::start(first.stdout(Stdio::null()).stderr(Stdio::null()));
     let started = Instant::now();
     while !is_locked(&place.lake()) {

@@ -184,6 +184,7 @@ impl History {
         let own = log?.cut().unwrap_or(0);
         let said = self.records.txn(&Sink::done_id(view, &self.lake.views[view])).unwrap_or(0) as Tick;
         let held = own.max(said);
+        // One that goes beyond what is read here was built or named meanwhile.
         (held > 0 && !was_left(&self.lake, view, held, self.cut)).then_some(held)
     }
 }

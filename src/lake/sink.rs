@@ -61,14 +61,15 @@ impl Sink {
         lake: &Lake,
     ) -> Result<(), LedgerError> {
         let (sink_cut, records_cut) = (self.log.cut().unwrap_or(0), committed.unwrap_or(0));
-        if sink_cut > records_cut {
+        // A table that readers do not see is begun anew instead.
+        if sink_cut > records_cut && (committed.is_none() || lake.names(self.view)) {
             return Err(LedgerError::SinkAhead { table: self.view.to_owned(), sink_cut, records_cut });
         }
         self.done = records.txn(&self.id()).unwrap_or(0) as Tick;
         self.begun_at = self.log.cut();
         let held = self.done();
-        self.fresh_at =
-            committed.filter(|last| lake.rebuilding && (held == 0 || was_left(lake, self.view, held, *last)));
+        let counts_as_none = |last| held == 0 || held > last || was_left(lake, self.view, held, last);
+        self.fresh_at = committed.filter(|last| lake.rebuilding && counts_as_none(*last));
         Ok(())
     }
 

@@ -116,6 +116,29 @@ async fn a_table_that_was_left_for_long_is_built_over_what_it_held() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_built_beyond_a_restored_copy_of_records_is_made_anew() {
+    let dir = TempDir::new().unwrap();
+    let mut ledger = of_costs(dir.path()).await;
+    let copy = dir.path().join("copy");
+    let copied =
+        std::process::Command::new("cp").arg("-r").args([&dir.path().join("records"), &copy]).status().unwrap();
+    assert!(copied.success());
+    commit(&mut ledger, T0 + 5_000, part(T0 + 5_000, 10..20)).await.unwrap();
+    let history = History::open(dir.path(), Some(Params::default())).await.unwrap();
+    let mut building = claim(&history, "installs").await.unwrap();
+    building.add([InstallRow::changes(&[install(1, T0 + 5_000, 1)])].into_iter()).await.unwrap();
+    building.commit().await.unwrap();
+    drop(ledger);
+    std::fs::remove_dir_all(dir.path().join("records")).unwrap();
+    std::fs::rename(&copy, dir.path().join("records")).unwrap();
+    let (mut ledger, state) = open(dir.path()).await;
+    assert!(fresh(&state).contains(&"installs") && state.load_to == T0 + 1_000, "{state:?}");
+    let whole = Part { changes: all(vec![install(2, T0 + 1_000, 1)]), ..Part::default() };
+    commit(&mut ledger, T0 + 2_000, whole).await.unwrap();
+    assert_eq!(sql(&ledger, "installs", "select event_time, _cut - 1795219200000 from t").await, [["2", "1000"]]);
+}
+
+#[tokio::test]
 async fn a_lake_without_records_has_nothing_to_build_from() {
     let dir = TempDir::new().unwrap();
     drop(open(dir.path()).await);
