@@ -15,7 +15,7 @@ use dataflows::{stored, views};
 use operators::Hub;
 use schemas::event::Accepted;
 use schemas::table::Verdict;
-use schemas::{EventType, Subject, Tick};
+use schemas::{EventType, Subject, Symbol, Tick, Zones};
 use timely::dataflow::ProbeHandle;
 
 use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
@@ -98,7 +98,9 @@ fn what_is_planted_in_sealing_is_found() {
 /// Where what is read differs from the SQL.
 fn differs(plant: Plant) -> Option<String> {
     let records = records();
-    let params = Params { only: vec!["frequency".to_owned()], ..Params::default() };
+    let zones = [(3, "Europe/Berlin"), (4, "Asia/Kolkata"), (5, "Pacific/Chatham")];
+    let zones = Zones::new(zones.map(|(tenant, zone)| (Symbol(tenant), zone))).expect("zones");
+    let params = Params { only: vec!["frequency".to_owned()], zones, ..Params::default() };
     let day = |day: i64| (EPOCH_MS + day * DAY) as Tick / CUT * CUT;
     let retention = Retention::from(3 * DAY);
     let (mut written, mut periods, mut loaded) = (Vec::new(), BTreeSet::new(), 0);
@@ -135,11 +137,11 @@ fn differs(plant: Plant) -> Option<String> {
                 (*record, if *tick < load_to { loaded } else { *tick })
             })
             .collect();
-        let (params, hub) = (params.clone(), Hub::new(1));
+        let (of_worker, hub) = (params.clone(), Hub::new(1));
         let changes = timely::execute_directly(move |worker| {
             let (probe, mut publisher) = (ProbeHandle::new(), hub.publisher(0));
             let (mut feed, mut attached) = worker.dataflow::<Tick, _, _>(|scope| {
-                let (feed, mut inputs) = Inputs::new(scope, &params, bounds);
+                let (feed, mut inputs) = Inputs::new(scope, &of_worker, bounds);
                 let cutover = Cutover { replay_from: load_to, snapshot_at: None };
                 let outputs = views::outputs(&mut inputs).into_iter();
                 let attached: Vec<_> =
@@ -206,7 +208,7 @@ fn differs(plant: Plant) -> Option<String> {
         for (at, is) in seen {
             let accepted: Vec<_> =
                 records.iter().filter(|(_, tick)| *tick <= at).map(|(record, _)| (*record, Verdict::Ok)).collect();
-            let must = oracle::at(&accepted, &Params::default(), at + 1, &["frequency_now"]);
+            let must = oracle::at(&accepted, &params, at + 1, &["frequency_now"]);
             let (is, must) = (rows(&is), rows(&must["frequency_now"]));
             if is != must {
                 let (is, must) = (is.difference(&must).next(), must.difference(&is).next());
