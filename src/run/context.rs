@@ -17,9 +17,6 @@ use crate::run::cuts::Cuts;
 use crate::run::recovery::Recovered;
 use crate::run::status::Status;
 
-/// A worker takes at most about so many records in before a step of the dataflow: a larger step costs less for each record,
-/// but what waits behind it waits longer.
-pub const STEP_RECORDS_MAX: usize = 32_768;
 /// Sampling interval of gauges and readiness.
 pub const GAUGES_EVERY: Duration = Duration::from_secs(1);
 /// How long a worker or its reader sleeps when nothing comes.

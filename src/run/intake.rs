@@ -17,9 +17,10 @@ use crate::ingest::gate::{Gate, HotKeys, Passage};
 use crate::ingest::source::{About, Arrived, PartitionId, Payload, Progress, Source, SourceError};
 use crate::lake::pieces::{PIECE_ROWS, Piece, Pool};
 use crate::observe::telemetry::{Health, name};
-use crate::run::context::{STEP_RECORDS_MAX, Shared};
+use crate::run::context::Shared;
 use crate::run::cuts::Cuts;
 use crate::run::status::{RecordCounters, Status};
+use crate::run::step_size::STEP_RECORDS_MAX;
 
 /// Records that a poll may hand over: what a reader does between two looks at what was announced.
 const POLL_RECORDS_MAX: usize = 4_096;

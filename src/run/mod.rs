@@ -11,4 +11,5 @@ pub mod pipeline;
 pub mod reader;
 pub mod recovery;
 pub mod status;
+mod step_size;
 pub mod worker;

@@ -17,10 +17,11 @@ use crate::lake::hit;
 use crate::observe::telemetry::{self, name};
 use crate::run::agreement::RunError;
 use crate::run::committer::{self, CutPart, PartOf};
-use crate::run::context::{GAUGES_EVERY, IDLE, PanicGuard, STEP_RECORDS_MAX, Shared};
+use crate::run::context::{GAUGES_EVERY, IDLE, PanicGuard, Shared};
 use crate::run::intake::Arrivals;
 use crate::run::reader::{Read, Reader};
 use crate::run::recovery::{self, Loaded, RECOVERY};
+use crate::run::step_size::StepSize;
 
 /// Runs one worker to the end of the run.
 pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sender<CutPart>) {
@@ -127,10 +128,11 @@ impl Running<'_> {
         let mut unpublished = Arrivals::default();
         let mut closed = cuts.announced();
         let mut told: Option<Instant> = None;
+        let mut step_size = StepSize::new();
         let mut ended = false;
         while !ended && !cuts.has_failed() {
             let mut records = 0;
-            while records < STEP_RECORDS_MAX
+            while records < step_size.records()
                 && let Some(Read { mut batch, arrivals, tick, last }) = reader.next()
             {
                 records += batch.records();
@@ -141,7 +143,9 @@ impl Running<'_> {
                 ended = last;
             }
             self.feed.flush();
+            let started = Instant::now();
             self.step(records == 0 && !ended);
+            step_size.took(records, started.elapsed());
             reader.passed(self.frontier());
             if let Some(readable) = self.publisher.publish() {
                 let now_ms = shared.clock.now_ms();
