@@ -63,7 +63,7 @@ pub struct Hour {
     pub of_day: i64,
 }
 
-/// No day of any zone has more hours: that on which zones begin to count has up to 36, all others up to 26.
+/// No day of any zone has more hours: the two on which zones begin and cease to count have up to 38, all others fewer than 30.
 pub const HOURS_OF_DAY_MAX: i64 = 64;
 
 impl Zones {
@@ -81,9 +81,9 @@ impl Zones {
         Ok(Zones(Arc::new(by_tenant)))
     }
 
-    /// Whether a name is that of a zone that is not UTC.
-    pub fn is_one(name: &str) -> bool {
-        names::parse(name).is_ok_and(|zone| !Calendar::of(zone).is_utc())
+    /// Whether a name is that of a zone that is UTC all the time.
+    pub fn is_utc(name: &str) -> bool {
+        names::parse(name).is_ok_and(|zone| Calendar::of(zone).is_utc())
     }
 
     /// The hour that a time lies in.

@@ -30,7 +30,7 @@ pub(super) async fn news(lake: &Lake, records: &TableLog, names: &mut TableLog) 
     let is_news = |tenant: &String| lake.new_zones.contains(tenant) && !kept.contains_key(tenant);
     let zoned: Vec<(&String, Symbol)> = zones
         .iter()
-        .filter(|(tenant, zone)| is_news(tenant) && Zones::is_one(zone))
+        .filter(|(tenant, zone)| is_news(tenant) && !Zones::is_utc(zone))
         .map(|(tenant, _)| (tenant, Symbol::of(tenant)))
         .collect();
     if let Some((tenant, _)) = with_records(&zoned, records, names).await? {

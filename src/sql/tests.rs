@@ -4,6 +4,7 @@ mod of_gets;
 mod of_plans;
 mod of_records;
 mod of_resources;
+mod of_zones;
 
 use std::sync::Arc;
 
@@ -125,13 +126,13 @@ fn records() -> Records {
 }
 
 /// What the dataflow makes of the records: of each cut the changes of each view.
-fn changes(rows: &[RecordRow]) -> Vec<Vec<Arc<dyn CutChanges>>> {
-    let mut rows = rows.to_vec();
+fn changes(rows: &[RecordRow], params: &Params) -> Vec<Vec<Arc<dyn CutChanges>>> {
+    let (mut rows, params) = (rows.to_vec(), params.clone());
     rows.sort_by_key(|row| row.cut);
     timely::execute_directly(move |worker| {
         let (hub, probe) = (Hub::new(1), ProbeHandle::new());
         let (mut feed, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, outputs) = build(scope, &Params::default(), Default::default());
+            let (feed, outputs) = build(scope, &params, Default::default());
             let (mut publisher, cutover) = (hub.publisher(0), Cutover { replay_from: 0, snapshot_at: None });
             let attached = outputs.into_iter().map(|output| output.attach(&mut publisher, &probe, cutover));
             (feed, attached.collect::<Vec<_>>())
@@ -157,9 +158,13 @@ async fn lake() -> TempDir {
 }
 
 async fn lake_of(records: Records) -> TempDir {
+    lake_with(&settings(), records).await
+}
+
+async fn lake_with(settings: &LakeSettings, records: Records) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let changes = changes(&records.rows);
-    let (mut ledger, _) = Ledger::open(dir.path(), &settings(), false, &[], &Symbols::new()).await.unwrap();
+    let (mut ledger, _) = Ledger::open(dir.path(), settings, false, &[], &Symbols::new()).await.unwrap();
+    let changes = changes(&records.rows, &ledger.lake().settings.views);
     let mut names = records.symbols.take_unsaved();
     let last = records.rows.iter().map(|row| row.cut).max().unwrap();
     for (cut, changes) in CUTS.into_iter().zip(changes).filter(|(cut, _)| *cut <= last) {

@@ -69,7 +69,7 @@ async fn a_new_tenant_rebuilds_nothing() {
     assert!(!state.behind && !state.fresh.contains(&true), "{state:?}");
     // It is there for readers before its first record.
     let after = Lake::read(path).unwrap();
-    assert_eq!((&after.views, after.format(), hour_of(path, "globex")), (&before.views, FORMAT_ZONES, 900_000));
+    assert_eq!((&after.views, after.format(), hour_of(path, "globex")), (&before.views, FORMAT_ZONES, 2_700_000));
     commit_of(&mut ledger, "globex", T0 + 2_000, 1).await;
     drop(ledger);
     let (_, state) = open_zoned(path, &[("globex", "Asia/Kathmandu")]).await.unwrap();
