@@ -6,4 +6,5 @@ pub mod lanes;
 pub mod machine;
 pub mod profile;
 pub mod report;
+pub mod row_reads;
 pub mod runs;

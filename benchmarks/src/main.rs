@@ -7,6 +7,7 @@ use benchmarks::keyed_reads::keyed_reads;
 use benchmarks::machine::Setting;
 use benchmarks::profile::Spent;
 use benchmarks::report::{Measurement, Report, Verdict, ms};
+use benchmarks::row_reads::row_reads;
 use benchmarks::runs::{self, Measured};
 use clap::{Parser, Subcommand, ValueEnum};
 use dataflows::params::PersonRule;
@@ -112,6 +113,15 @@ enum Benchmark {
         #[arg(long, default_value_t = 10)]
         seconds: u64,
     },
+    /// Rows of a key of `credits` among all of them, and going through all (`--targets-per-mille 1000` makes most events rows).
+    RowRead {
+        /// Events in each tick.
+        #[arg(long, default_value_t = 10_000)]
+        tick_events: u64,
+        /// How many keys are read.
+        #[arg(long, default_value_t = 20_000)]
+        reads: u64,
+    },
     /// Lookups on another thread while the arrangement is updated.
     Read {
         /// Keys of the arrangement.
@@ -153,6 +163,7 @@ fn main() {
         Benchmark::KeyedRead { keys, updates_per_s, seconds } => {
             keyed_read(&mut report, keys, updates_per_s, seconds);
         }
+        Benchmark::RowRead { tick_events, reads } => row_read(&mut report, traffic, tick_events, reads),
         Benchmark::Read { keys, updates_per_s, seconds } => read(&mut report, keys, updates_per_s, seconds),
     }
     match format {
@@ -261,6 +272,19 @@ fn keyed_read(report: &mut Report, keys: u64, updates_per_s: u64, seconds: u64) 
     let visit = 1e9 / read.ticks.events_per_cpu_s();
     let what = format!("a visit, fed and published ({} reads began again)", read.again);
     report.verdicts.push(Verdict::of(what, visit, "ns", 400.0, 200.0));
+}
+
+fn row_read(report: &mut Report, traffic: Traffic, tick_events: u64, reads: u64) {
+    let read = row_reads(traffic, tick_events, reads);
+    report.measurements.push(Measurement::of(&read.reads));
+    let sizes: Vec<String> = read.sizes.iter().map(|(name, updates)| format!("{updates} {name}")).collect();
+    let sizes = sizes.join(", ");
+    let through_all = ms(read.through_all);
+    for share in [0.5, 0.99] {
+        let latency = read.reads.tick_latency(share).as_nanos() as f64 / 1e3;
+        let what = format!("rows of a key, {}% of reads within (all {through_all} ms; {sizes})", share * 100.0);
+        report.verdicts.push(Verdict::of(what, latency, "µs", 100.0, 20.0));
+    }
 }
 
 fn read(report: &mut Report, keys: u64, updates_per_s: u64, seconds: u64) {

@@ -180,7 +180,8 @@ fn reading_by_key_is_finding_in_all_that_is_published() {
             let mut reads = BTreeMap::new();
             for view in views::views().iter().filter(|view| live.contains_key(view.name)) {
                 let schema = live[view.name].schema();
-                for batch in rows(live, view.name, snapshot, &[]) {
+                let everything = rows(live, view.name, snapshot, &[]);
+                for batch in &everything {
                     for (list, row) in
                         view.read_by.iter().flat_map(|list| (0..batch.num_rows()).map(move |row| (list, row)))
                     {
@@ -190,7 +191,7 @@ fn reading_by_key_is_finding_in_all_that_is_published() {
                             continue;
                         }
                         let found = comparable(&rows(live, view.name, snapshot, &equals), &schema);
-                        let all: Vec<RecordBatch> = rows(live, view.name, snapshot, &[])
+                        let all: Vec<RecordBatch> = everything
                             .iter()
                             .map(|batch| {
                                 let has = |row| {
