@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dataflows::changes::Cutover;
+use dataflows::horizon::Bounds;
 use dataflows::inputs::Inputs;
 use dataflows::live::{Equal, Value};
 use dataflows::params::Params;
@@ -33,12 +34,12 @@ pub fn row_reads(traffic: Traffic, tick_events: u64, reads: u64) -> RowReads {
         let (hub, probe, params) = (Hub::new(1), ProbeHandle::new(), Params::default());
         let mut publisher = hub.publisher(0);
         let (mut feed, (mut backlog, live)) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, mut inputs) = Inputs::new(scope, &params, None);
+            let (feed, mut inputs) = Inputs::new(scope, &params, Bounds::default());
             let cutover = Cutover { replay_from: 0, snapshot_at: None };
             let credited = inputs.attribution().credited;
             (feed, credits::output(credited, &params).attach_live(&mut publisher, &probe, cutover))
         });
-        let live = live.expect("credits are rows");
+        let (_, live) = live.expect("credits are rows");
         let mut batch = feed.batch();
         for first in (0..traffic.events).step_by(tick_events as usize) {
             let tick = traffic.tick(first);
