@@ -109,6 +109,7 @@ fn differs(plant: Plant) -> Option<String> {
         let end = starts.get(start + 1).copied().unwrap_or(Tick::MAX);
         let retention = if start > 0 { Retention::from(4 * DAY) } else { retention };
         let needed = (start > 0).then(|| views::needed(&params, retention, SEALING, load_to));
+        let since = needed.as_ref().map_or(0, |needed| needed.events_since.0 as Tick);
         let sealed = needed.as_ref().and_then(|needed| needed.sealed.clone());
         let counts: Vec<_> = written
             .iter()
@@ -134,7 +135,7 @@ fn differs(plant: Plant) -> Option<String> {
             .map(|(record, tick)| {
                 // What is loaded enters at the end of the day on which it came.
                 let loaded = (tick / DAY as Tick * DAY as Tick + DAY as Tick).min(load_to.max(1)) - 1;
-                (*record, if *tick < load_to { loaded } else { *tick })
+                (*record, if *tick < load_to { loaded.max(since) } else { *tick })
             })
             .collect();
         let (of_worker, hub) = (params.clone(), Hub::new(1));
@@ -151,9 +152,7 @@ fn differs(plant: Plant) -> Option<String> {
             let (mut backlog, live) = attached.pop().expect("one view");
             let (view, live): (_, Arc<dyn LiveRows>) = live.expect("it is read live");
             assert_eq!(view, "frequency_now");
-            if let Some(needed) = &needed {
-                feed.advance_to(needed.events_since.0 as Tick);
-            }
+            feed.advance_to(since);
             feed.load_counts(counts);
             let mut changes = Vec::new();
             // At other hours of each day.
