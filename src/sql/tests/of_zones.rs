@@ -17,11 +17,11 @@ async fn hours_and_days_are_the_tenants_own() {
     assert_eq!(printed(&session, asked).await, "tenant,zone,offset_ms\nshop,Asia/Kolkata,19800000\n");
     // Midnight of UTC is 05:30 there.
     let hours = printed(&session, "SELECT DISTINCT hour FROM metrics_hourly").await;
-    assert_eq!(hours, "hour\n2025-12-31T23:30:00Z\n");
+    assert_eq!(hours, "hour\n2025-12-31T23:30:00.000Z\n");
     let days = printed(&session, "SELECT DISTINCT day FROM metrics_daily").await;
-    assert_eq!(days, "day\n2025-12-31T18:30:00Z\n");
+    assert_eq!(days, "day\n2025-12-31T18:30:00.000Z\n");
     let days = printed(&session, "SELECT DISTINCT bucket FROM uniques WHERE period = 'day'").await;
-    assert_eq!(days, "bucket\n2025-12-31T18:30:00Z\n");
+    assert_eq!(days, "bucket\n2025-12-31T18:30:00.000Z\n");
     let report = audit(&session, &[]).await.unwrap();
     assert!(report.is_clean(), "{}", report.text());
 }
@@ -35,8 +35,8 @@ async fn zones_are_joined_by_a_hash_and_where_there_are_none_not_at_all() {
         datafusion::physical_plan::displayable(planned.as_ref()).indent(true).to_string()
     };
     let with = plan(&zoned().await).await;
-    let join = with.lines().find(|line| line.contains("of_tenant@")).unwrap_or_default();
-    assert!(join.contains("HashJoinExec") && join.contains("join_type=Right") && join.contains("half_year@"), "{with}");
+    let by = ["HashJoinExec", "of_tenant@", "half_year@"];
+    assert!(with.lines().any(|line| by.iter().all(|part| line.contains(part))), "{with}");
     let without = plan(&super::lake().await).await;
     assert!(!without.contains("of_tenant"), "{without}");
 }
