@@ -28,7 +28,12 @@ pub struct Traffic {
     pub targets_per_mille: u64,
     /// Events that a user has in one go; the events of so many goes are mixed.
     pub in_one_go: u64,
+    /// Events among a thousand that are one user's, of which one in twenty comes up to an hour late.
+    pub heavy_per_mille: u64,
 }
+
+/// The user that has so many.
+const HEAVY_USER: u64 = 0;
 
 /// The goes of how many users are under way at a time.
 const GOES: u64 = 10_000;
@@ -59,7 +64,7 @@ impl Traffic {
             tenant: Symbol(1),
             app: Symbol(2),
             event_id: EventId(id(4, number)),
-            event_time: EventTime(self.time_ms(number)),
+            event_time: EventTime(self.time_ms(number) - self.late_ms(number)),
             subject: Event::subject_of(user_id, device, click),
             user: user_id,
             device,
@@ -81,8 +86,20 @@ impl Traffic {
 
     /// Whose event it is: of so many events of one go the same user's.
     fn user(&self, number: u64) -> u64 {
+        if self.is_heavy(number) {
+            return HEAVY_USER;
+        }
         let go = if self.in_one_go == 1 { number } else { number / (GOES * self.in_one_go) * GOES + number % GOES };
         mix(mix(go) ^ 0x5eed) % self.users
+    }
+
+    fn is_heavy(&self, number: u64) -> bool {
+        mix(number ^ 0x4ea7) % 1000 < self.heavy_per_mille
+    }
+
+    fn late_ms(&self, number: u64) -> i64 {
+        let draw = mix(number ^ 0x1a7e);
+        if self.is_heavy(number) && draw.is_multiple_of(20) { (draw >> 8) as i64 % HOUR_MS } else { 0 }
     }
 
     /// How many users have events.
@@ -104,7 +121,7 @@ impl Traffic {
 /// The touches of one device over a day, as the gate hands them on: of each hour the first `candidates_per_hour` are
 /// candidates, later ones are capped by device and fingerprint (none where it is not given). Clicks carry no click id.
 pub fn hot_touches(events: u64, candidates_per_hour: Option<u64>) -> impl Iterator<Item = Accepted> {
-    let traffic = Traffic { events, users: 1, targets_per_mille: 0, in_one_go: 1 };
+    let traffic = Traffic { events, users: 1, targets_per_mille: 0, in_one_go: 1, heavy_per_mille: 0 };
     let mut hour = (0, 0);
     (0..events).map(move |number| {
         let mut touch = hot(traffic.event(number));
@@ -119,7 +136,7 @@ pub fn hot_touches(events: u64, candidates_per_hour: Option<u64>) -> impl Iterat
 
 /// A conversion of that device after all its touches.
 pub fn hot_conversion(events: u64) -> Accepted {
-    let traffic = Traffic { events, users: 1, targets_per_mille: 1000, in_one_go: 1 };
+    let traffic = Traffic { events, users: 1, targets_per_mille: 1000, in_one_go: 1, heavy_per_mille: 0 };
     let mut conversions = (events..).map(|number| hot(traffic.event(number)));
     conversions.find(|target| target.event.event_type == EventType::Conversion).expect("most targets are conversions")
 }
@@ -152,7 +169,8 @@ mod tests {
 
     #[test]
     fn the_mix_is_what_the_results_say() {
-        let traffic = Traffic { events: 100_000, users: 10_000, targets_per_mille: 20, in_one_go: 1 };
+        let traffic =
+            Traffic { events: 100_000, users: 10_000, targets_per_mille: 20, in_one_go: 1, heavy_per_mille: 0 };
         let events: Vec<_> = (0..traffic.events).map(|number| traffic.event(number).event).collect();
         let share = |which: &dyn Fn(&Event) -> bool| {
             (events.iter().filter(|event| which(event)).count() as f64 * 1_000.0 / events.len() as f64).round()

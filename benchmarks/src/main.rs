@@ -76,6 +76,9 @@ enum Benchmark {
         /// Events that a user has in one go.
         #[arg(long, default_value_t = 8)]
         in_one_go: u64,
+        /// Events among a thousand that are one visitor's.
+        #[arg(long, default_value_t = 0)]
+        heavy_per_mille: u64,
     },
     /// Peak resident memory of ours per live touch.
     Memory {
@@ -144,15 +147,15 @@ enum Format {
 
 fn main() {
     let Arguments { benchmark, events, users, targets_per_mille, format } = Arguments::parse();
-    let traffic = Traffic { events, users, targets_per_mille, in_one_go: 1 };
+    let traffic = Traffic { events, users, targets_per_mille, in_one_go: 1, heavy_per_mille: 0 };
     let mut report = Report { setting: Setting::now(), measurements: Vec::new(), verdicts: Vec::new() };
     match benchmark {
         Benchmark::Compare { tick_events } => tick_events.iter().for_each(|tick| compare(&mut report, traffic, *tick)),
         Benchmark::Scale { tick_events, rounds } => scale(&mut report, traffic, tick_events, rounds),
         Benchmark::Persons { tick_events } => persons(&mut report, traffic, tick_events),
         Benchmark::Views { tick_events } => views(&mut report, traffic, tick_events),
-        Benchmark::Visitors { tick_events, in_one_go } => {
-            visitors(&mut report, Traffic { in_one_go, ..traffic }, tick_events);
+        Benchmark::Visitors { tick_events, in_one_go, heavy_per_mille } => {
+            visitors(&mut report, Traffic { in_one_go, heavy_per_mille, ..traffic }, tick_events);
         }
         Benchmark::Memory { device_else_user, tick_events } => {
             let person = if device_else_user { PersonRule::DeviceElseUser } else { PersonRule::DeviceOrUser };
@@ -239,6 +242,10 @@ fn visitors(report: &mut Report, traffic: Traffic, tick_events: u64) {
     let what = "what it adds that somebody reads what is kept of visitors";
     report.verdicts.push(Verdict::of(what, read - of_visitors, "ns/event", 200.0, 100.0));
     report.verdicts.push(Verdict::of("memory of the views of visitors", bytes, "B/visitor", 500.0, 300.0));
+    if traffic.heavy_per_mille > 0 {
+        let what = format!("a visitor with {} of a thousand events: longest tick", traffic.heavy_per_mille);
+        report.verdicts.push(Verdict::of(what, ms(measured[1].tick_latency(1.0)), "ms", 50.0, 10.0));
+    }
 }
 
 fn memory(report: &mut Report, traffic: Traffic, tick_events: u64, person: PersonRule) {

@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn rows_are_read() {
-        let traffic = Traffic { events: 4_000, users: 400, targets_per_mille: 500, in_one_go: 1 };
+        let traffic = Traffic { events: 4_000, users: 400, targets_per_mille: 500, in_one_go: 1, heavy_per_mille: 0 };
         let read = row_reads(traffic, 500, 100);
         assert_eq!(read.reads.ticks.len(), 100);
         assert!(read.sizes.iter().all(|(_, updates)| *updates > 100), "{:?}", read.sizes);

@@ -192,7 +192,7 @@ pub fn memory(traffic: Traffic, tick_events: u64, person: PersonRule) -> Memory 
 /// Runs a device with many touches and then its conversion: the touches' ticks, and the conversion's.
 pub fn hot(touches: u64, tick_events: u64, candidates_per_hour: Option<u64>) -> (Measured, Duration) {
     timely::execute_directly(move |worker| {
-        let traffic = Traffic { events: touches, users: 1, targets_per_mille: 0, in_one_go: 1 };
+        let traffic = Traffic { events: touches, users: 1, targets_per_mille: 0, in_one_go: 1, heavy_per_mille: 0 };
         let mut lane = attribution(worker, &Hub::new(1), PersonRule::DeviceOrUser);
         let mut measured = Measured::new(&lane, 1, tick_events, touches);
         let mut made = hot_touches(touches, candidates_per_hour);
@@ -355,7 +355,8 @@ impl Measured {
 mod tests {
     use super::*;
 
-    const TRAFFIC: Traffic = Traffic { events: 4_000, users: 400, targets_per_mille: 20, in_one_go: 1 };
+    const TRAFFIC: Traffic =
+        Traffic { events: 4_000, users: 400, targets_per_mille: 20, in_one_go: 1, heavy_per_mille: 0 };
 
     #[test]
     fn every_benchmark_runs() {
