@@ -1,6 +1,6 @@
 //! The reader of a worker: a thread that reads the worker's partitions, decides on each record, keeps its row until its cut
-//! is committed, and hands what it says to the worker. So a worker is left to its dataflow, and takes in all that came
-//! meanwhile at once: the more it is behind, the larger its steps, and the less each record costs.
+//! is committed, and hands what it says to the worker. So a worker is left to its dataflow, and takes in what came meanwhile, up to
+//! what it gets through in a step ([`crate::run::step_size`]).
 //!
 //! What waits between them is bounded by the records that may be inside the dataflow ([`Intake::full`]), where a record counts
 //! from when it was read until the frontier has passed it; of those ahead of the tick, by how far ahead a source may read and

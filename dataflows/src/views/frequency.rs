@@ -1,7 +1,7 @@
 //! How often did a visitor see and click each campaign and channel, day by day?
 //!
 //! A day of a visitor is *sealed* once it is final: no impression or click of it can be accepted any more. Only then is its count
-//! written, once, so the table never changes and a start reads counts of sealed days from it instead of their events. Not all days
+//! written, so a start reads counts of sealed days from the table instead of their events. Not all days
 //! of all visitors are sealed at one tick: each visitor's is some part of a quarter of an hour after the day is final, by its id.
 //!
 //! **State.** Of each visitor counts by hour of the days that are not sealed, and by day of those after that as long as a window of the
@@ -151,7 +151,13 @@ struct Tile {
     series: u32,
     /// When it began, in half minutes since 1970: no zone's hour begins between them. The highest bit tells days from hours.
     starts: u32,
-    count: u32,
+    /// More than 0, but while a start takes in the rows of a day: what one of them took away may come before what it was taken from.
+    count: i32,
+}
+
+/// What is counted as a tile holds it.
+fn count_of(count: i64) -> i32 {
+    i32::try_from(count).expect("no visitor does so much in a day")
 }
 
 const IS_DAY: u32 = 1 << 31;
@@ -194,9 +200,8 @@ impl Counts {
     fn add(&mut self, series: u32, starts: u32, more: i64) {
         match self.tiles.binary_search_by_key(&(series, starts), Tile::place) {
             Ok(at) => {
-                let count = i64::from(self.tiles[at].count) + more;
-                self.tiles[at].count = u32::try_from(count).expect("what goes had come, and no visitor does so much in a day");
-                if count == 0 {
+                self.tiles[at].count = count_of(i64::from(self.tiles[at].count) + more);
+                if self.tiles[at].count == 0 {
                     self.tiles.remove(at);
                 }
             }
@@ -205,8 +210,7 @@ impl Counts {
                     // Most visitors have few: doubling would leave half of it unused.
                     self.tiles.reserve_exact(4 + at / 4);
                 }
-                let count = u32::try_from(more).expect("what goes had come, and no visitor does so much in a day");
-                self.tiles.insert(at, Tile { series, starts, count });
+                self.tiles.insert(at, Tile { series, starts, count: count_of(more) });
             }
         }
     }

@@ -11,6 +11,7 @@ use dataflows::horizon::{Bounds, Retention};
 use dataflows::inputs::Inputs;
 use dataflows::live::{LiveRows, Value};
 use dataflows::params::Params;
+use dataflows::visitor_event::DayCount;
 use dataflows::{stored, views};
 use operators::Hub;
 use schemas::event::Accepted;
@@ -117,6 +118,11 @@ fn differs(plant: Plant) -> Option<String> {
             .filter(|(visitor, count)| {
                 sealed.as_ref().is_some_and(|sealed| sealed.has(count.tenant, *visitor, count.day))
             })
+            .collect();
+        // Where something came to a sealed day, or was withdrawn, its row is the sum of several.
+        let counts: Vec<_> = counts
+            .into_iter()
+            .flat_map(|(visitor, count)| [count.events + 2, -2].map(|events| (visitor, DayCount { events, ..count })))
             .collect();
         loaded += counts.len();
         let counts = if plant == Plant::NotLoaded { Vec::new() } else { counts };
