@@ -281,15 +281,16 @@ emit:
 """
 
 
-def history(path, days, a_day, users):
-    """Clicks, and 2 % purchases, evenly over the days: a function of its arguments."""
+def history(path, days, a_day, users, new_a_day):
+    """Clicks, and 2 % purchases, evenly over the days: a function of its arguments. Each day that share of the users stays away for
+    ever and as many new ones come."""
     dice = random.Random(1)
     start, step = 1_700_000_000_000, 86_400_000 / a_day
     with open(path, "w") as file:
         file.write("time,kind,user,channel,campaign\n")
         for n in range(days * a_day):
             kind = "buy" if dice.random() < 0.02 else "click"
-            file.write(f"{int(start + n * step)},{kind},u{dice.randrange(users)},c{dice.randrange(8)},k{dice.randrange(50)}\n")
+            file.write(f"{int(start + n * step)},{kind},u{int(n / a_day * new_a_day * users) + dice.randrange(users)},c{dice.randrange(8)},k{dice.randrange(50)}\n")
 
 
 def windows(args):
@@ -299,7 +300,7 @@ def windows(args):
     bench.args, bench.dir, bench.processes, bench.http = args, dir, [], f"127.0.0.1:{free_port()}"
     events, samples = args.days * args.a_day, []
     try:
-        history(f"{dir}/history.csv", args.days, args.a_day, args.users)
+        history(f"{dir}/history.csv", args.days, args.a_day, args.users, args.new_a_day)
         with open(f"{dir}/mapping.yaml", "w") as file:
             file.write(MAPPING)
         run = bench.start("import", f"{dir}/history.csv", "--mapping", f"{dir}/mapping.yaml", "--lake", f"{dir}/lake", "--http", bench.http)
@@ -359,6 +360,7 @@ def main():
     parser.add_argument("--rate", type=int, help="events a second of freshness (50,000) and commit (100,000)")
     parser.add_argument("--days", type=int, default=120, help="of windows")
     parser.add_argument("--a-day", type=int, default=20_000, help="events of windows")
+    parser.add_argument("--new-a-day", type=float, default=0, help="of windows: the share of the users that each day replaces (0.05)")
     parser.add_argument("--picture", help="of windows: an SVG to write")
     parser.add_argument("--bidstream", default=os.path.join(ROOT, "target", "release", "bidstream"))
     parser.add_argument("--dir", default=None, help="where the broker and the lake keep their files")

@@ -56,8 +56,8 @@ pub trait Backlog {
     /// Takes what came before a cut. All of that has come.
     fn take_through(&mut self, cut: Tick) -> Arc<dyn CutChanges>;
 
-    /// Whether nothing waits.
-    fn is_empty(&self) -> bool;
+    /// Memory of what waits, about; none where nothing does.
+    fn bytes(&self) -> usize;
 }
 
 impl<B: Backlog> Backlog for Rc<RefCell<B>> {
@@ -65,8 +65,8 @@ impl<B: Backlog> Backlog for Rc<RefCell<B>> {
         self.borrow_mut().take_through(cut)
     }
 
-    fn is_empty(&self) -> bool {
-        self.borrow().is_empty()
+    fn bytes(&self) -> usize {
+        self.borrow().bytes()
     }
 }
 
@@ -233,8 +233,8 @@ impl<V: Ord + 'static, B: Values<V>, R: ToRows<V>> Backlog for RowBacklog<V, B, 
         Arc::new(self.take(cut))
     }
 
-    fn is_empty(&self) -> bool {
-        self.batches.is_empty()
+    fn bytes(&self) -> usize {
+        self.batches.iter().map(|(batch, _)| batch.len() * size_of::<(V, Tick, isize)>()).sum()
     }
 }
 
@@ -354,8 +354,8 @@ where
         Arc::new(CutSums(std::mem::replace(&mut self.waiting, later)))
     }
 
-    fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.waiting)
     }
 }
 

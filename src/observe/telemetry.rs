@@ -51,7 +51,7 @@ pub mod name {
     pub const FILES_WRITTEN: &str = "bidstream_files_written_total";
     /// Rows written, by `table`.
     pub const ROWS_WRITTEN: &str = "bidstream_rows_written_total";
-    /// Memory of the records that wait to become durable.
+    /// Memory of the records and changes that wait to become durable.
     pub const WAITING_BYTES: &str = "bidstream_waiting_bytes";
     /// Records of earlier runs that a start has to read.
     pub const RECOVERY_RECORDS: &str = "bidstream_recovery_records";
@@ -100,7 +100,7 @@ pub const METRICS: [(&str, Kind, &str); 20] = [
     (name::CUT, Kind::Gauge, "Last durable cut, ms since the Unix epoch."),
     (name::FILES_WRITTEN, Kind::Counter, "Files written to records."),
     (name::ROWS_WRITTEN, Kind::Counter, "Rows written, by table."),
-    (name::WAITING_BYTES, Kind::Gauge, "Memory of the records that wait to become durable."),
+    (name::WAITING_BYTES, Kind::Gauge, "Memory of the records and changes that wait to become durable."),
     (name::RECOVERY_RECORDS, Kind::Gauge, "Records of earlier runs that the start has to read."),
     (name::RECOVERY_READ, Kind::Gauge, "Records of earlier runs that the start has read."),
     (

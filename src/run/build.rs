@@ -327,7 +327,7 @@ fn work(worker: &mut timely::worker::Worker, shared: &Shared, handed: &SyncSende
         (feed, backlogs)
     });
     let mut hand_over = || {
-        for (view, backlog) in backlogs.iter_mut().enumerate().filter(|(_, backlog)| !backlog.is_empty()) {
+        for (view, backlog) in backlogs.iter_mut().enumerate().filter(|(_, backlog)| backlog.bytes() > 0) {
             // The writer is gone only after a failure.
             let _gone = handed.send((view, backlog.take_through(shared.cut)));
         }

@@ -10,7 +10,7 @@ use dataflows::changes::CutChanges;
 use schemas::symbols::Symbols;
 
 use super::agreement::RunError;
-use super::cuts::Cuts;
+use super::cuts::{Cuts, Waiting};
 use super::intake::Rows;
 use super::status::Status;
 use crate::lake::{Ledger, Part, PartitionId};
@@ -36,22 +36,27 @@ pub enum PartOf {
         /// What the ledger is to note.
         notes: BTreeMap<String, i64>,
     },
-    /// The worker's: of each maintained view what makes its changes.
-    Changes(Vec<Arc<dyn CutChanges>>),
+    /// The worker's.
+    Changes {
+        /// Of each maintained view what makes its changes.
+        changes: Vec<Arc<dyn CutChanges>>,
+        /// The bytes that were counted for them.
+        bytes: usize,
+    },
 }
 
 impl PartOf {
-    /// Adds it to its part, and tells the bytes that were counted for those of `records`.
-    fn add_to(self, part: &mut Part) -> usize {
+    /// Adds it to its part, and tells what was counted for it.
+    fn add_to(self, part: &mut Part) -> Waiting {
         match self {
             PartOf::Records { rows, positions, topic_ids, notes } => {
                 let (rows, bytes) = rows.named();
                 (part.rows, part.positions, part.topic_ids, part.notes) = (rows, positions, topic_ids, notes);
-                bytes
+                Waiting { records: bytes, changes: 0 }
             }
-            PartOf::Changes(changes) => {
+            PartOf::Changes { changes, bytes } => {
                 part.changes = changes;
-                0
+                Waiting { records: 0, changes: bytes }
             }
         }
     }
@@ -70,7 +75,7 @@ pub async fn commit_parts(
 ) {
     loop {
         let mut parts: Vec<Part> = (0..cuts.workers).map(|worker| Part { worker, ..Part::default() }).collect();
-        let (mut bytes, mut taken) = (0, 0);
+        let (mut waited, mut taken) = (Waiting::default(), 0);
         while taken < 2 * cuts.workers {
             // Blocking is right: this thread has nothing else to do.
             let closed = match closed.recv_timeout(LOOK_EVERY) {
@@ -82,7 +87,7 @@ pub async fn commit_parts(
                     _ => continue,
                 },
             };
-            bytes += closed.of.add_to(&mut parts[closed.worker]);
+            waited += closed.of.add_to(&mut parts[closed.worker]);
             taken += 1;
         }
         let cut = cuts.announced();
@@ -91,7 +96,7 @@ pub async fn commit_parts(
         match ledger.commit(cut, parts, symbols.take_unsaved()).await {
             Ok(stats) => {
                 status.commit(cut, &stats, started.elapsed());
-                cuts.committed_now(cut, bytes);
+                cuts.committed_now(cut, waited);
             }
             Err(error) => return cuts.fail(error.into()),
         }

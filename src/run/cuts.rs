@@ -8,7 +8,7 @@
 //! One commit is under way at a time. Workers never wait for it: they go on reading until [`WAITING_BYTES_MAX`] or
 //! [`COMMIT_MS_MAX`] says that the store has fallen behind.
 
-use std::ops::Deref;
+use std::ops::{AddAssign, Deref};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use schemas::Tick;
 
 use super::agreement::{Agreement, SharedMemory};
 
-/// A commit is due early when so much waits for it.
+/// A commit is due early when so much of records waits for it.
 pub const WAITING_BYTES_HINT: usize = 64 << 20;
 /// Reading stops when so much waits for a commit. Room for some seconds of stamps while a backlog is read, which cannot be cut
 /// more finely than [`CUT_MS`], so that one commit overlaps with reading.
@@ -30,6 +30,22 @@ const IDLE: Duration = Duration::from_millis(50);
 
 const _: () = assert!(WAITING_BYTES_HINT < WAITING_BYTES_MAX);
 
+/// Bytes in memory that wait for a commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Of records.
+    pub records: usize,
+    /// Of changes of views.
+    pub changes: usize,
+}
+
+impl AddAssign for Waiting {
+    fn add_assign(&mut self, more: Waiting) {
+        self.records += more.records;
+        self.changes += more.changes;
+    }
+}
+
 /// What the workers of a process share about cuts: the agreement of all, and what waits here.
 pub struct Cuts {
     agreement: Box<dyn Agreement>,
@@ -38,7 +54,8 @@ pub struct Cuts {
     commit_every: Duration,
     /// When the commit under way was announced, or the last one ended.
     since: Mutex<Instant>,
-    waiting_bytes: AtomicUsize,
+    waiting_records: AtomicUsize,
+    waiting_changes: AtomicUsize,
     /// When records came last, or waited for the dataflow.
     last_input: Mutex<Instant>,
     progressed: AtomicBool,
@@ -60,7 +77,8 @@ impl Cuts {
             workers,
             commit_every,
             since: Mutex::new(Instant::now()),
-            waiting_bytes: AtomicUsize::new(0),
+            waiting_records: AtomicUsize::new(0),
+            waiting_changes: AtomicUsize::new(0),
             last_input: Mutex::new(Instant::now()),
             progressed: AtomicBool::new(false),
         }
@@ -73,7 +91,12 @@ impl Cuts {
 
     /// Counts records that wait for a commit.
     pub fn wait_for(&self, bytes: usize) {
-        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.waiting_records.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts changes of views that wait for a commit: so many more or, as changes cancel, fewer.
+    pub fn wait_for_changes(&self, before: usize, after: usize) {
+        self.waiting_changes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// Notes that records come, or wait for the dataflow.
@@ -81,9 +104,15 @@ impl Cuts {
         *self.last_input.lock().expect("no panic while locked") = Instant::now();
     }
 
-    /// Bytes of records that wait for a commit.
+    /// Bytes of records and of changes that wait for a commit.
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes.load(Ordering::Relaxed)
+        let Waiting { records, changes } = self.waiting();
+        records + changes
+    }
+
+    fn waiting(&self) -> Waiting {
+        let bytes = |of: &AtomicUsize| of.load(Ordering::Relaxed);
+        Waiting { records: bytes(&self.waiting_records), changes: bytes(&self.waiting_changes) }
     }
 
     /// Notes that a commit is due though no record comes: a partition's offset moved, or a view changed, perhaps by time alone.
@@ -106,7 +135,7 @@ impl Cuts {
     /// Whether what is committed now is to be written as fast as it can, without a throttle: twice as much waits as one commit
     /// should hold, nothing comes that it could delay, or the run is about to end.
     pub fn flush_eagerly(&self) -> bool {
-        let much = self.waiting_bytes() >= 2 * WAITING_BYTES_HINT;
+        let much = self.waiting().records >= 2 * WAITING_BYTES_HINT;
         let idle = self.last_input.lock().expect("no panic while locked").elapsed() >= IDLE;
         much || idle || self.stopping() || self.has_failed()
     }
@@ -114,7 +143,7 @@ impl Cuts {
     /// Worker 0 calls this often, with the frontier of all workers: announces the next cut when one is due.
     pub fn announce_if_due(&self, frontier: Tick) {
         let cut = frontier / CUT_MS * CUT_MS;
-        let due = self.since().elapsed() >= self.commit_every || self.waiting_bytes() >= WAITING_BYTES_HINT;
+        let due = self.since().elapsed() >= self.commit_every || self.waiting().records >= WAITING_BYTES_HINT;
         if self.has_work() && due && !self.committing() && cut > self.announced() {
             self.announce(cut);
         }
@@ -136,9 +165,10 @@ impl Cuts {
         *self.since.lock().expect("no panic while locked")
     }
 
-    /// The announced cut is durable, and so many bytes wait no more.
-    pub(super) fn committed_now(&self, cut: Tick, bytes: usize) {
-        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    /// The announced cut is durable, and so much waits no more.
+    pub(super) fn committed_now(&self, cut: Tick, waited: Waiting) {
+        self.waiting_records.fetch_sub(waited.records, Ordering::Relaxed);
+        self.waiting_changes.fetch_sub(waited.changes, Ordering::Relaxed);
         *self.since.lock().expect("no panic while locked") = Instant::now();
         self.commit(cut);
     }
@@ -160,8 +190,22 @@ mod tests {
         assert_eq!((cuts.announced(), cuts.committed()), (5_000, 3_000));
         cuts.announce_if_due(9_000);
         assert_eq!(cuts.announced(), 5_000, "one commit at a time");
-        cuts.committed_now(5_000, 10);
+        cuts.committed_now(5_000, Waiting { records: 10, changes: 0 });
         assert_eq!((cuts.committed(), cuts.waiting_bytes()), (5_000, 0));
+    }
+
+    #[test]
+    fn changes_of_views_stop_reading_as_records_do() {
+        let cuts = Cuts::new(1, Duration::from_secs(3_600), 0);
+        cuts.wait_for_changes(0, WAITING_BYTES_MAX + 40);
+        cuts.announce_if_due(1_000);
+        assert!(!cuts.committing(), "a commit that few records wait for is not due early");
+        assert!(cuts.memory_pressure() && !cuts.backpressure(), "only reading on brings a cut");
+        cuts.announce(1_000);
+        assert!(cuts.backpressure());
+        cuts.wait_for_changes(WAITING_BYTES_MAX + 40, WAITING_BYTES_MAX + 10);
+        cuts.committed_now(1_000, Waiting { records: 0, changes: WAITING_BYTES_MAX + 10 });
+        assert_eq!(cuts.waiting_bytes(), 0);
     }
 
     #[test]
@@ -174,7 +218,7 @@ mod tests {
         assert!(!cuts.flush_eagerly());
         cuts.wait_for(2 * WAITING_BYTES_HINT);
         assert!(cuts.flush_eagerly(), "much waits");
-        cuts.committed_now(1_000, 2 * WAITING_BYTES_HINT);
+        cuts.committed_now(1_000, Waiting { records: 2 * WAITING_BYTES_HINT, changes: 0 });
         assert!(!cuts.flush_eagerly());
         cuts.stop();
         assert!(cuts.flush_eagerly(), "the run ends");

@@ -42,7 +42,7 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
     });
     let index = worker.index();
     let mut running =
-        Running { worker: &mut *worker, shared, feed, publisher, probe, backlogs, index, left_early: false };
+        Running { worker: &mut *worker, shared, feed, publisher, probe, backlogs, waiting_bytes: 0, index, left_early: false };
     match running.recover() {
         Ok(()) => running.read(&parts),
         Err(error) => shared.cuts.fail(error),
@@ -64,6 +64,8 @@ struct Running<'a> {
     probe: ProbeHandle<Tick>,
     /// Changes of the maintained views that wait for their cut.
     backlogs: Vec<Box<dyn Backlog>>,
+    /// Their bytes, as all were told.
+    waiting_bytes: usize,
     index: usize,
     /// Told to stop before recovery was done: then nothing was read and there is nothing to commit.
     left_early: bool,
@@ -153,7 +155,7 @@ impl Running<'_> {
                     shared.status.freshness(now_ms - oldest_ms, records);
                 });
             }
-            if self.backlogs.iter().any(|backlog| !backlog.is_empty()) {
+            if self.count_waiting() > 0 {
                 cuts.note_progress();
             }
             if self.index == 0 {
@@ -224,6 +226,17 @@ impl Running<'_> {
         }
     }
 
+    /// Tells the bytes of the changes that wait.
+    fn count_waiting(&mut self) -> usize {
+        let before = std::mem::replace(&mut self.waiting_bytes, self.bytes());
+        self.shared.cuts.wait_for_changes(before, self.waiting_bytes);
+        self.waiting_bytes
+    }
+
+    fn bytes(&self) -> usize {
+        self.backlogs.iter().map(|backlog| backlog.bytes()).sum()
+    }
+
     /// Hands over the changes up to an announced cut.
     fn close_if_announced(&mut self, closed: &mut Tick, parts: &Sender<CutPart>) {
         let announced = self.shared.cuts.announced();
@@ -232,7 +245,11 @@ impl Running<'_> {
         }
         *closed = announced;
         let started = Instant::now();
-        let of = PartOf::Changes(self.backlogs.iter_mut().map(|backlog| backlog.take_through(announced)).collect());
+        let before = self.count_waiting();
+        let changes = self.backlogs.iter_mut().map(|backlog| backlog.take_through(announced)).collect();
+        // What is handed over waits until it is durable.
+        self.waiting_bytes = self.bytes();
+        let of = PartOf::Changes { changes, bytes: before - self.waiting_bytes };
         committer::hand(&self.shared.cuts, parts, CutPart { worker: self.index, of });
         telemetry::closed(self.index, "worker", started.elapsed());
     }
