@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod demo;
+mod explain;
 mod import;
 mod maintain;
 mod produce;
@@ -59,6 +60,8 @@ enum Command {
     Sql(tables::Sql),
     /// Read the rows of a view by key, as those of a visitor: with raw ids.
     Get(tables::Get),
+    /// Explain a row: which touches could have been credited, which was, and why each other was not.
+    Explain(explain::Explain),
     /// Recompute views by their SQL definition and print every difference. Exit 0: none; 1: some; 2: error.
     Audit(tables::Audit),
     /// Make tables of views that a lake does not have yet, beside the job that goes on; the next start goes on from there.
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Command::Generate(generate) => generate.run(),
         Command::Sql(sql) => sql.run(),
         Command::Get(get) => get.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Audit(audit) => return audit.run(),
         Command::Build(build) => return build.run(),
         Command::Maintain(maintain) => maintain.run(),

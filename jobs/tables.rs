@@ -208,7 +208,7 @@ pub fn interrupted(error: &anyhow::Error) -> Option<u8> {
 }
 
 /// Does the work without waiting for what a cancelled query may still be at.
-fn finish<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+pub fn finish<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = runtime()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();

@@ -41,8 +41,17 @@ pub fn run(worker: &mut timely::worker::Worker, shared: &Arc<Shared>, parts: Sen
         (feed, publisher, backlogs)
     });
     let index = worker.index();
-    let mut running =
-        Running { worker: &mut *worker, shared, feed, publisher, probe, backlogs, waiting_bytes: 0, index, left_early: false };
+    let mut running = Running {
+        worker: &mut *worker,
+        shared,
+        feed,
+        publisher,
+        probe,
+        backlogs,
+        waiting_bytes: 0,
+        index,
+        left_early: false,
+    };
     match running.recover() {
         Ok(()) => running.read(&parts),
         Err(error) => shared.cuts.fail(error),
@@ -228,7 +237,8 @@ impl Running<'_> {
 
     /// Tells the bytes of the changes that wait.
     fn count_waiting(&mut self) -> usize {
-        let before = std::mem::replace(&mut self.waiting_bytes, self.bytes());
+        let now = self.bytes();
+        let before = std::mem::replace(&mut self.waiting_bytes, now);
         self.shared.cuts.wait_for_changes(before, self.waiting_bytes);
         self.waiting_bytes
     }

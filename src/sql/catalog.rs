@@ -244,6 +244,11 @@ impl Session {
         &self.names
     }
 
+    /// Rows of the `raw` schema with symbols as text and times as timestamps.
+    pub fn readable(&self, rows: DataFrame) -> Result<DataFrame, SqlError> {
+        readable(rows, &self.names)
+    }
+
     /// A session over the `raw` schema's tables, but none of its views: an audit binds those to what it computes.
     pub async fn scratch(&self) -> Result<SessionContext, SqlError> {
         let catalog = Arc::new(MemoryCatalogProvider::new());

@@ -257,7 +257,7 @@ fn id(hasher: &IdHasher, column: &str, tenant: Option<&str>, text: &str) -> Resu
     }
 }
 
-fn id_of_digits(text: &str) -> Option<Id> {
+pub(super) fn id_of_digits(text: &str) -> Option<Id> {
     let is_hex = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_hex.then(|| u128::from_str_radix(text, 16).ok().map(|id| Id::from_bytes(id.to_be_bytes()))).flatten()
 }

@@ -11,6 +11,7 @@ pub mod current;
 pub mod describe;
 pub mod describe_lake;
 pub mod differences;
+pub mod explain;
 pub mod first_rows;
 pub mod format;
 pub mod functions;

@@ -1,6 +1,7 @@
 //! Attribution as a whole: from touches and targets to the arrangements that `installs` and `credits` are made of.
 
 pub mod eligibility;
+pub mod explain;
 pub mod hot;
 pub mod identity;
 pub mod indexes;
