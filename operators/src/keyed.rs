@@ -13,7 +13,7 @@
 //! told that an event goes that had not come. What it says of a tick, summed, must not depend on the order of that tick's events.
 //!
 //! **State.** A record for each key that is not [`Keyed::is_empty`] after a visit. Timers: one a record, at the earliest tick that
-//! was due when it was set; one that comes too early sets the next. No change waits in a merge batcher for a far tick.
+//! was due when it was set, and one that it was set to before; one that comes too early sets the next. No change waits in a merge batcher for a far tick.
 //!
 //! Other threads may read the records, as of a tick ([`keyed_published`]).
 //!
@@ -82,6 +82,12 @@ pub trait Keyed: 'static {
 
     /// Whether nothing need be kept.
     fn is_empty(&self, record: &Self::Record) -> bool;
+
+    /// About how many bytes a record has on the heap. Where other threads read, a large one is not copied when it changes: who reads
+    /// it, or one of the few beside it, may have to ask again until the change is published.
+    fn bytes(&self, _: &Self::Record) -> usize {
+        0
+    }
 }
 
 /// The records of a worker and their timers.
@@ -106,14 +112,11 @@ impl<K: Keyed> Step<'_, K> {
     /// Visits the record of a key; sets its timer; drops it if there is nothing to keep.
     fn visit(&mut self, logic: &mut K, key: K::Key, now: Tick, visit: impl FnOnce(&mut K, &mut Slot<K::Record>)) {
         let mut set_to = None;
-        self.writer.visit(key.hashed().into(), &key, now, |slot| {
+        self.writer.visit((key.hashed().into(), &key), now, logic, K::bytes, |logic, slot| {
             visit(logic, slot);
             let is_empty = logic.is_empty(&slot.record);
             let due = logic.due(&slot.record).filter(|_| !is_empty).map(|due| due.max(now));
-            set_to = due.filter(|due| slot.set_to().is_none_or(|set_to| *due < set_to));
-            if set_to.is_some() {
-                slot.set(set_to);
-            }
+            set_to = due.filter(|due| slot.set(*due, now));
             IsEmpty(is_empty)
         });
         if let Some(due) = set_to {
@@ -154,8 +157,8 @@ impl<K: Keyed> Step<'_, K> {
         for key in self.timers.remove(&tick).unwrap_or_default() {
             self.visit(logic, key, tick, |logic, slot| {
                 // One that was set to an earlier tick since has gone off then.
-                if slot.set_to() == Some(tick) {
-                    slot.set(None);
+                if slot.is_set_to(tick) {
+                    slot.goes_off();
                     logic.on_timer(key, &mut slot.record, tick, out);
                 }
             });

@@ -13,7 +13,8 @@
 //! are kept decides how often a read is refused, never what it gives.
 //!
 //! **How long copies are kept.** Until the tick that readers see ([`Records::let_go`]) has passed the tick that made them; at most as
-//! many in a shard as it has records, so where that tick stands still, memory does not grow. Copies are made only while somebody
+//! many in a shard as it has records, so where that tick stands still, memory does not grow. A large record is not copied: with each
+//! tick that changes it a copy would cost more than the change. Copies are made only while somebody
 //! reads: whoever does not publish, or has no readers, pays a comparison a visit. The first reads after a pause may be refused, where
 //! what they ask for has just changed.
 //!
@@ -35,6 +36,8 @@ const WANTED_TICKS: u64 = 60_000;
 const TIDIED: usize = 8;
 /// Copies that a shard may have beyond the number of its records.
 const SPARE_COPIES: usize = 16;
+/// The most bytes of a record that is copied.
+pub(crate) const COPIED_BYTES_MAX: usize = 1 << 16;
 /// The timer that is not set.
 const UNSET: u64 = u64::MAX;
 
@@ -85,19 +88,46 @@ pub(crate) struct Slot<R> {
     pub(crate) record: R,
     /// When the timer of the record is set to.
     set_to: u64,
+    /// What it was set to before it was set to an earlier tick.
+    then: u64,
     /// The last tick that a copy was made for.
     copied_at: u64,
 }
 
 impl<R> Slot<R> {
-    /// When the timer of the record is set to: of whoever changes records alone.
-    pub(crate) fn set_to(&self) -> Option<u64> {
-        (self.set_to != UNSET).then_some(self.set_to)
+    /// A record whose timer is not set.
+    fn new(copied_at: u64) -> Slot<R>
+    where
+        R: Default,
+    {
+        Slot { record: R::default(), set_to: UNSET, then: UNSET, copied_at }
     }
 
-    /// Notes when the timer is set to.
-    pub(crate) fn set(&mut self, to: Option<u64>) {
-        self.set_to = to.unwrap_or(UNSET);
+    /// Whether the timer is set to a tick: of whoever changes records alone.
+    pub(crate) fn is_set_to(&self, tick: u64) -> bool {
+        self.set_to == tick
+    }
+
+    /// Notes that the timer goes off.
+    pub(crate) fn goes_off(&mut self) {
+        self.set_to = UNSET;
+    }
+
+    /// Has the timer go off at a tick, or earlier; whether that has to be noted among the timers. What it was set to before stays among
+    /// them, and counts again once the earlier tick is over: where each change has something done at once, all but the first find it
+    /// there.
+    pub(crate) fn set(&mut self, due: u64, now: u64) -> bool {
+        if self.set_to <= due && self.set_to != UNSET {
+            return false;
+        }
+        if self.set_to != UNSET {
+            self.then = self.set_to;
+        } else if now < self.then && self.then <= due {
+            self.set_to = std::mem::replace(&mut self.then, UNSET);
+            return false;
+        }
+        self.set_to = due;
+        true
     }
 }
 
@@ -244,7 +274,15 @@ impl<K: Clone + Eq, R: Clone + Default> Writer<'_, K, R> {
     }
 
     /// Changes the record of a key at a tick, which is not before that of the last change. It goes where `visit` says that it is empty.
-    pub(crate) fn visit(&self, hash: u64, key: &K, now: u64, visit: impl FnOnce(&mut Slot<R>) -> IsEmpty) {
+    /// `bytes` says about how large a record is.
+    pub(crate) fn visit<L>(
+        &self,
+        (hash, key): (u64, &K),
+        now: u64,
+        logic: &mut L,
+        bytes: impl FnOnce(&L, &R) -> usize,
+        visit: impl FnOnce(&mut L, &mut Slot<R>) -> IsEmpty,
+    ) {
         let mut shard = self.records.shard(hash);
         let shard = &mut *shard;
         if self.copies {
@@ -253,25 +291,30 @@ impl<K: Clone + Eq, R: Clone + Default> Writer<'_, K, R> {
             shard.copies.clear();
             shard.since = now;
         }
-        let mut copy = None;
+        let (mut copy, mut is_large) = (None, false);
         let slot = match shard.slots.entry(Hashed(hash, key.clone())) {
             Entry::Occupied(found) => {
                 let slot = found.into_mut();
                 if self.copies && slot.copied_at < now {
                     slot.copied_at = now;
-                    copy = Some(Some(slot.record.clone()));
+                    is_large = bytes(logic, &slot.record) > COPIED_BYTES_MAX;
+                    copy = (!is_large).then(|| Some(slot.record.clone()));
                 }
                 slot
             }
             Entry::Vacant(vacant) => {
                 copy = self.copies.then_some(None);
                 self.records.0.records.fetch_add(1, Relaxed);
-                vacant.insert(Slot { record: R::default(), set_to: UNSET, copied_at: now })
+                vacant.insert(Slot::new(now))
             }
         };
-        if visit(slot).0 {
+        if visit(logic, slot).0 {
             shard.slots.remove(&Hashed(hash, key.clone()));
             self.records.0.records.fetch_sub(1, Relaxed);
+        }
+        if is_large {
+            shard.copies.clear();
+            shard.since = now;
         }
         if let Some(before) = copy {
             shard.copy(Copied { changed_at: now, key: Hashed(hash, key.clone()), before });
@@ -306,7 +349,9 @@ mod tests {
     /// Adds to the number of a key at a tick; nothing is kept of zero.
     fn add(records: &Records<u64, i64>, key: u64, more: i64, now: u64) {
         let writer = records.writer();
-        writer.visit(key, &key, now, |slot| {
+        // As large as its number says.
+        let bytes = |(): &(), number: &i64| *number as usize;
+        writer.visit((key, &key), now, &mut (), bytes, |(), slot| {
             slot.record += more;
             IsEmpty(slot.record == 0)
         });
@@ -363,5 +408,19 @@ mod tests {
         add(&records, 7, 1, 1_001 + 2 * WANTED_TICKS);
         assert_eq!(copies(&records, 7), 0);
         assert_eq!(read(&records, 7, 1_000 + 2 * WANTED_TICKS), Err(TooOld));
+    }
+
+    #[test]
+    fn a_large_record_is_not_copied() {
+        let (records, large) = (Records::new(), COPIED_BYTES_MAX as i64 + 1);
+        add(&records, 7, large, 1);
+        assert_eq!(read(&records, 7, 1), Ok(Some(large)));
+        (2..1_000).for_each(|tick| add(&records, 7, 1, tick));
+        assert_eq!(copies(&records, 7), 0);
+        assert_eq!((read(&records, 7, 998), read(&records, 7, 999)), (Err(TooOld), Ok(Some(large + 998))));
+        // Once it is small again it is copied.
+        [1_000, 1_001].into_iter().zip([-large, 1]).for_each(|(tick, more)| add(&records, 7, more, tick));
+        assert_eq!([1_000, 1_001].map(|at| read(&records, 7, at)), [998, 999].map(|is| Ok(Some(is))));
+        assert_eq!(read(&records, 7, 999), Err(TooOld));
     }
 }

@@ -355,4 +355,8 @@ impl Keyed for Frequency {
     fn is_empty(&self, counts: &Counts) -> bool {
         counts.tiles.is_empty()
     }
+
+    fn bytes(&self, counts: &Counts) -> usize {
+        size_of_val(&*counts.tiles)
+    }
 }

@@ -331,6 +331,11 @@ impl Keyed for Sessions {
     fn is_empty(&self, Chains(chains): &Chains) -> bool {
         chains.is_empty()
     }
+
+    fn bytes(&self, Chains(chains): &Chains) -> usize {
+        let of = |chain: &Chain| size_of_val(&*chain.visits) + size_of_val(&*chain.amounts);
+        size_of_val(&**chains) + chains.iter().map(of).sum::<usize>()
+    }
 }
 
 /// The view, as its rows follow from what visitors did: read from what is kept of a visitor.

@@ -461,6 +461,10 @@ impl Keyed for Uniques {
     fn is_empty(&self, seen: &Seen) -> bool {
         seen.tiles.is_empty()
     }
+
+    fn bytes(&self, seen: &Seen) -> usize {
+        size_of_val(&*seen.tiles)
+    }
 }
 
 /// Adds up how many visitors count in the windows that end with each day.

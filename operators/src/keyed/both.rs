@@ -74,4 +74,8 @@ impl<A: Keyed, B: Keyed<Key = A::Key, Event = A::Event>> Keyed for Both<A, B> {
         self.0.as_ref().is_none_or(|logic| logic.is_empty(first))
             && self.1.as_ref().is_none_or(|logic| logic.is_empty(second))
     }
+
+    fn bytes(&self, (first, second): &Self::Record) -> usize {
+        self.0.as_ref().map_or(0, |logic| logic.bytes(first)) + self.1.as_ref().map_or(0, |logic| logic.bytes(second))
+    }
 }

@@ -124,3 +124,56 @@ fn timers_go_off_at_their_own_ticks_however_the_frontier_moves() {
 fn a_timer_holds_nothing_back() {
     assert_eq!(changes(&[(1, 5)], 50, 2), [((1, 1), 5, 1), ((1, 1), 15, -1)]);
 }
+
+/// What is done at once with each event, and again at a far tick.
+struct AtOnce;
+
+impl Keyed for AtOnce {
+    type Key = u64;
+    type Event = Tick;
+    type Record = Option<Tick>;
+    type Output = ();
+
+    fn on_event(
+        &mut self,
+        _: u64,
+        due: &mut Option<Tick>,
+        _: &Tick,
+        _: isize,
+        now: Tick,
+        _: &mut impl FnMut((), isize),
+    ) {
+        *due = Some(now);
+    }
+
+    fn on_timer(&mut self, _: u64, due: &mut Option<Tick>, now: Tick, _: &mut impl FnMut((), isize)) {
+        *due = due.filter(|due| *due > now).or(Some((now / 1_000 + 1) * 1_000));
+    }
+
+    fn due(&self, due: &Option<Tick>) -> Option<Tick> {
+        *due
+    }
+
+    fn is_empty(&self, due: &Option<Tick>) -> bool {
+        due.is_none()
+    }
+}
+
+#[test]
+fn a_timer_that_is_set_again_and_again_is_one() {
+    let mut table = Table::<AtOnce> { records: Records::new(), timers: BTreeMap::new() };
+    let mut most = 0;
+    for now in 1..2_500 {
+        let mut step = table.step();
+        if now % 3 == 0 {
+            step.take_in(&mut AtOnce, [((7, now), now, 1)].iter(), now, &mut |(), _| {});
+        }
+        while step.timers.contains_key(&now) {
+            step.go_off(&mut AtOnce, now, &mut |(), _| {});
+        }
+        most = most.max(table.timers.values().map(Vec::len).sum());
+        let due = table.records.read(7u64.hashed(), &7, now, |due| *due).expect("the present");
+        assert!(due.is_none_or(|due| due.is_some_and(|due| table.timers.contains_key(&due))), "at {now}");
+    }
+    assert_eq!(most, 1);
+}
