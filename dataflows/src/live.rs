@@ -52,6 +52,11 @@ pub trait LiveRows: Send + Sync {
     /// The columns of the rows: those of the view's table, and what is read in memory alone.
     fn schema(&self) -> SchemaRef;
 
+    /// Whether rows with these values, if there are any, are in memory unless they are final. Where they are not, none is no answer.
+    fn answers(&self, _: &[Equal]) -> bool {
+        true
+    }
+
     /// Visits the rows at a snapshot whose columns have these values, in no order, until the visitor has had enough. It is asked now
     /// and then also where there are none.
     ///

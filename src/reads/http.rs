@@ -42,7 +42,7 @@ const LIMIT_MAX: usize = 10_000;
 const READ_MAX: Duration = Duration::from_secs(10);
 /// How long a read waits that readers have passed, until it begins again.
 const AGAIN_AFTER: Duration = Duration::from_millis(1);
-/// Reads at a time; others wait for their turn.
+/// Reads at a time, of memory and of the lake; others wait for their turn. What is read in memory does not wait for queries.
 const READS_AT_A_TIME: usize = 2;
 /// What a read of the lake may take.
 const MEMORY: &str = "512MiB";
@@ -96,12 +96,14 @@ fn json(status: StatusCode, body: String) -> Response {
 impl Reads {
     /// The routes.
     pub fn router(self) -> Router {
-        let turns = Arc::new(Semaphore::new(READS_AT_A_TIME));
+        let turns = [(); 2].map(|()| Arc::new(Semaphore::new(READS_AT_A_TIME)));
         Router::new().route("/v1/views", get(list)).route("/v1/views/{view}", get(read)).with_state((self, turns))
     }
 }
 
-type Shared = (Reads, Arc<Semaphore>);
+/// Turns of reads of memory, and of the lake.
+type Turns = [Arc<Semaphore>; 2];
+type Shared = (Reads, Turns);
 
 async fn list(State((reads, _)): State<Shared>) -> Response {
     let views = views::views().iter().map(|view| {
@@ -120,6 +122,8 @@ async fn read(
     let deadline = Instant::now() + READ_MAX;
     let late =
         || Failure(StatusCode::GATEWAY_TIMEOUT, format!("this took longer than {READ_MAX:?}: name more columns"));
+    let [of_memory, of_lake] = turns;
+    let turns = if asked.finals || reads.live.rows(&view).is_none() { of_lake } else { of_memory };
     let turn = tokio::time::timeout(READ_MAX, turns.acquire_owned()).await.map_err(|_| late())?;
     // On a thread of its own: neither the dataflow nor the other endpoints wait for it.
     let answered = tokio::task::spawn_blocking(move || {
@@ -173,7 +177,10 @@ impl Reads {
         let Some(rows) = self.live.rows(name).filter(|_| !asked.finals) else {
             return self.of_lake(view, &keys, asked, deadline);
         };
-        let equals = keys.values(&rows.schema(), &self.hasher)?;
+        let alternatives = keys.values(&rows.schema(), &self.hasher)?;
+        if !alternatives.iter().all(|equals| rows.answers(equals)) {
+            return self.of_lake(view, &keys, asked, deadline);
+        }
         while Instant::now() < deadline {
             let Some(snapshot) = self.live.snapshot() else {
                 return Err(Failure(
@@ -182,7 +189,7 @@ impl Reads {
                 ));
             };
             let tick = snapshot.tick();
-            match self.of_memory(view, &*rows, snapshot, &equals, asked.limit, deadline) {
+            match self.of_memory(view, &*rows, snapshot, &alternatives, asked.limit, deadline) {
                 Ok(found) => return Ok(found?.map(|found| answer(view, &found, Read::Tick(tick)))),
                 // What is asked for has changed since: readers will see that soon.
                 Err(TooOld) => std::thread::sleep(AGAIN_AFTER),
@@ -196,17 +203,23 @@ impl Reads {
         view: &View,
         rows: &dyn LiveRows,
         snapshot: Snapshot,
-        equals: &[Equal],
+        alternatives: &[Vec<Equal>],
         limit: usize,
         deadline: Instant,
     ) -> Result<Result<Option<Found>, Failure>, TooOld> {
         let mut first = First { view, symbols: &self.symbols, limit, kept: Vec::new(), more: false };
         let (mut failed, mut late) = (None, false);
-        rows.visit(snapshot, equals, &mut |batch| {
-            failed = first.add(&batch).err();
-            late = Instant::now() > deadline;
-            failed.is_none() && !late
-        })?;
+        // The last visit takes the snapshot, and lets go of what it does not read.
+        for (equals, snapshot) in alternatives.iter().zip(std::iter::repeat_n(snapshot, alternatives.len())) {
+            rows.visit(snapshot, equals, &mut |batch| {
+                failed = first.add(&batch).err();
+                late = Instant::now() > deadline;
+                failed.is_none() && !late
+            })?;
+            if failed.is_some() || late {
+                break;
+            }
+        }
         Ok(match failed {
             Some(error) => Err(error.into()),
             None if late => Ok(None),

@@ -136,6 +136,12 @@ impl<'a> Keys<'a> {
             text.split_once('=').ok_or_else(error)
         };
         let keys: Vec<(&str, &str)> = texts.iter().map(pair).collect::<Result<_, _>>()?;
+        for (at, (name, text)) in keys.iter().enumerate() {
+            // No row has two values: that there is none would be taken for an answer.
+            if let Some((_, other)) = keys[..at].iter().find(|(key, value)| key == name && value != text) {
+                return Err(SqlError::BadKey(format!("{name}={other} and {name}={text}: name each column once")));
+            }
+        }
         let has = |name: &&str| keys.iter().any(|(key, value)| key == name && !value.is_empty());
         if !view.read_by.iter().any(|names| names.iter().all(has)) {
             let ways = view.read_by.iter().map(|names| equals(names)).collect::<Vec<_>>().join(", or by ");
@@ -149,13 +155,13 @@ impl<'a> Keys<'a> {
         self.0.iter().any(|(name, _)| column(name).is_some_and(|column| column.kind == Kind::Id))
     }
 
-    /// The values that stored columns of this schema are to have.
-    pub fn values(&self, schema: &arrow::datatypes::Schema, hasher: &IdHasher) -> Result<Vec<Equal>, SqlError> {
+    /// The values that stored columns of this schema are to have; several where a text may mean several ids.
+    pub fn values(&self, schema: &arrow::datatypes::Schema, hasher: &IdHasher) -> Result<Vec<Vec<Equal>>, SqlError> {
         let tenant = self.tenant();
-        let value = |(name, text): &(&str, &str)| {
+        let values_of = |(name, text): &(&str, &str)| {
             let field = field(schema, name)?;
             if text.is_empty() {
-                return Ok(((*name).to_owned(), Value::Null));
+                return Ok(vec![Value::Null]);
             }
             let wrong = |what: &str| wrong(name, text, what);
             let kind = column(name).map(|column| column.kind);
@@ -166,14 +172,22 @@ impl<'a> Keys<'a> {
                 (DataType::Utf8, _) => Value::Text((*text).to_owned()),
                 (DataType::Boolean, _) => Value::Flag(text.parse().map_err(|_| wrong(NO_FLAG))?),
                 (DataType::Binary, Some(Kind::Id)) => {
-                    let id = id(hasher, name, tenant, text).map_err(|what| wrong(&what))?;
-                    Value::Bytes(id.to_bytes().to_vec())
+                    let ids = ids(hasher, name, tenant, text).map_err(|what| wrong(&what))?;
+                    return Ok(ids.into_iter().map(|id| Value::Bytes(id.to_bytes().to_vec())).collect());
                 }
                 _ => return Err(wrong("no row can be read by this column")),
             };
-            Ok(((*name).to_owned(), value))
+            Ok(vec![value])
         };
-        self.0.iter().map(value).collect()
+        let mut all: Vec<Vec<Equal>> = vec![Vec::new()];
+        for key in &self.0 {
+            let values = values_of(key)?;
+            let with = |equals: Vec<Equal>| {
+                values.iter().map(move |value| [&equals[..], &[(key.0.to_owned(), value.clone())]].concat())
+            };
+            all = all.into_iter().flat_map(with).collect();
+        }
+        Ok(all)
     }
 
     fn tenant(&self) -> Option<&str> {
@@ -196,8 +210,9 @@ impl<'a> Keys<'a> {
                     lit(ScalarValue::TimestampMillisecond(Some(time(text).map_err(wrong)?), zone.clone()))
                 }
                 DataType::Binary if column(name).is_some_and(|column| column.kind == Kind::Id) => {
-                    let id = id(hasher, name, tenant, text).map_err(|what| wrong(&what))?;
-                    lit(ScalarValue::Binary(Some(id.to_bytes().to_vec())))
+                    let ids = ids(hasher, name, tenant, text).map_err(|what| wrong(&what))?;
+                    let ids = ids.iter().map(|id| lit(ScalarValue::Binary(Some(id.to_bytes().to_vec()))));
+                    return Ok(ident(*name).in_list(ids.collect(), false));
                 }
                 _ => return Err(wrong("no row can be read by this column")),
             };
@@ -233,31 +248,56 @@ fn equals(names: &[&str]) -> String {
     names.iter().map(|name| format!("{name}=…")).collect::<Vec<_>>().join(" ")
 }
 
-/// The id of a text: what a producer sent, or the 32 hexadecimal digits that tables show.
-fn id(hasher: &IdHasher, column: &str, tenant: Option<&str>, text: &str) -> Result<Id, String> {
-    if let Some(id) = id_of_digits(text) {
-        return Ok(id);
-    }
-    let tenant = tenant.ok_or("an id is made with its tenant: give tenant=…")?;
+/// The ids that a text may mean: what a producer sent, or the 32 hexadecimal digits that tables show. Producers' own ids are often
+/// such digits, too: then either, as no two ids are alike.
+fn ids(hasher: &IdHasher, column: &str, tenant: Option<&str>, text: &str) -> Result<Vec<Id>, String> {
+    const WHOSE: &str = "say whose id it is: user:…, device:… or click:…, or 32 hexadecimal digits";
+    let shown = id_of_digits(text);
     let (kind, raw) = match column {
         "user_id" => ("user", text),
         "device_id" => ("device", text),
         "click_id" => ("click", text),
         "login_id" => ("login", text),
         "event_id" | "session_id" | "touch_event_id" => ("event", text),
-        _ => text.split_once(':').ok_or("say whose id it is: user:…, device:… or click:…, or 32 hexadecimal digits")?,
+        _ => match (shown, text.split_once(':')) {
+            (Some(id), _) => return Ok(vec![id]),
+            (None, Some(sent)) => sent,
+            (None, None) => return Err(WHOSE.to_owned()),
+        },
     };
-    match kind {
-        "user" => Ok(hasher.user(tenant, raw).0),
-        "device" => Ok(hasher.device(tenant, raw).0),
-        "click" => Ok(hasher.click(tenant, raw).0),
-        "login" => Ok(hasher.login(tenant, raw).0),
-        "event" => Ok(hasher.event(tenant, raw).0),
-        _ => Err("say whose id it is: user:…, device:… or click:…, or 32 hexadecimal digits".to_owned()),
-    }
+    let sent = match (tenant, kind) {
+        (None, _) if shown.is_some() => None,
+        (None, _) => return Err("an id is made with its tenant: give tenant=…".to_owned()),
+        (Some(tenant), "user") => Some(hasher.user(tenant, raw).0),
+        (Some(tenant), "device") => Some(hasher.device(tenant, raw).0),
+        (Some(tenant), "click") => Some(hasher.click(tenant, raw).0),
+        (Some(tenant), "login") => Some(hasher.login(tenant, raw).0),
+        (Some(tenant), "event") => Some(hasher.event(tenant, raw).0),
+        _ => return Err(WHOSE.to_owned()),
+    };
+    Ok(sent.into_iter().chain(shown).collect())
 }
 
 pub(super) fn id_of_digits(text: &str) -> Option<Id> {
     let is_hex = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_hex.then(|| u128::from_str_radix(text, 16).ok().map(|id| Id::from_bytes(id.to_be_bytes()))).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_what_a_table_shows_or_a_producers_own_id() {
+        let (hasher, digits) = (IdHasher::new(b"test"), "6d92078a82464ba4ae5b76104861e7dc");
+        let shown = id_of_digits(digits).expect("they are");
+        let of = |column: &str, tenant, text: &str| ids(&hasher, column, tenant, text);
+        assert_eq!(of("user_id", Some("shop"), digits), Ok(vec![hasher.user("shop", digits).0, shown]));
+        assert_eq!(of("user_id", None, digits), Ok(vec![shown]));
+        assert_eq!(of("user_id", Some("shop"), "u1"), Ok(vec![hasher.user("shop", "u1").0]));
+        assert_eq!(of("visitor", Some("shop"), digits), Ok(vec![shown]));
+        let user = format!("user:{digits}");
+        assert_eq!(of("visitor", Some("shop"), &user), Ok(vec![hasher.user("shop", digits).0]));
+        assert!(of("user_id", None, "u1").is_err() && of("visitor", Some("shop"), "u1").is_err());
+    }
 }

@@ -27,6 +27,11 @@ pub trait KeyRows: Send + Sync + 'static {
     /// The key that has these values; none where they do not say which. The other values are compared with those of its rows.
     fn key(equals: &[Equal]) -> Option<Self::Key>;
 
+    /// Whether rows with these values, if there are any, follow from a section. Where they do not, the lake is read.
+    fn answers(_: &[Equal]) -> bool {
+        true
+    }
+
     /// The rows of a key at a tick, as tables store them. None of them is final.
     fn rows(&self, key: Self::Key, section: &Self::Section, now: Tick) -> RecordBatch;
 }
@@ -46,6 +51,10 @@ where
 {
     fn schema(&self) -> SchemaRef {
         S::schema()
+    }
+
+    fn answers(&self, equals: &[Equal]) -> bool {
+        S::answers(equals)
     }
 
     fn visit(

@@ -13,7 +13,7 @@ use schemas::table::Columns;
 use schemas::units::DAY_MS;
 use schemas::{EventTime, Subject, Symbol, Tick, Zones, columns};
 
-use crate::live::{Equal, KeyRows, id_of};
+use crate::live::{Equal, KeyRows, Value, id_of};
 use crate::local_time;
 use crate::params::Params;
 use crate::view::View;
@@ -148,6 +148,11 @@ impl KeyRows for Now {
 
     fn key(equals: &[Equal]) -> Option<Subject> {
         id_of(equals, "visitor").map(Subject)
+    }
+
+    fn answers(equals: &[Equal]) -> bool {
+        let in_memory = |value: &Value| PERIODS.iter().any(|period| *value == Value::Text((*period).to_owned()));
+        equals.iter().all(|(name, value)| name != "period" || in_memory(value))
     }
 
     fn rows(&self, visitor: Subject, counts: &Counts, now: Tick) -> RecordBatch {

@@ -79,6 +79,11 @@ async fn what_cannot_be_read_by_is_told_with_what_can() {
             "bucket=now: write a time as 2026-01-31T12:00:00Z",
         ),
         (
+            "installs",
+            &["tenant=shop", "user_id=u1", "user_id=u2"],
+            "user_id=u1 and user_id=u2: name each column once",
+        ),
+        (
             "uniques",
             &["tenant=shop", "grouping=tenant", "buckets=1"],
             "there is no column buckets; there are: grouping, ",
