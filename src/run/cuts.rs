@@ -143,7 +143,8 @@ impl Cuts {
     /// Worker 0 calls this often, with the frontier of all workers: announces the next cut when one is due.
     pub fn announce_if_due(&self, frontier: Tick) {
         let cut = frontier / CUT_MS * CUT_MS;
-        let due = self.since().elapsed() >= self.commit_every || self.waiting().records >= WAITING_BYTES_HINT;
+        let much = self.waiting().records >= WAITING_BYTES_HINT || self.memory_pressure();
+        let due = self.since().elapsed() >= self.commit_every || much;
         if self.has_work() && due && !self.committing() && cut > self.announced() {
             self.announce(cut);
         }
@@ -197,12 +198,14 @@ mod tests {
     #[test]
     fn changes_of_views_stop_reading_as_records_do() {
         let cuts = Cuts::new(1, Duration::from_secs(3_600), 0);
-        cuts.wait_for_changes(0, WAITING_BYTES_MAX + 40);
+        cuts.wait_for_changes(0, WAITING_BYTES_MAX - 1);
         cuts.announce_if_due(1_000);
-        assert!(!cuts.committing(), "a commit that few records wait for is not due early");
-        assert!(cuts.memory_pressure() && !cuts.backpressure(), "only reading on brings a cut");
-        cuts.announce(1_000);
-        assert!(cuts.backpressure());
+        assert!(!cuts.committing() && !cuts.memory_pressure(), "a commit that few records wait for is not due early");
+        cuts.wait_for_changes(WAITING_BYTES_MAX - 1, WAITING_BYTES_MAX + 40);
+        cuts.announce_if_due(999);
+        assert!(!cuts.backpressure(), "only reading on brings a cut");
+        cuts.announce_if_due(1_000);
+        assert!(cuts.backpressure(), "nothing more is read until that is durable");
         cuts.wait_for_changes(WAITING_BYTES_MAX + 40, WAITING_BYTES_MAX + 10);
         cuts.committed_now(1_000, Waiting { records: 0, changes: WAITING_BYTES_MAX + 10 });
         assert_eq!(cuts.waiting_bytes(), 0);
