@@ -208,6 +208,17 @@ impl Sessions {
             chains[at].insert(visit, Amount::of(event));
             return self.close(visitor, &mut chains[at], now, out);
         }
+        if let (Some(at), None) = (first, further)
+            && let chain = &mut chains[at]
+            && visit.time >= chain.start
+            && let session = chain.session(chain.place(&visit), visit.time)
+            && chain.visits[session.clone()].last().is_some_and(|last| last.time >= visit.time)
+        {
+            // One closed session changes, and it stays closed: a visitor that never rests has many.
+            self.tell(visitor, chain, &chain.visits[session.clone()], -1, out);
+            chain.insert(visit, Amount::of(event));
+            return self.tell(visitor, chain, &chain.visits[session.start..session.end + 1], 1, out);
+        }
         let mut joined: Vec<Chain> = chains.extract_if(.., |chain| near(chain)).collect();
         joined.sort_by_key(|chain| chain.start);
         joined.iter().for_each(|chain| self.take_back(visitor, chain, out));
@@ -237,16 +248,30 @@ impl Sessions {
     ) {
         let of = |chain: &Chain| chain.is_of(event) && (chain.start..=chain.end()).contains(&visit.time);
         let at = chains.iter().position(of).expect("what goes had come");
+        let chain = &mut chains[at];
+        let place = chain.place(&visit);
+        if let (Some(before), Some(after)) = (place.checked_sub(1), chain.visits.get(place + 1))
+            && after.time.0 - chain.visits[before].time.0 <= self.ends.gap_ms
+            && chain.visits[place] == visit
+        {
+            // The chain stays as it is, so no other session changes.
+            let session = chain.session(place, visit.time);
+            let is_closed = visit.time < chain.closed_to;
+            if is_closed {
+                self.tell(visitor, chain, &chain.visits[session.clone()], -1, out);
+            }
+            chain.remove(place, Amount::of(event));
+            return match is_closed {
+                true => self.tell(visitor, chain, &chain.visits[session.start..session.end - 1], 1, out),
+                false => self.close(visitor, chain, now, out),
+            };
+        }
         let mut chain = chains.remove(at);
         self.take_back(visitor, &chain, out);
         let at = chain.place(&visit);
         assert_eq!(chain.visits.get(at), Some(&visit), "what goes had come");
         let begins_gone = chain.visits[0].time != chain.start;
-        chain.visits.remove(at);
-        if let Some(amount) = Amount::of(event) {
-            let at = chain.amounts.iter().position(|of| *of == amount);
-            chain.amounts.swap_remove(at.expect("what goes had come"));
-        }
+        chain.remove(at, Amount::of(event));
         let gap_ms = self.ends.gap_ms;
         let parts = chain.visits.chunk_by(|one, other| other.time.0 - one.time.0 <= gap_ms).enumerate();
         for (part, visits) in parts {

@@ -1,5 +1,7 @@
 //! Events of a visitor that follow each other, and the sessions that they are: rows.
 
+use std::ops::Range;
+
 use operators::Expires;
 use schemas::units::{DAY_MS, MINUTE_MS};
 use schemas::{EventId, EventTime, EventType, Micros, Subject, Symbol, Tick, columns};
@@ -157,6 +159,23 @@ impl Chain {
         }
         self.visits.insert(at, visit);
         self.amounts.extend(amount);
+    }
+
+    /// The visits beside a place that are of the session of a time.
+    pub(super) fn session(&self, at: usize, time: EventTime) -> Range<usize> {
+        let piece = self.piece(time);
+        let of_piece = |visit: &&Visit| self.piece(visit.time) == piece;
+        let before = self.visits[..at].iter().rev().take_while(of_piece).count();
+        at - before..at + self.visits[at..].iter().take_while(of_piece).count()
+    }
+
+    /// Takes a visit out, and what it brought.
+    pub(super) fn remove(&mut self, at: usize, amount: Option<Amount>) {
+        self.visits.remove(at);
+        if let Some(amount) = amount {
+            let at = self.amounts.iter().position(|of| *of == amount);
+            self.amounts.swap_remove(at.expect("what goes had come"));
+        }
     }
 
     /// The place after the last visit before a time.
