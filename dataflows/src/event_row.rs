@@ -40,6 +40,8 @@ pub struct EventRow {
     pub channel: Symbol,
     /// Country.
     pub country: Symbol,
+    /// Name of an event or conversion; none of a touch.
+    pub name: Symbol,
     /// Currency of the amount; none of a touch.
     pub currency: Symbol,
     /// The media cost of a cost, the revenue of all else; none of a touch.
@@ -68,6 +70,7 @@ impl EventRow {
             source: event.source,
             channel: event.channel,
             country: event.country,
+            name: if is_touch { Symbol::NONE } else { event.name },
             currency: if is_touch { Symbol::NONE } else { event.currency },
             amount: if event.event_type == EventType::Cost { event.cost } else { event.revenue }.filter(|_| !is_touch),
             version: event.version.filter(|_| !is_touch),
@@ -91,6 +94,7 @@ impl EventRow {
             source: touch.source,
             channel: touch.channel,
             country: rest.country,
+            name: Symbol::NONE,
             currency: Symbol::NONE,
             amount: None,
             version: None,

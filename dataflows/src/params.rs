@@ -2,51 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use schemas::units::{DAY_MS, HOUR_MS, MINUTE_MS};
 use schemas::{DeviceId, EventType, JoinKey, Symbol, UserId, Zones};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::funnels::{self, Funnel};
 use crate::groupings::Grouping;
-
-/// A span of time in milliseconds, written with a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Span(pub i64);
-
-const UNITS: [(&str, i64); 5] = [("d", DAY_MS), ("h", HOUR_MS), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Span, String> {
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
-        let ms = factor.and_then(|factor| number.parse::<i64>().ok()?.checked_mul(factor));
-        ms.map(Span).ok_or_else(|| format!("{text:?} is no duration: write a whole number and d, h, m, s or ms, as 7d"))
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, factor) = UNITS.iter().find(|(_, factor)| self.0 % factor == 0).expect("every span is whole ms");
-        write!(f, "{}{unit}", self.0 / factor)
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+pub use crate::span::Span;
 
 /// A window per channel: `7d`, or `{ default: 7d, search: 30d }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,8 +152,22 @@ pub struct SessionsParams {
 
 impl Default for SessionsParams {
     fn default() -> SessionsParams {
-        let types = EventType::ALL.into_iter().filter(|of| *of != EventType::Identify && is_of_visitors(*of));
+        let types = EventType::ALL.into_iter().filter(|of| *of != EventType::Identify && of.is_of_visitors());
         SessionsParams { gap: Span(30 * MINUTE_MS), types: types.collect() }
+    }
+}
+
+/// Parameters of `paths`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PathsParams {
+    /// How long a path goes on without a touch or conversion, and how far it reaches back: 1 h to 90 d.
+    pub idle: Span,
+}
+
+impl Default for PathsParams {
+    fn default() -> PathsParams {
+        PathsParams { idle: Span(30 * DAY_MS) }
     }
 }
 
@@ -236,11 +214,6 @@ fn check_groupings(name: &str, groupings: &[Grouping]) -> Result<(), String> {
     }
 }
 
-/// Whether events of a type are something that a visitor does.
-pub fn is_of_visitors(of: EventType) -> bool {
-    !matches!(of, EventType::Cost | EventType::Tombstone)
-}
-
 /// The parameters of all views.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -256,10 +229,15 @@ pub struct Params {
     pub credits: CreditsParams,
     /// Parameters of `sessions`.
     pub sessions: SessionsParams,
+    /// Parameters of `paths`.
+    pub paths: PathsParams,
     /// Parameters of `uniques`.
     pub uniques: UniquesParams,
     /// Parameters of `metrics_sliding`.
     pub metrics_sliding: SlidingParams,
+    /// The funnels of `funnel_steps` and `funnels`; none where it is empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub funnels: Vec<Funnel>,
     /// The time zones of tenants. No parameter that a job may change: the lake keeps them, and the SQL of views joins them as rows.
     #[serde(skip)]
     pub zones: Zones,
@@ -267,8 +245,9 @@ pub struct Params {
 
 impl Default for Params {
     fn default() -> Params {
-        let (zones, only, installs, credits, sessions, uniques, metrics_sliding) = Default::default();
-        Params { zones, only, forget_after: Span(400 * DAY_MS), installs, credits, sessions, uniques, metrics_sliding }
+        let (zones, only, funnels, installs, credits, sessions, paths, uniques, metrics_sliding) = Default::default();
+        let forget_after = Span(400 * DAY_MS);
+        Params { zones, only, forget_after, installs, credits, sessions, paths, uniques, metrics_sliding, funnels }
     }
 }
 
@@ -295,11 +274,13 @@ impl Params {
         if self.sessions.types.is_empty() {
             return Err("views.sessions.types is empty: name types of events, as [click, open, conversion]".to_owned());
         }
-        if let Some(of) = self.sessions.types.iter().find(|of| !is_of_visitors(**of)) {
+        if let Some(of) = self.sessions.types.iter().find(|of| !of.is_of_visitors()) {
             return Err(format!("views.sessions.types has {}: no visitor does that", of.name()));
         }
+        within("views.paths.idle", self.paths.idle, Span(HOUR_MS), Span(90 * DAY_MS))?;
         check_groupings("views.uniques.groupings", &self.uniques.groupings)?;
         check_groupings("views.metrics_sliding.groupings", &self.metrics_sliding.groupings)?;
+        funnels::check(&self.funnels, self.forget_after)?;
         within("views.installs.fingerprint_window", installs.fingerprint_window, Span(HOUR_MS), Span(DAY_MS))?;
         let lifetime = installs.attribution_lifetime;
         within("views.installs.attribution_lifetime", lifetime, Span(DAY_MS), Span(3650 * DAY_MS))?;
@@ -322,17 +303,6 @@ fn within(field: &str, span: Span, low: Span, high: Span) -> Result<(), String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_read_as_they_print() {
-        for text in ["7d", "36h", "90m", "30s", "1500ms"] {
-            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
-        }
-        assert_eq!("24h".parse::<Span>().unwrap().to_string(), "1d");
-        for text in ["", "7", "d", "7w", "-1d", "1.5h", "999999999999999d"] {
-            assert!(text.parse::<Span>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn ranges_are_checked_by_name() {

@@ -1,4 +1,9 @@
-//! The words of an SQL text, whatever its layout: what two texts share that mean the same by their letters.
+//! SQL as text: its words, whatever its layout (what two texts share that mean the same by their letters), and names in it.
+
+/// A text as a literal.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
 
 /// The text without comments and with one space wherever there was white space or a comment, but for what is quoted.
 pub(crate) fn tokens(sql: &str) -> String {

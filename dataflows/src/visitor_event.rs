@@ -56,11 +56,13 @@ pub struct VisitorEvent {
     pub currency: Symbol,
     /// Revenue of a conversion.
     pub revenue: Option<Micros>,
+    /// Of which steps of the job's funnels it is one: a bit each.
+    pub steps: u64,
 }
 
 impl VisitorEvent {
-    /// Of an event that has a visitor.
-    pub fn of(event: &EventRow) -> VisitorEvent {
+    /// Of an event that has a visitor, and is one of these steps.
+    pub fn of(event: &EventRow, steps: u64) -> VisitorEvent {
         let EventRow { tenant, app, event_time, event_id, event_type, campaign, source, channel, country, .. } = *event;
         let converts = event_type == EventType::Conversion;
         VisitorEvent {
@@ -75,6 +77,7 @@ impl VisitorEvent {
             country,
             currency: if converts { event.currency } else { Symbol::NONE },
             revenue: event.amount.filter(|_| converts),
+            steps,
         }
     }
 }

@@ -63,6 +63,16 @@ pub trait Keyed: 'static {
         out: &mut impl FnMut(Self::Output, isize),
     );
 
+    /// Says what follows of what came and went of the key at `now`, once all of that has: what is made anew is made once a tick.
+    fn after_events(
+        &mut self,
+        _: Self::Key,
+        _: &mut Self::Record,
+        _now: Tick,
+        _: &mut impl FnMut(Self::Output, isize),
+    ) {
+    }
+
     /// Does what is due at `now`, after the events of that tick. Nothing may be: a timer that was set too early goes off all the same.
     fn on_timer(
         &mut self,
@@ -148,6 +158,7 @@ impl<K: Keyed> Step<'_, K> {
                         logic.on_event(*key, &mut slot.record, event, *diff, now, out);
                     }
                 }
+                logic.after_events(*key, &mut slot.record, now, out);
             });
         }
     }

@@ -78,6 +78,11 @@ impl EventType {
     pub fn is_touch(self) -> bool {
         matches!(self, EventType::Impression | EventType::Click)
     }
+
+    /// Whether this is something that a visitor does.
+    pub fn is_of_visitors(self) -> bool {
+        !matches!(self, EventType::Cost | EventType::Tombstone)
+    }
 }
 
 /// The join keys by which a touch is no candidate, because its key was hot where it arrived: a set of bits.

@@ -105,7 +105,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "views:\n",
             "views:\n  only: [credits, credit]\n",
-            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly, metrics_sliding, sessions, frequency, uniques"#,
+            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly, metrics_sliding, sessions, frequency, funnel_steps, paths, uniques"#,
         ),
         (
             "view_window: 24h",
@@ -149,6 +149,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
             r#"6: allowed_lateness: of cost: is 0d: it may be 1s to 365d"#,
         ),
         ("half_life: 7d", "half_life: 37m", r#"10: views.credits.half_life: is 37m: it may be 36h to 365d"#),
+        ("views:\n", "views:\n  paths: { idle: 91d }\n", "9: views.paths.idle: is 91d: it may be 1h to 90d"),
         (
             "http: 127.0.0.1:9464",
             "http: localhost",
@@ -161,6 +162,116 @@ fn mistakes_name_file_line_field_and_what_to_write() {
     for (from, to, expected) in cases {
         assert_eq!(mistake(from, to), format!("job.yaml:{expected}"));
     }
+}
+
+/// What a job says of its funnels.
+fn funnels(yaml: &str) -> Result<Params, String> {
+    let text = GOOD.replace("views:\n", &format!("views:\n  funnels:\n{yaml}\n"));
+    parse(&text).map(|job| job.views).map_err(|error| error.to_string())
+}
+
+#[test]
+fn funnels_are_read() {
+    let read = funnels(
+        "  - { name: shop, steps: [view, { step: cart, type: event, name: [cart, basket], channel: web }], max_time: unlimited }
+  - { name: ads, steps: [{ step: seen, type: [impression, click] }, view], max_time: 7d, per: week, by: campaign }",
+    )
+    .unwrap();
+    let [shop, ads] = &read.funnels[..] else { panic!("two funnels: {:?}", read.funnels) };
+    assert_eq!((shop.steps[0].step.as_str(), &shop.steps[0].columns.name), ("view", &vec!["view".to_owned()]));
+    assert_eq!(
+        (&shop.steps[1].types, &shop.steps[1].columns.channel),
+        (&vec![EventType::Event], &vec!["web".to_owned()])
+    );
+    assert_eq!((shop.per.name(), shop.by, shop.max_time.ms(read.forget_after)), ("all", None, 400 * DAY_MS));
+    assert_eq!(
+        (ads.per.name(), ads.by.map(|by| by.name()), ads.max_time.ms(Span(0))),
+        ("week", Some("campaign"), 7 * DAY_MS)
+    );
+    // As a lake keeps them.
+    assert_eq!(serde_json::from_str::<Params>(&serde_json::to_string(&read).unwrap()).unwrap(), read);
+}
+
+#[test]
+fn mistakes_of_funnels_are_named() {
+    let cases = [
+        (
+            "- { name: a, steps: [], max_time: 1d }",
+            "10: views.funnels[0].steps: has 0: write 2 or more, as [product_view, add_to_cart, purchase]",
+        ),
+        (
+            "- { name: a, steps: [x], max_time: 1d }",
+            "10: views.funnels[0].steps: has 1: write 2 or more, as [product_view, add_to_cart, purchase]",
+        ),
+        ("- { steps: [x, y], max_time: 1d }", "10: views.funnels[0].name: is missing"),
+        ("- { name: a, steps: [x, y] }", "10: views.funnels[0].max_time: is missing"),
+        (
+            "- { name: a, steps: [x, y], max_time: 1d }\n  - { name: a, steps: [y, z], max_time: 1d }",
+            r#"11: views.funnels[1].name: is "a", as that of views.funnels[0]: give each its own name"#,
+        ),
+        (
+            "- { name: '', steps: [x, y], max_time: 1d }",
+            r#"10: views.funnels[0].name: is "": write a name of up to 100 bytes, without spaces around it"#,
+        ),
+        (
+            "- name: a\n    steps: [x, { step: x, type: open }]\n    max_time: 1d",
+            r#"11: views.funnels[0].steps[1].step: is "x", as that of views.funnels[0].steps[0]: call each otherwise"#,
+        ),
+        (
+            "- { name: a, steps: [x, { step: y, type: clik }], max_time: 1d }",
+            "10: views.funnels[0].steps[1].type: unknown variant `clik`, expected one of impression, click, install, open, event, conversion, identify, cost, tombstone",
+        ),
+        (
+            "- { name: a, steps: [x, { step: y, type: cost }], max_time: 1d }",
+            "10: views.funnels[0].steps[1].type: has cost: no visitor does that",
+        ),
+        (
+            "- { name: a, steps: [x, { step: y, chanel: web }], max_time: 1d }",
+            "10: views.funnels[0].steps[1].chanel: unknown field `chanel`, expected one of step, type, name, app, campaign, ad_group, creative, source, channel, country",
+        ),
+        (
+            "- { name: a, steps: [x, { step: y }], max_time: 1d }",
+            "10: views.funnels[0].steps[1]: is any event: say which by a type or a name, as { step: open, type: open }",
+        ),
+        (
+            "- { name: a, steps: [x, { step: y, channel: '' }], max_time: 1d }",
+            "10: views.funnels[0].steps[1].channel: has a name without letters: write those that events have",
+        ),
+        (
+            "- { name: a, steps: [x, { step: y, type: click, name: z }], max_time: 1d }",
+            "10: views.funnels[0].steps[1].name: is asked of impressions or clicks: only other events have names; leave out `name` or those types",
+        ),
+        (
+            "- { name: a, steps: [x, 7], max_time: 1d }",
+            "10: views.funnels[0].steps[1]: invalid type: integer `7`, expected the name of an event, as product_view, or a step, as { step: cart, type: event, name: [add, buy] }",
+        ),
+        (
+            "- { name: a, steps: [x, y], max_time: 0s }",
+            "10: views.funnels[0].max_time: is 0d: it may be 1s to 400d (views.forget_after), or `unlimited`, which is as long",
+        ),
+        (
+            "- { name: a, steps: [x, y], max_time: 401d }",
+            "10: views.funnels[0].max_time: is 401d: it may be 1s to 400d (views.forget_after), or `unlimited`, which is as long",
+        ),
+        (
+            "- { name: a, steps: [x, y], max_time: soon }",
+            r#"10: views.funnels[0].max_time: "soon" is no duration: write a whole number and d, h, m, s or ms, as 7d; or `unlimited`"#,
+        ),
+        (
+            "- { name: a, steps: [x, y], max_time: 1d, per: year }",
+            "10: views.funnels[0].per: unknown variant `year`, expected one of all, month, week, day",
+        ),
+        (
+            "- { name: a, steps: [x, y], max_time: 1d, by: browser }",
+            "10: views.funnels[0].by: unknown variant `browser`, expected one of app, campaign, source, channel, country",
+        ),
+    ];
+    for (yaml, expected) in cases {
+        assert_eq!(funnels(&format!("  {yaml}")).expect_err(yaml), format!("job.yaml:{expected}"));
+    }
+    let steps: Vec<String> = (0..65).map(|step| format!("s{step}")).collect();
+    let many = funnels(&format!("  - {{ name: a, steps: [{}], max_time: 1d }}", steps.join(", ")));
+    assert_eq!(many.unwrap_err(), "job.yaml:9: views.funnels: has 65 steps in all: it may have 64");
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub struct Ratio {
 }
 
 /// All of them.
-pub const RATIOS: [Ratio; 7] = [
+pub const RATIOS: [Ratio; 8] = [
     Ratio {
         name: "ctr",
         arguments: &["clicks", "impressions"],
@@ -86,6 +86,14 @@ pub const RATIOS: [Ratio; 7] = [
               THEN (sum(revenue_micros) - sum(spend_micros)) * 1.0 / nullif(sum(spend_micros), 0) END",
         scale: 1.0,
         less: 1,
+    },
+    Ratio {
+        name: "conversion",
+        arguments: &["visitors", "entrants"],
+        meaning: "visitors that reached a step, of those that began; of those at the step before with previous instead of entrants",
+        sql: "sum(visitors) * 1.0 / nullif(sum(entrants), 0)",
+        scale: 1.0,
+        less: 0,
     },
 ];
 
@@ -187,10 +195,11 @@ mod tests {
     use super::*;
 
     /// Rows of several groups: no clicks, no rows of cost, two currencies, nulls.
-    const ROWS: &str = "(VALUES ('a', 10, 1000, 2, 5000000, 2000000, 'EUR'), ('a', 5, 0, 0, 0, 1000000, NULL),
-        ('b', 0, 0, 0, 1, 0, 'USD'), ('c', 7, 70, 1, 3, 4, 'USD'), ('c', 1, 2, 3, 4, 5, 'EUR'),
-        ('d', NULL, NULL, NULL, NULL, NULL, NULL), ('e', 3, 9, 1, -7000000, 3000000, 'GBP'))
-        AS rows(k, clicks, impressions, conversions, revenue_micros, spend_micros, currency)";
+    const ROWS: &str =
+        "(VALUES ('a', 10, 1000, 2, 5000000, 2000000, 'EUR', 3, 4), ('a', 5, 0, 0, 0, 1000000, NULL, 0, 1),
+        ('b', 0, 0, 0, 1, 0, 'USD', 0, 0), ('c', 7, 70, 1, 3, 4, 'USD', 5, 5), ('c', 1, 2, 3, 4, 5, 'EUR', 1, 7),
+        ('d', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), ('e', 3, 9, 1, -7000000, 3000000, 'GBP', 2, 9))
+        AS rows(k, clicks, impressions, conversions, revenue_micros, spend_micros, currency, visitors, entrants)";
 
     #[tokio::test]
     async fn a_ratio_is_its_plain_sql() {

@@ -52,6 +52,11 @@ views! {
     sessions: SESSIONS => |inputs| inputs.visitors().sessions(),
     frequency: FREQUENCY => |inputs| inputs.visitors().frequency(),
     frequency_now: FREQUENCY_NOW,
+    funnel_steps: FUNNEL_STEPS => |inputs| inputs.visitors().funnel_steps(&inputs.params),
+    funnels: FUNNELS,
+    paths: PATHS => |inputs| inputs.visitors().paths(),
+    path_counts: PATH_COUNTS,
+    credits_shapley: CREDITS_SHAPLEY,
     uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques, inputs.params.zones.clone()),
 }
 

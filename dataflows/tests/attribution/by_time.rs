@@ -19,6 +19,7 @@ use schemas::table::Verdict;
 use schemas::{EventTime, EventType, Symbol, Tick, UserId, Zones};
 
 use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
+use crate::funnels;
 use crate::golden_installs::params;
 use crate::oracle;
 use crate::stream::{CUT, Life, Load, history, history_within, stream_within};
@@ -47,7 +48,7 @@ const DAYS: i64 = 7;
 const AGAIN: i64 = DAYS + 33;
 /// After so many days no window has anything.
 const END_DAYS: i64 = AGAIN + 3 + 36;
-const VIEWS: [&str; 4] = ["sessions", "uniques", "metrics_sliding", "frequency"];
+const VIEWS: [&str; 6] = ["sessions", "uniques", "metrics_sliding", "frequency", "funnel_steps", "paths"];
 
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -98,6 +99,10 @@ enum Plant {
     RepeatedAsOne,
     /// The SQL takes all zones for UTC.
     NoZones,
+    /// The SQL gives visitors a millisecond more for a funnel.
+    LongerFunnel,
+    /// The SQL has paths go on for a millisecond more.
+    LongerPath,
 }
 
 fn new_event(week: usize) -> impl Strategy<Value = Ev> {
@@ -122,14 +127,16 @@ fn new_event(week: usize) -> impl Strategy<Value = Ev> {
     let campaigns = prop::sample::select(vec!["", "spring"]);
     let who = prop::sample::select(vec![(0, 0), (1, 0), (1, 1), (0, 1), (1, 2)]);
     let app = prop_oneof![5 => Just("app"), 1 => Just("")];
-    (kinds, time, 1..200u32, who, channels, campaigns, app, -5i64..100).prop_map(
-        |(kind, at, id, (user, device), channel, campaign, app, revenue)| Ev {
+    let named = (app, prop::sample::select(vec!["", "cart", "buy"]));
+    (kinds, time, 1..200u32, who, channels, campaigns, named, -5i64..100).prop_map(
+        |(kind, at, id, (user, device), channel, campaign, (app, name), revenue)| Ev {
             id,
             user,
             device,
             channel,
             campaign,
             app,
+            name,
             revenue: (kind == EventType::Conversion && revenue != 0).then_some(revenue),
             ..event(kind, at)
         },
@@ -240,6 +247,8 @@ impl Run {
     fn params(&self) -> Params {
         let mut params = params();
         params.sessions.gap = Span(self.gap);
+        params.paths.idle = Span(2 * self.gap);
+        params.funnels = funnels::of_all_periods([2 * DAY, DAY, 12 * HOUR, HOUR]);
         // With a table of installs a start need not read what they were made of.
         let zoned = self.scenarios.iter().enumerate().filter(|(_, scenario)| !scenario.zone.is_empty());
         params.zones = Zones::new(zoned.map(|(place, scenario)| (tenant(place), scenario.zone))).expect("zones");
@@ -286,6 +295,12 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     }
     if plant == Plant::LongerGap {
         sql_params.sessions.gap.0 += 1;
+    }
+    if plant == Plant::LongerPath {
+        sql_params.paths.idle.0 += 1;
+    }
+    if plant == Plant::LongerFunnel {
+        sql_params.funnels = funnels::of_all_periods([2 * DAY + 1, DAY + 1, 12 * HOUR + 1, HOUR + 1]);
     }
     if restarted.values().flatten().any(|batch| diffs(batch).contains(&-1)) {
         seen.lock().expect("no panic").insert("a row goes");
@@ -422,6 +437,8 @@ fn what_is_planted_in_time_is_found() {
         Plant::SteppedTwice,
         Plant::RepeatedAsOne,
         Plant::NoZones,
+        Plant::LongerFunnel,
+        Plant::LongerPath,
     ] {
         let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));

@@ -27,6 +27,7 @@ pub(crate) struct Ev {
     pub(crate) channel: &'static str,
     pub(crate) campaign: &'static str,
     pub(crate) country: &'static str,
+    pub(crate) name: &'static str,
     pub(crate) revenue: Option<i64>,
     /// Amount and version of a cost.
     pub(crate) cost: Option<(i64, Option<i64>)>,
@@ -49,6 +50,7 @@ pub(crate) fn event(kind: EventType, at: i64) -> Ev {
         channel: "",
         campaign: "",
         country: "",
+        name: "",
         revenue: None,
         cost: None,
         capped: 0,
@@ -82,7 +84,7 @@ macro_rules! setters {
 
 impl Ev {
     setters! { id: u32, user: u32, device: u32, click: u32, print: u32, app: &'static str, channel: &'static str,
-    capped: u8, copy: u32 }
+    name: &'static str, capped: u8, copy: u32 }
 
     pub(crate) fn revenue(self, micros: i64) -> Ev {
         Ev { revenue: Some(micros), ..self }
@@ -123,6 +125,7 @@ impl Ev {
             channel: Symbol::of(self.channel),
             campaign: Symbol::of(self.campaign),
             country: Symbol::of(self.country),
+            name: Symbol::of(self.name),
             revenue: self.revenue.map(Micros),
             cost: self.cost.map(|(micros, _)| Micros(micros)),
             version: self.cost.and_then(|(_, version)| version),

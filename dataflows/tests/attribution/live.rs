@@ -11,7 +11,7 @@ use dataflows::changes::Cutover;
 use dataflows::horizon::{Bounds, Retention};
 use dataflows::inputs::Inputs;
 use dataflows::live::{Equal, LiveRows, Value};
-use dataflows::params::Params;
+use dataflows::params::{Params, Span};
 use dataflows::views;
 use operators::Hub;
 use operators::publish::Snapshot;
@@ -21,12 +21,19 @@ use schemas::{EventType, Tick};
 use timely::dataflow::ProbeHandle;
 
 use crate::events::{EPOCH_MS, Ev, HOUR, click, conversion, event, install, view};
+use crate::funnels;
 use crate::oracle;
 
 const TENANT: u32 = 7;
 const MINUTE: i64 = HOUR / 60;
 /// A cut by which each session of the tests is closed.
 const LONG_AFTER: Tick = 4_000_000_000_000;
+
+fn params() -> Params {
+    let mut params = Params { funnels: funnels::of_all_periods([10 * HOUR; 4]), ..Params::default() };
+    params.paths.idle = Span(3 * HOUR);
+    params
+}
 
 /// What is read at a tick by a function.
 type Seen<X> = Vec<(Tick, X)>;
@@ -47,7 +54,7 @@ fn at_ticks<X: Send + 'static>(
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let (probe, mut publisher, mut live) = (ProbeHandle::new(), hub.publisher(worker.index()), Live::new());
         let (mut feed, _backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
-            let (feed, mut inputs) = Inputs::new(scope, &Params::default(), Bounds { retention, ..Bounds::default() });
+            let (feed, mut inputs) = Inputs::new(scope, &params(), Bounds { retention, ..Bounds::default() });
             let cutover = Cutover { replay_from: 0, snapshot_at: None };
             let outputs = views::outputs(&mut inputs).into_iter();
             let backlogs: Vec<_> = outputs
@@ -227,7 +234,7 @@ fn sessions_by_sql(records: &[(Accepted, Tick)], tick: Tick, schema: &Schema) ->
     let accepted: Vec<(Accepted, Verdict)> =
         records.iter().filter(|(_, at)| *at <= tick).map(|(record, _)| (*record, Verdict::Ok)).collect();
     let at = |cut| {
-        let rows = oracle::at(&accepted, &Params::default(), cut, &["sessions"]).remove("sessions");
+        let rows = oracle::at(&accepted, &params(), cut, &["sessions"]).remove("sessions");
         comparable(&rows.expect("it is a view"), schema)
     };
     (at(tick + 1), at(LONG_AFTER))
@@ -238,22 +245,43 @@ fn of_table(schema: &Schema) -> Schema {
     Schema::new(schema.fields().iter().filter(|field| field.name() != "open").cloned().collect::<Vec<_>>())
 }
 
-/// The sessions of all visitors that the tests have, open or not.
-fn sessions(live: &Live, snapshot: &Snapshot, open: bool) -> Vec<Vec<u8>> {
-    let schema = of_table(&live["sessions"].schema());
+/// The rows of all visitors that the tests have, and that have this value, too.
+fn of_visitors(live: &Live, view: &str, snapshot: &Snapshot, has: Option<Equal>) -> Vec<Vec<u8>> {
+    let schema = of_table(&live[view].schema());
     let visitors = (1..4u32).flat_map(|number| [click(0).user(number), click(0).device(number)]);
     let of = |visitor: Ev| {
         let id = visitor.accepted(TENANT).event.subject.0.to_bytes().to_vec();
-        let equals = [
-            ("tenant".to_owned(), Value::Long(TENANT.into())),
-            ("visitor".to_owned(), Value::Bytes(id)),
-            ("open".to_owned(), Value::Flag(open)),
-        ];
-        comparable(&rows(live, "sessions", snapshot, &equals), &schema)
+        let of_visitor = [("tenant".to_owned(), Value::Long(TENANT.into())), ("visitor".to_owned(), Value::Bytes(id))];
+        let equals: Vec<Equal> = of_visitor.into_iter().chain(has.clone()).collect();
+        comparable(&rows(live, view, snapshot, &equals), &schema)
     };
     let mut all: Vec<Vec<u8>> = visitors.flat_map(of).collect();
     all.sort();
     all
+}
+
+/// The sessions of all visitors, open or not.
+fn sessions(live: &Live, snapshot: &Snapshot, open: bool) -> Vec<Vec<u8>> {
+    of_visitors(live, "sessions", snapshot, Some(("open".to_owned(), Value::Flag(open))))
+}
+
+#[test]
+fn funnels_and_paths_of_a_visitor_are_those_of_the_table() {
+    let (records, views) = (some_days(), ["funnel_steps", "paths"]);
+    for workers in [1, 2] {
+        let seen = at_ticks(&records, None, workers, &hours(&[5, 14, 47, 60]), move |snapshot, live| {
+            views.map(|view| (of_visitors(live, view, snapshot, None), live[view].schema()))
+        });
+        for (tick, read) in seen {
+            let accepted: Vec<(Accepted, Verdict)> =
+                records.iter().filter(|(_, at)| *at <= tick).map(|(record, _)| (*record, Verdict::Ok)).collect();
+            let of_sql = oracle::at(&accepted, &params(), tick + 1, &views);
+            for (view, (is, schema)) in views.into_iter().zip(read) {
+                assert!(is.len() > 5, "{view} at {tick}: {} rows", is.len());
+                assert!(is == comparable(&of_sql[view], &schema), "{view} at {tick}, {workers} workers");
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,9 +4,12 @@
 mod by_time;
 mod events;
 mod forgetting;
+mod funnels;
 mod golden;
 mod golden_credits;
+mod golden_funnels;
 mod golden_installs;
+mod golden_paths;
 mod golden_persons;
 mod golden_zones;
 mod live;

@@ -25,6 +25,7 @@ use schemas::view::Method;
 use schemas::{Capped, EventId, EventType, Symbol, Tick, Zones};
 
 use crate::events::{DAY, Ev, HOUR, event};
+use crate::funnels;
 use crate::golden_installs::params;
 use crate::oracle;
 use crate::persons;
@@ -165,9 +166,19 @@ fn new_event() -> impl Strategy<Value = Ev> {
     let app = prop_oneof![8 => Just("app"), 1 => Just("web"), 1 => Just("")];
     let kind = kind().prop_flat_map(|kind| (Just(kind), time(kind)));
     let names = (channel(), prop::sample::select(vec!["", "spring"]), prop::sample::select(vec!["", "DE", "FR"]));
+    let name = prop::sample::select(vec!["", "cart", "buy"]);
     let cost = (-3i64..100, prop_oneof![Just(None), (0..3i64).prop_map(Some)]);
-    (kind, 1..6u32, keys, app, names, capped(), revenue(), cost).prop_map(
-        |((kind, at), id, (user, device, click, print), app, (channel, campaign, country), capped, revenue, cost)| Ev {
+    (kind, 1..6u32, keys, app, (names, name), capped(), revenue(), cost).prop_map(
+        |(
+            (kind, at),
+            id,
+            (user, device, click, print),
+            app,
+            ((channel, campaign, country), name),
+            capped,
+            revenue,
+            cost,
+        )| Ev {
             id,
             user,
             device,
@@ -177,6 +188,7 @@ fn new_event() -> impl Strategy<Value = Ev> {
             channel,
             campaign,
             country,
+            name,
             cost: (kind == EventType::Cost).then_some(cost),
             capped: if matches!(kind, EventType::Impression | EventType::Click) { capped } else { 0 },
             revenue: if kind == EventType::Conversion { revenue } else { None },
@@ -288,6 +300,7 @@ impl Run {
         let compared = views::maintained().filter(|(view, _)| !oracle::by_time(view));
         params.only = compared.map(|(view, _)| view.name.to_owned()).collect();
         params.installs.person = self.person;
+        params.funnels = funnels::of_all_periods([0, 30 * DAY, 7 * DAY, DAY]);
         let zoned =
             (0..2 * self.scenarios.len()).map(|place| (Symbol(place as i64 + 2), ZONES[place / 2 % ZONES.len()]));
         params.zones = Zones::new(zoned).expect("zones of the database");

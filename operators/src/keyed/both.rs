@@ -40,6 +40,21 @@ impl<A: Keyed, B: Keyed<Key = A::Key, Event = A::Event>> Keyed for Both<A, B> {
         }
     }
 
+    fn after_events(
+        &mut self,
+        key: A::Key,
+        (first, second): &mut Self::Record,
+        now: Tick,
+        out: &mut impl FnMut(Self::Output, isize),
+    ) {
+        if let Some(logic) = &mut self.0 {
+            logic.after_events(key, first, now, &mut |row, diff| out(Either::First(row), diff));
+        }
+        if let Some(logic) = &mut self.1 {
+            logic.after_events(key, second, now, &mut |row, diff| out(Either::Second(row), diff));
+        }
+    }
+
     fn on_timer(
         &mut self,
         key: A::Key,

@@ -236,6 +236,19 @@ impl Value for &'static str {
     }
 }
 
+/// A text of a parameter, as the name of what a job defines.
+impl Value for Arc<str> {
+    const KIND: Kind = Kind::Plain;
+
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
+
+    fn array(values: impl Iterator<Item = Self> + Clone) -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(values))
+    }
+}
+
 impl Value for bool {
     const KIND: Kind = Kind::Plain;
 

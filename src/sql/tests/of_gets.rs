@@ -78,11 +78,7 @@ async fn what_cannot_be_read_by_is_told_with_what_can() {
             &["tenant=shop", "grouping=tenant", "bucket=now"],
             "bucket=now: write a time as 2026-01-31T12:00:00Z",
         ),
-        (
-            "installs",
-            &["tenant=shop", "user_id=u1", "user_id=u2"],
-            "user_id=u1 and user_id=u2: name each column once",
-        ),
+        ("installs", &["tenant=shop", "user_id=u1", "user_id=u2"], "user_id=u1 and user_id=u2: name each column once"),
         (
             "uniques",
             &["tenant=shop", "grouping=tenant", "buckets=1"],
