@@ -216,7 +216,7 @@ fn written(funnels: &[RecordBatch], tenant: i64, funnel: &str, has_dimension: bo
         let steps: Vec<String> = steps.into_values().collect();
         let date =
             period.map(|at| chrono::DateTime::from_timestamp_millis(at).expect("a date").format("%m-%d: ").to_string());
-        let of = has_dimension.then(|| format!("{of}: ")).unwrap_or_default();
+        let of = if has_dimension { format!("{of}: ") } else { String::new() };
         format!("{}{of}{}", date.unwrap_or_default(), steps.join(", "))
     };
     groups.into_iter().map(group).collect::<Vec<_>>().join("; ")
