@@ -149,6 +149,10 @@ fn what_a_job_left_out_is_built_and_the_next_start_goes_on_from_there() {
     place.import("more.csv", &history(DAYS..DAYS + 3), "all.yaml");
     assert_eq!(place.named().len(), 3 + OTHERS.len());
     for view in answer.report["views"].as_array().unwrap() {
+        if view["rows"] == 0 {
+            assert_eq!(view["view"], "funnel_steps", "the job defines no funnel, and all else has rows");
+            continue;
+        }
         let first = format!("{},{}", answer.report["cut"], view["rows"]);
         assert_eq!(place.first_commit(view["view"].as_str().unwrap()), first, "{view}");
     }
