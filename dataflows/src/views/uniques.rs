@@ -1,12 +1,10 @@
 //! How many visitors were there, by hour, by day, and in the 7 and 30 days that end with each day?
 //!
-//! A log of sums: a visitor counts once in each hour and day of a group in which it did anything, and one that comes twice in a day
-//! adds nothing. A window of days has a row for each day that it can end with, once that day is over: a visitor counts in those of the
-//! days in which it was there and of the 6 (29) days after them. Its record says only where it begins and ceases to count, and the
-//! record of a group adds that up ([`Ends`]): so the night costs an addition a group, however many visitors there are.
+//! A log of sums: a visitor counts once in each hour and day of a group. A window of days has a row for each day that it can end with,
+//! once that day is over: a visitor counts in those of the days in which it was there and of the 6 (29) days after them. Its record
+//! says only where it begins and ceases to count, and the record of a group adds that up ([`Ends`]): a night costs an addition a group.
 //!
-//! Hours and days are of the tenant's time zone, and a day has as many hours as the zone gives it. Windows are counted in dates: one
-//! that the zone skipped is none that a window ends with.
+//! Hours and days are of the tenant's time zone. Windows are counted in dates: one that the zone skipped is none that a window ends with.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
