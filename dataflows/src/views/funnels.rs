@@ -29,7 +29,7 @@ WITH defined AS (
   FROM periods
   GROUP BY tenant, funnel, first_date, grouping, CASE WHEN grouping <> 'tenant' THEN breakdown END, step, visitor
 ), reached AS (
-  SELECT tenant, funnel, first_date, grouping, breakdown, step, count(*) AS visitors, median(seconds) AS seconds
+  SELECT tenant, funnel, first_date, grouping, breakdown, step, count(*) AS visitors, CAST(median(seconds) AS BIGINT) AS seconds
   FROM visitors
   GROUP BY tenant, funnel, first_date, grouping, breakdown, step
 ), counted AS (

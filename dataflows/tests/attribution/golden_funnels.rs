@@ -192,6 +192,7 @@ fn long(batch: &RecordBatch, column: &str, row: usize) -> Option<i64> {
 fn written(funnels: &[RecordBatch], tenant: i64, funnel: &str, has_dimension: bool) -> String {
     let mut groups: BTreeMap<(Option<i64>, String, String), BTreeMap<i64, String>> = BTreeMap::new();
     for batch in funnels {
+        assert_eq!(batch["median_seconds"].data_type(), &DataType::Int64, "whole seconds");
         for row in 0..batch.num_rows() {
             if long(batch, "tenant", row) != Some(tenant) || text(batch, "funnel", row) != funnel {
                 continue;
