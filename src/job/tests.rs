@@ -203,14 +203,14 @@ fn mistakes_of_funnels_are_named() {
             "- { name: a, steps: [x], max_time: 1d }",
             "10: views.funnels[0].steps: has 1: write 2 or more, as [product_view, add_to_cart, purchase]",
         ),
-        ("- { steps: [x, y], max_time: 1d }", "10: views.funnels[0].name: is missing"),
-        ("- { name: a, steps: [x, y] }", "10: views.funnels[0].max_time: is missing"),
+        ("- { steps: [x, w], max_time: 1d }", "10: views.funnels[0].name: is missing"),
+        ("- { name: a, steps: [x, w] }", "10: views.funnels[0].max_time: is missing"),
         (
-            "- { name: a, steps: [x, y], max_time: 1d }\n  - { name: a, steps: [y, z], max_time: 1d }",
+            "- { name: a, steps: [x, w], max_time: 1d }\n  - { name: a, steps: [w, z], max_time: 1d }",
             r#"11: views.funnels[1].name: is "a", as that of views.funnels[0]: give each its own name"#,
         ),
         (
-            "- { name: '', steps: [x, y], max_time: 1d }",
+            "- { name: '', steps: [x, w], max_time: 1d }",
             r#"10: views.funnels[0].name: is "": write a name of up to 100 bytes, without spaces around it"#,
         ),
         (
@@ -218,27 +218,27 @@ fn mistakes_of_funnels_are_named() {
             r#"11: views.funnels[0].steps[1].step: is "x", as that of views.funnels[0].steps[0]: call each otherwise"#,
         ),
         (
-            "- { name: a, steps: [x, { step: y, type: clik }], max_time: 1d }",
+            "- { name: a, steps: [x, { step: w, type: clik }], max_time: 1d }",
             "10: views.funnels[0].steps[1].type: unknown variant `clik`, expected one of impression, click, install, open, event, conversion, identify, cost, tombstone",
         ),
         (
-            "- { name: a, steps: [x, { step: y, type: cost }], max_time: 1d }",
+            "- { name: a, steps: [x, { step: w, type: cost }], max_time: 1d }",
             "10: views.funnels[0].steps[1].type: has cost: no visitor does that",
         ),
         (
-            "- { name: a, steps: [x, { step: y, chanel: web }], max_time: 1d }",
+            "- { name: a, steps: [x, { step: w, chanel: web }], max_time: 1d }",
             "10: views.funnels[0].steps[1].chanel: unknown field `chanel`, expected one of step, type, name, app, campaign, ad_group, creative, source, channel, country",
         ),
         (
-            "- { name: a, steps: [x, { step: y }], max_time: 1d }",
+            "- { name: a, steps: [x, { step: w }], max_time: 1d }",
             "10: views.funnels[0].steps[1]: is any event: say which by a type or a name, as { step: open, type: open }",
         ),
         (
-            "- { name: a, steps: [x, { step: y, channel: '' }], max_time: 1d }",
+            "- { name: a, steps: [x, { step: w, channel: '' }], max_time: 1d }",
             "10: views.funnels[0].steps[1].channel: has a name without letters: write those that events have",
         ),
         (
-            "- { name: a, steps: [x, { step: y, type: click, name: z }], max_time: 1d }",
+            "- { name: a, steps: [x, { step: w, type: click, name: z }], max_time: 1d }",
             "10: views.funnels[0].steps[1].name: is asked of impressions or clicks: only other events have names; leave out `name` or those types",
         ),
         (
@@ -246,23 +246,23 @@ fn mistakes_of_funnels_are_named() {
             "10: views.funnels[0].steps[1]: invalid type: integer `7`, expected the name of an event, as product_view, or a step, as { step: cart, type: event, name: [add, buy] }",
         ),
         (
-            "- { name: a, steps: [x, y], max_time: 0s }",
+            "- { name: a, steps: [x, w], max_time: 0s }",
             "10: views.funnels[0].max_time: is 0d: it may be 1s to 400d (views.forget_after), or `unlimited`, which is as long",
         ),
         (
-            "- { name: a, steps: [x, y], max_time: 401d }",
+            "- { name: a, steps: [x, w], max_time: 401d }",
             "10: views.funnels[0].max_time: is 401d: it may be 1s to 400d (views.forget_after), or `unlimited`, which is as long",
         ),
         (
-            "- { name: a, steps: [x, y], max_time: soon }",
+            "- { name: a, steps: [x, w], max_time: soon }",
             r#"10: views.funnels[0].max_time: "soon" is no duration: write a whole number and d, h, m, s or ms, as 7d; or `unlimited`"#,
         ),
         (
-            "- { name: a, steps: [x, y], max_time: 1d, per: year }",
+            "- { name: a, steps: [x, w], max_time: 1d, per: year }",
             "10: views.funnels[0].per: unknown variant `year`, expected one of all, month, week, day",
         ),
         (
-            "- { name: a, steps: [x, y], max_time: 1d, by: browser }",
+            "- { name: a, steps: [x, w], max_time: 1d, by: browser }",
             "10: views.funnels[0].by: unknown variant `browser`, expected one of app, campaign, source, channel, country",
         ),
     ];
