@@ -7,7 +7,8 @@ use dataflows::horizon::Bounds;
 use dataflows::inputs::Inputs;
 use dataflows::live::{LiveRows, Value};
 use dataflows::params::{Params, PersonRule};
-use dataflows::views::{self, uniques};
+use dataflows::view::Output;
+use dataflows::views::{self, activity, uniques};
 use differential_dataflow::input::InputSession;
 use operators::{Hub, Publisher};
 use schemas::event::Accepted;
@@ -138,7 +139,11 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
             let visitors = inputs.visitors();
             let (uniques, frequency) =
                 (uniques::output(visitors.uniques.clone(), params.zones.clone()), visitors.clone().frequency());
-            for output in [visitors.sessions(), uniques, frequency] {
+            let activity =
+                activity::output(visitors.activity.clone(), &inputs.events(), params.zones.clone(), inputs.horizons);
+            let (firsts, cohorts) =
+                (Output::changes(visitors.firsts.clone()), Output::additions(visitors.cohorts.clone()));
+            for output in [visitors.sessions(), uniques, frequency, activity, firsts, cohorts] {
                 let (backlog, rows) = output.attach_live(&mut publisher, &probe, cutover);
                 backlogs.push(backlog);
                 live = live.take().or(rows.map(|(_, rows)| rows));

@@ -302,6 +302,12 @@ impl<K: SumKey, const N: usize> SumBacklog<K, N> {
         }
     }
 
+    fn take(&mut self, cut: Tick) -> Vec<(Tick, Sum<K, N>)> {
+        // Few have come since the cut: it is they that are moved.
+        let later = self.waiting.extract_if(.., |(of, _)| *of > cut).collect();
+        std::mem::replace(&mut self.waiting, later)
+    }
+
     /// Ends a step.
     pub(crate) fn end_step(&mut self) {
         if self.waiting.len() >= self.merge_at {
@@ -349,13 +355,48 @@ where
     Sum<K, N>: Columns,
 {
     fn take_through(&mut self, cut: Tick) -> Arc<dyn CutChanges> {
-        // Few have come since the cut: it is they that are moved.
-        let later = self.waiting.extract_if(.., |(of, _)| *of > cut).collect();
-        Arc::new(CutSums(std::mem::replace(&mut self.waiting, later)))
+        Arc::new(CutSums(self.take(cut)))
     }
 
     fn bytes(&self) -> usize {
         size_of_val(&*self.waiting)
+    }
+}
+
+/// Rows that came and went, are arranged nowhere, and wait for their cut: how often each did is a sum.
+pub(crate) struct ChangeBacklog<R>(SumBacklog<R, 1>);
+
+impl<R: SumKey> ChangeBacklog<R> {
+    /// None yet, of a table that lacks these.
+    pub(crate) fn new(cutover: Cutover) -> Self {
+        ChangeBacklog(SumBacklog::new(cutover))
+    }
+
+    /// Adds the rows of a step.
+    pub(crate) fn add(&mut self, rows: &[(R, Tick, isize)]) {
+        rows.iter().for_each(|(row, tick, diff)| self.0.add(*tick, *diff, || Some(Sum { key: *row, sums: [1] })));
+        self.0.end_step();
+    }
+}
+
+impl<R: SumKey + Columns> Backlog for ChangeBacklog<R> {
+    fn take_through(&mut self, cut: Tick) -> Arc<dyn CutChanges> {
+        Arc::new(CutRowSums(self.0.take(cut)))
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.0.waiting)
+    }
+}
+
+/// Rows that came and went up to a cut.
+struct CutRowSums<R>(Vec<(Tick, Sum<R, 1>)>);
+
+impl<R: SumKey + Columns> CutChanges for CutRowSums<R> {
+    fn after(&self, done: Tick) -> Box<dyn Iterator<Item = RecordBatch> + '_> {
+        let rows = merged_after(&self.0, done);
+        let changes = rows.into_iter().map(|(cut, Sum { key, sums: [diff] })| (key, cut, diff)).collect();
+        in_batches(changes, R::changes)
     }
 }
 
@@ -367,17 +408,26 @@ where
     Sum<K, N>: Columns,
 {
     fn after(&self, done: Tick) -> Box<dyn Iterator<Item = RecordBatch> + '_> {
-        let mut additions: Vec<_> = self.0.iter().filter(|(cut, _)| *cut > done).copied().collect();
-        merge(&mut additions);
-        let summed: Vec<(Sum<K, N>, Tick)> = additions.into_iter().map(|(cut, sum)| (sum, cut)).collect();
-        let mut from = 0;
-        Box::new(iter::from_fn(move || {
-            let to = summed.len().min(from + BATCH_ROWS);
-            let batch = (from < to).then(|| Sum::additions(&summed[from..to]));
-            from = to;
-            batch
-        }))
+        in_batches(merged_after(&self.0, done).into_iter().map(|(cut, sum)| (sum, cut)).collect(), Sum::additions)
     }
+}
+
+/// What was added in cuts after `done`, added up.
+fn merged_after<K: SumKey, const N: usize>(added: &[(Tick, Sum<K, N>)], done: Tick) -> Vec<(Tick, Sum<K, N>)> {
+    let mut additions = added.iter().filter(|(cut, _)| *cut > done).copied().collect();
+    merge(&mut additions);
+    additions
+}
+
+/// Batches of about [`BATCH_ROWS`] of these, each made when it is asked for.
+fn in_batches<'a, C: 'a>(all: Vec<C>, batch: fn(&[C]) -> RecordBatch) -> Box<dyn Iterator<Item = RecordBatch> + 'a> {
+    let mut from = 0;
+    Box::new(iter::from_fn(move || {
+        let to = all.len().min(from + BATCH_ROWS);
+        let made = (from < to).then(|| batch(&all[from..to]));
+        from = to;
+        made
+    }))
 }
 
 #[cfg(test)]

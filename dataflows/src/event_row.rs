@@ -2,7 +2,7 @@
 
 use operators::Expires;
 use schemas::event::Accepted;
-use schemas::{EventId, EventTime, EventType, Micros, PayloadHash, Subject, Symbol, Tick};
+use schemas::{DeviceId, EventId, EventTime, EventType, Micros, PayloadHash, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::identity::Identity;
@@ -28,6 +28,8 @@ pub struct EventRow {
     pub subject: Subject,
     /// Whether its subject is a user or a device.
     pub has_visitor: bool,
+    /// Its device; none of a touch.
+    pub device: DeviceId,
     /// Campaign.
     pub campaign: Symbol,
     /// Ad group.
@@ -64,6 +66,7 @@ impl EventRow {
             event_id: event.event_id,
             subject: event.subject,
             has_visitor: !event.user.is_none() || !event.device.is_none(),
+            device: if is_touch { DeviceId::NONE } else { event.device },
             campaign: event.campaign,
             ad_group: event.ad_group,
             creative: event.creative,
@@ -88,6 +91,7 @@ impl EventRow {
             event_id: touch.event_id,
             subject: touch.subject,
             has_visitor: touch.traits.has_user() || touch.traits.has_device(),
+            device: DeviceId::NONE,
             campaign: touch.campaign,
             ad_group: touch.ad_group,
             creative: touch.creative,

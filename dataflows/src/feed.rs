@@ -22,7 +22,7 @@ use crate::horizon::{Horizons, TargetKey};
 use crate::params::PersonRule;
 use crate::standing::{Pool, Step};
 use crate::views::installs::InstallRow;
-use crate::visitor_event::DayCount;
+use crate::visitor_event::{OfVisitor, VisitorInput};
 
 /// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
 pub struct InputBatch {
@@ -122,7 +122,7 @@ pub struct Feed {
     pub(crate) capped: AppendInput<Tick, (u64, CappedCopy)>,
     pub(crate) targets: AppendInput<Tick, (TargetKey, Arc<TargetRow>)>,
     pub(crate) final_installs: InputSession<Tick, (TargetKey, Arc<InstallRow>), isize>,
-    pub(crate) counted: InputSession<Tick, (Subject, DayCount), isize>,
+    pub(crate) finals_of_visitors: InputSession<Tick, (Subject, VisitorInput), isize>,
     pub(crate) no_target_before: EventTime,
     pub(crate) heaps: Heaps,
     pub(crate) horizons: Horizons,
@@ -150,9 +150,12 @@ impl Feed {
         }
     }
 
-    /// Takes in rows of `frequency` as their table holds them, of days that were sealed by the cut that is loaded. They enter now.
-    pub fn load_counts(&mut self, counts: impl IntoIterator<Item = (Subject, DayCount)>) {
-        counts.into_iter().for_each(|count| self.counted.insert(count));
+    /// Takes in what the tables of views say of visitors, of days that were sealed by the cut that is loaded. It enters now, which is
+    /// before any record.
+    pub fn load_visitors(&mut self, changes: impl IntoIterator<Item = OfVisitor>) {
+        for (visitor, input, diff) in changes {
+            self.finals_of_visitors.update((visitor, input), diff);
+        }
     }
 
     /// Takes a batch in and leaves it without rows.
@@ -190,7 +193,7 @@ impl Feed {
         self.capped.advance_to(tick);
         self.targets.advance_to(tick);
         self.final_installs.advance_to(tick);
-        self.counted.advance_to(tick);
+        self.finals_of_visitors.advance_to(tick);
     }
 
     /// Hands what came, and the promise, to the dataflow.
@@ -202,7 +205,7 @@ impl Feed {
         self.capped.flush();
         self.targets.flush();
         self.final_installs.flush();
-        self.counted.flush();
+        self.finals_of_visitors.flush();
     }
 
     /// The tick up to which nothing more will come.

@@ -40,8 +40,12 @@ impl Grouping {
     pub const CAMPAIGN: Grouping = Grouping(1);
     /// By campaign and source.
     pub const CAMPAIGN_SOURCE: Grouping = Grouping(3);
+    /// By source.
+    pub const SOURCE: Grouping = Grouping(2);
     /// By channel.
     pub const CHANNEL: Grouping = Grouping(4);
+    /// By country.
+    pub const COUNTRY: Grouping = Grouping(8);
 
     /// As job files and tables have it.
     pub fn name(self) -> &'static str {
@@ -112,6 +116,21 @@ impl Serialize for Grouping {
 impl<'de> Deserialize<'de> for Grouping {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Grouping, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The most groupings of a view: each is counted with each event.
+const GROUPINGS_MAX: usize = 8;
+
+/// Checks a list of groupings; the error names the field and what it may be.
+pub(crate) fn check_groupings(name: &str, groupings: &[Grouping]) -> Result<(), String> {
+    if groupings.is_empty() || groupings.len() > GROUPINGS_MAX {
+        return Err(format!("{name} has {}: it may have 1 to {GROUPINGS_MAX}", groupings.len()));
+    }
+    let twice = |(at, grouping): (usize, &Grouping)| groupings[..at].contains(grouping);
+    match groupings.iter().enumerate().find(|pair| twice(*pair)) {
+        Some((_, grouping)) => Err(format!("{name} has {grouping} twice: name each once")),
+        None => Ok(()),
     }
 }
 

@@ -14,14 +14,15 @@ use crate::attribution::indexes::{TouchIndexes, touch_indexes};
 use crate::attribution::targets::TargetRow;
 use crate::attribution::touches::Heaps;
 use crate::attribution::{Attribution, attribution};
+use crate::changes::each_change;
 use crate::feed::Feed;
 use crate::horizon::{Bounds, Horizons, TargetKey};
 use crate::params::Params;
 use crate::standing::{Events, Step, standing};
 use crate::views::costs::{CostArrangement, costs};
 use crate::views::installs::InstallRow;
-use crate::visitor_event::DayCount;
-use crate::visitors::{Visitors, visitors};
+use crate::visitor_event::VisitorInput;
+use crate::visitors::{Visitors, has_lives, of_install, visitors};
 
 /// What the views of a dataflow read.
 pub struct Inputs<'scope> {
@@ -33,8 +34,8 @@ pub struct Inputs<'scope> {
     touches: TouchIndexes<'scope>,
     target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     final_installs: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
-    /// What was counted on days that are sealed.
-    counted: VecCollection<'scope, Tick, (Subject, DayCount), isize>,
+    /// What is final of visitors.
+    finals_of_visitors: VecCollection<'scope, Tick, (Subject, VisitorInput), isize>,
     arrivals: Stream<'scope, Tick, Vec<Rc<Step>>>,
     /// Tells the feed that somebody reads events.
     with_events: Rc<Cell<bool>>,
@@ -58,8 +59,8 @@ impl<'scope> Inputs<'scope> {
         let (target_input, target_copies) = AppendInput::new(scope);
         let mut final_input = InputSession::new();
         let final_installs = final_input.to_collection(scope);
-        let mut counted_input = InputSession::new();
-        let counted = counted_input.to_collection(scope);
+        let mut visitor_input = InputSession::new();
+        let finals_of_visitors = visitor_input.to_collection(scope);
         let heaps = Heaps::new(scope.index());
         let with_events = Rc::default();
         let mut arrival_input = InputHandle::new();
@@ -74,7 +75,7 @@ impl<'scope> Inputs<'scope> {
             capped: capped_input,
             targets: target_input,
             final_installs: final_input,
-            counted: counted_input,
+            finals_of_visitors: visitor_input,
             no_target_before: EventTime(i64::MIN),
             heaps: heaps.clone(),
             horizons,
@@ -89,7 +90,7 @@ impl<'scope> Inputs<'scope> {
             touches,
             target_copies,
             final_installs,
-            counted,
+            finals_of_visitors,
             arrivals,
             with_events,
             events: None,
@@ -126,9 +127,14 @@ impl<'scope> Inputs<'scope> {
     /// What follows from what visitors did.
     pub fn visitors(&mut self) -> Visitors<'scope> {
         let events = self.events();
-        let made = self
-            .visitors
-            .get_or_insert_with(|| visitors(&events, self.counted.clone(), &self.params, self.bounds, self.horizons));
-        made.clone()
+        if self.visitors.is_none() {
+            let installed = has_lives(&self.params).then(|| {
+                let installs = self.attribution().installs.stream;
+                each_change(installs, "installs of visitors", |install: &Arc<InstallRow>| of_install(install))
+            });
+            let finals = self.finals_of_visitors.clone();
+            self.visitors = Some(visitors(&events, finals, installed, &self.params, self.bounds, self.horizons));
+        }
+        self.visitors.clone().expect("it was made")
     }
 }

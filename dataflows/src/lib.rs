@@ -5,6 +5,7 @@
 
 pub mod attribution;
 pub mod changes;
+pub mod cohort;
 pub mod event_row;
 pub mod feed;
 pub mod funnels;
@@ -13,6 +14,7 @@ pub mod groupings;
 pub mod horizon;
 pub mod inputs;
 pub mod live;
+pub mod lives;
 pub mod local_time;
 pub mod needs;
 pub mod params;

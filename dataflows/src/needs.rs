@@ -31,6 +31,8 @@ pub struct Needs {
     pub attributed_ms: i64,
     /// At counts of days that are sealed, in the view's own table.
     pub sealed_ms: i64,
+    /// At days that are sealed on which visitors were there, in the table of `activity`; what they did first is needed of all time.
+    pub lives_ms: i64,
 }
 
 impl Needs {
@@ -62,6 +64,7 @@ impl Needs {
             costs_ms: self.costs_ms.max(other.costs_ms),
             attributed_ms: self.attributed_ms.max(other.attributed_ms),
             sealed_ms: self.sealed_ms.max(other.sealed_ms),
+            lives_ms: self.lives_ms.max(other.lives_ms),
         }
     }
 }
@@ -75,8 +78,10 @@ pub struct Needed {
     pub costs_since: EventTime,
     /// Installs of these times come from their table; no record of one of them, or of one before, is a target.
     pub final_installs: Option<Range<EventTime>>,
-    /// Days of visitors that come from their table.
+    /// Days of visitors of which counts come from their table.
     pub sealed: Option<SealedDays>,
+    /// Days on which visitors were there that come from their table.
+    pub lives: Option<SealedDays>,
     /// How long after it happened a record may have been accepted.
     pub retention: Retention,
 }
@@ -85,7 +90,7 @@ impl Needed {
     /// All there is.
     pub fn all(retention: Retention) -> Needed {
         let ever = EventTime(i64::MIN);
-        Needed { events_since: ever, costs_since: ever, final_installs: None, sealed: None, retention }
+        Needed { events_since: ever, costs_since: ever, final_installs: None, sealed: None, lives: None, retention }
     }
 
     /// What views with these needs need of the time up to `load_to`. With a table of `installs` what is final of them comes from there.
@@ -97,7 +102,7 @@ impl Needed {
         load_to: Tick,
     ) -> Needed {
         let before = |ms: i64| EventTime((load_to as i64).saturating_sub(ms));
-        let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms } = needs;
+        let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms, lives_ms } = needs;
         let mut final_installs = None;
         if attributed_ms > 0 {
             let lifetime_ms = params.installs.attribution_lifetime.0;
@@ -112,9 +117,17 @@ impl Needed {
         // What decides together may happen within an hour, and expires by the minute.
         let with_its_hour = |ms: i64| before(ms.saturating_add(2 * HOUR_MS));
         let (events_since, costs_since) = (with_its_hour(events_ms), with_its_hour(costs_ms));
-        let sealed = SealedDays { since: before(sealed_ms), before: load_to, sealing, zones: params.zones.clone() };
-        let sealed = (sealed_ms > 0).then_some(sealed);
-        Needed { events_since, costs_since, final_installs, sealed, retention }
+        let sealed = |ms: i64| {
+            let days = SealedDays { since: before(ms), before: load_to, sealing, zones: params.zones.clone() };
+            (ms > 0).then_some(days)
+        };
+        let (sealed, lives) = (sealed(sealed_ms), sealed(lives_ms));
+        Needed { events_since, costs_since, final_installs, sealed, lives, retention }
+    }
+
+    /// The cut before which days were sealed that come from tables; 0 where none does.
+    pub fn sealed_before(&self) -> Tick {
+        [&self.sealed, &self.lives].into_iter().flatten().map(|sealed| sealed.before).max().unwrap_or(0)
     }
 
     /// Since when events of a type are loaded. A tombstone withdraws an event or a cost.

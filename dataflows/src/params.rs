@@ -8,8 +8,9 @@ use schemas::{DeviceId, EventType, JoinKey, Symbol, UserId, Zones};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::cohort::CohortsParams;
 use crate::funnels::{self, Funnel};
-use crate::groupings::Grouping;
+use crate::groupings::{Grouping, check_groupings};
 pub use crate::span::Span;
 
 /// A window per channel: `7d`, or `{ default: 7d, search: 30d }`.
@@ -200,19 +201,8 @@ impl Default for SlidingParams {
     }
 }
 
-/// The most groupings of a view: each is counted with each event.
-const GROUPINGS_MAX: usize = 8;
-
-fn check_groupings(name: &str, groupings: &[Grouping]) -> Result<(), String> {
-    if groupings.is_empty() || groupings.len() > GROUPINGS_MAX {
-        return Err(format!("{name} has {}: it may have 1 to {GROUPINGS_MAX}", groupings.len()));
-    }
-    let twice = |(at, grouping): (usize, &Grouping)| groupings[..at].contains(grouping);
-    match groupings.iter().enumerate().find(|pair| twice(*pair)) {
-        Some((_, grouping)) => Err(format!("{name} has {grouping} twice: name each once")),
-        None => Ok(()),
-    }
-}
+/// Views whose state a start takes from the tables of others.
+const LOADED: [(&str, &[&str]); 2] = [("firsts", &["activity"]), ("cohorts", &["activity", "firsts"])];
 
 /// The parameters of all views.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,6 +228,8 @@ pub struct Params {
     /// The funnels of `funnel_steps` and `funnels`; none where it is empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub funnels: Vec<Funnel>,
+    /// Parameters of `cohorts`.
+    pub cohorts: CohortsParams,
     /// The time zones of tenants. No parameter that a job may change: the lake keeps them, and the SQL of views joins them as rows.
     #[serde(skip)]
     pub zones: Zones,
@@ -246,8 +238,20 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Params {
         let (zones, only, funnels, installs, credits, sessions, paths, uniques, metrics_sliding) = Default::default();
-        let forget_after = Span(400 * DAY_MS);
-        Params { zones, only, forget_after, installs, credits, sessions, paths, uniques, metrics_sliding, funnels }
+        let (forget_after, cohorts) = (Span(400 * DAY_MS), CohortsParams::default());
+        Params {
+            zones,
+            only,
+            forget_after,
+            installs,
+            credits,
+            sessions,
+            paths,
+            uniques,
+            metrics_sliding,
+            funnels,
+            cohorts,
+        }
     }
 }
 
@@ -281,6 +285,14 @@ impl Params {
         check_groupings("views.uniques.groupings", &self.uniques.groupings)?;
         check_groupings("views.metrics_sliding.groupings", &self.metrics_sliding.groupings)?;
         funnels::check(&self.funnels, self.forget_after)?;
+        self.cohorts.check()?;
+        for (view, of_tables) in LOADED {
+            if let Some(lacking) = of_tables.iter().find(|of| self.maintains(view) && !self.maintains(of)) {
+                return Err(format!(
+                    "views.only has {view} without {lacking}, from whose table its state comes: name both"
+                ));
+            }
+        }
         within("views.installs.fingerprint_window", installs.fingerprint_window, Span(HOUR_MS), Span(DAY_MS))?;
         let lifetime = installs.attribution_lifetime;
         within("views.installs.attribution_lifetime", lifetime, Span(DAY_MS), Span(3650 * DAY_MS))?;

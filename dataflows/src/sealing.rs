@@ -40,6 +40,11 @@ pub struct SealedDays {
 impl SealedDays {
     /// Whether the day of a visitor of a tenant that began then is one of them.
     pub fn has(&self, tenant: Symbol, visitor: Subject, day: EventTime) -> bool {
-        day >= self.since && self.sealing.at(visitor, self.zones.day(tenant, day).ends) < self.before
+        day >= self.since && self.has_time(tenant, visitor, day)
+    }
+
+    /// Whether a time lies in a day that was sealed, however long ago.
+    pub fn has_time(&self, tenant: Symbol, visitor: Subject, time: EventTime) -> bool {
+        self.sealing.at(visitor, self.zones.day(tenant, time).ends) < self.before
     }
 }

@@ -8,8 +8,9 @@ use arrow::record_batch::RecordBatch;
 use schemas::view::{Method, PathTouch};
 use schemas::{DeviceId, EventId, EventTime, EventType, Id, Subject, Symbol, UserId};
 
+use crate::cohort::Milestone;
 use crate::views::installs::InstallRow;
-use crate::visitor_event::DayCount;
+use crate::visitor_event::{ActiveDay, DayCount, First, Led};
 
 /// The rows of a batch of `installs`. Their countries are no columns: they are none.
 pub fn installs(batch: &RecordBatch) -> Result<Vec<InstallRow>, ArrowError> {
@@ -70,6 +71,47 @@ pub fn day_counts(batch: &RecordBatch) -> Result<Vec<(Subject, DayCount)>, Arrow
         Ok((Subject(id(&visitor, row)?), count))
     };
     (0..batch.num_rows()).map(count).collect()
+}
+
+/// Days on which visitors were there, as a batch of changes of `activity` has them; those of devices are left out.
+pub fn active_days(batch: &RecordBatch) -> Result<Vec<(Subject, ActiveDay, isize)>, ArrowError> {
+    let columns = Columns { array: batch.clone().into() };
+    let [tenant, app, day, diff] = ["tenant", "app", "day", "_diff"].map(|name| columns.longs(name));
+    let (tenant, app, day, diff, visitor) = (tenant?, app?, day?, diff?, columns.ids("visitor")?);
+    let active = |row| {
+        let day = ActiveDay { tenant: symbol(&tenant, row), app: symbol(&app, row), day: EventTime(day.value(row)) };
+        Ok((Subject(id(&visitor, row)?), day, diff.value(row) as isize))
+    };
+    (0..batch.num_rows()).filter(|row| visitor.is_valid(*row)).map(active).collect()
+}
+
+/// What visitors did first, as a batch of changes of `firsts` has it.
+pub fn firsts(batch: &RecordBatch) -> Result<Vec<(Subject, First, isize)>, ArrowError> {
+    let columns = Columns { array: batch.clone().into() };
+    let [tenant, app, time, diff] = ["tenant", "app", "event_time", "_diff"].map(|name| columns.longs(name));
+    let (tenant, app, time, diff) = (tenant?, app?, time?, diff?);
+    let [campaign, source, channel, country] =
+        ["campaign", "source", "channel", "country"].map(|name| columns.longs(name));
+    let (campaign, source, channel, country) = (campaign?, source?, channel?, country?);
+    let (visitor, event_id, milestone) =
+        (columns.ids("visitor")?, columns.ids("event_id")?, columns.texts("milestone")?);
+    let first = |row| {
+        let first = First {
+            tenant: symbol(&tenant, row),
+            app: symbol(&app, row),
+            milestone: named(&milestone, row, Milestone::from_name)?,
+            time: EventTime(time.value(row)),
+            id: EventId(id(&event_id, row)?),
+            led: Led {
+                campaign: symbol(&campaign, row),
+                source: symbol(&source, row),
+                channel: symbol(&channel, row),
+                country: symbol(&country, row),
+            },
+        };
+        Ok((Subject(id(&visitor, row)?), first, diff.value(row) as isize))
+    };
+    (0..batch.num_rows()).map(first).collect()
 }
 
 /// Columns of a batch or of a list's structs, whatever Arrow types a client has written them with.

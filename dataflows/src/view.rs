@@ -26,7 +26,7 @@ use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::{Inspect, Probe};
 
 use crate::attribution::touches::Forgetting;
-use crate::changes::{AsArranged, Backlog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
+use crate::changes::{AsArranged, Backlog, ChangeBacklog, Cutover, RowBacklog, Sum, SumBacklog, SumKey, ToRows};
 use crate::event_row::EventRow;
 use crate::horizon::Retention;
 use crate::live::{Arranged, Kept, KeyRows, LiveRows, keys};
@@ -217,6 +217,17 @@ impl<'scope> Output<'scope> {
     {
         let rows = rows.map(|(key, row)| (Lasting(key), row));
         Output::rows(view, arrange_forgetting(rows, view.name, ByKey), AsArranged)
+    }
+
+    /// A view of rows that come and go, read from its table alone: they are kept until they are written.
+    pub fn changes<R: SumKey + Columns>(rows: VecCollection<'scope, Tick, R, isize>) -> Output<'scope> {
+        Output(Box::new(move |_, probe, cutover| {
+            let backlog = Rc::new(RefCell::new(ChangeBacklog::new(cutover)));
+            let pushed = Rc::clone(&backlog);
+            let rows = rows.inner.inspect_batch(move |_, rows| pushed.borrow_mut().add(rows));
+            rows.probe_with(probe);
+            (Box::new(backlog), None)
+        }))
     }
 
     /// A log of sums: what is added.

@@ -1,8 +1,9 @@
 //! What a visitor did, as the views of visitors need it of an event.
 
-use schemas::{EventId, EventTime, EventType, Micros, Symbol};
+use schemas::{EventId, EventTime, EventType, Micros, Subject, Symbol};
 use serde::{Deserialize, Serialize};
 
+use crate::cohort::Milestone;
 use crate::event_row::EventRow;
 
 /// What comes to the record of a visitor.
@@ -10,9 +11,59 @@ use crate::event_row::EventRow;
 pub enum VisitorInput {
     /// An event, or that it goes.
     Event(VisitorEvent),
+    /// An install that is no reinstall, with the touch that won it, or that it goes.
+    Installed(First),
     /// At a start: a row of `frequency`.
     Counted(DayCount),
+    /// At a start: a row of `activity`.
+    Active(ActiveDay),
+    /// At a start: a row of `firsts`.
+    First(First),
 }
+
+/// A day on which a visitor was there, that is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ActiveDay {
+    /// Account.
+    pub tenant: Symbol,
+    /// App.
+    pub app: Symbol,
+    /// When the day began.
+    pub day: EventTime,
+}
+
+/// Something that a visitor did first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct First {
+    /// Account.
+    pub tenant: Symbol,
+    /// App.
+    pub app: Symbol,
+    /// What.
+    pub milestone: Milestone,
+    /// When.
+    pub time: EventTime,
+    /// The id of the event.
+    pub id: EventId,
+    /// What led to it.
+    pub led: Led,
+}
+
+/// What led to something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Led {
+    /// Campaign.
+    pub campaign: Symbol,
+    /// Publisher or traffic source.
+    pub source: Symbol,
+    /// Marketing channel.
+    pub channel: Symbol,
+    /// Country.
+    pub country: Symbol,
+}
+
+/// Something that comes to the record of a visitor, or goes.
+pub type OfVisitor = (Subject, VisitorInput, isize);
 
 /// How often a visitor saw or clicked a campaign or channel on a day that is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -7,19 +7,26 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use operators::{Both, Either, Records, keyed_published};
-use schemas::{EventType, Subject, Tick};
+use schemas::{EventType, Subject, Symbol, Tick};
 
+use crate::cohort::Milestone;
 use crate::horizon::{Bounds, Horizons};
+use crate::lives::{Kept, Lives, OfLives};
 use crate::params::Params;
 use crate::standing::Events;
 use crate::view::{OfRecords, Output};
+use crate::views::activity::{self, ACTIVITY, Activity, ActivityRow, Days, Whose};
+use crate::views::cohorts::{COHORTS, CohortRow};
+use crate::views::credits::channel;
+use crate::views::firsts::{FIRSTS, FirstRow};
 use crate::views::frequency::{Counts, FREQUENCY, Frequency, FrequencyRow};
 use crate::views::frequency_now::{FREQUENCY_NOW, Now};
 use crate::views::funnel_steps::{self, FUNNEL_STEPS, Filters, FunnelStep, FunnelSteps, StepKey, Steps};
+use crate::views::installs::InstallRow;
 use crate::views::paths::{self, Journeys, PATHS, PathKey, PathRow, Paths};
 use crate::views::sessions::{self, Chains, OfVisitor, SESSIONS, SessionKey, SessionRow, Sessions};
 use crate::views::uniques::{Seen, Told, UNIQUES, Uniques};
-use crate::visitor_event::{DayCount, VisitorEvent, VisitorInput};
+use crate::visitor_event::{First, Led, VisitorEvent, VisitorInput};
 
 /// What follows from what visitors did.
 #[derive(Clone)]
@@ -34,6 +41,12 @@ pub struct Visitors<'scope> {
     paths: VecCollection<'scope, Tick, (PathKey, PathRow), isize>,
     /// The days of `frequency` that are sealed.
     frequency: VecCollection<'scope, Tick, FrequencyRow, isize>,
+    /// The days on which visitors are there.
+    pub activity: VecCollection<'scope, Tick, ActivityRow, isize>,
+    /// The rows of `firsts`.
+    pub firsts: VecCollection<'scope, Tick, FirstRow, isize>,
+    /// What is added to `cohorts`.
+    pub cohorts: VecCollection<'scope, Tick, CohortRow, isize>,
     /// What is kept of the visitors of this worker.
     records: Records<Subject, VisitorRecord>,
     /// How their sessions are read from that; none where no `sessions` are maintained.
@@ -61,7 +74,7 @@ impl<'scope> Visitors<'scope> {
     pub fn frequency(self) -> Output<'scope> {
         let rows = self.now.expect("what visitors did is counted by a job that has the view");
         let of_records =
-            OfRecords { records: self.records, section: |(_, (_, (_, counts))): &VisitorRecord| counts, rows };
+            OfRecords { records: self.records, section: |(_, (_, (_, (counts, _)))): &VisitorRecord| counts, rows };
         Output::additions(self.frequency).with_records(FREQUENCY_NOW.name, of_records)
     }
 
@@ -79,13 +92,31 @@ impl<'scope> Visitors<'scope> {
 }
 
 /// What is kept of a visitor: a section of each view.
-pub type VisitorRecord = ((Steps, Journeys), (Chains, (Seen, Counts)));
+pub type VisitorRecord = ((Steps, Journeys), (Chains, (Seen, (Counts, (Days, Kept)))));
 
-/// Visits the visitors of these events, for the views that a job with these parameters maintains. What was counted on days that are
-/// sealed is loaded.
+/// Whether a job with these parameters needs the lives of visitors, and so installs.
+pub fn has_lives(params: &Params) -> bool {
+    [FIRSTS.name, COHORTS.name].iter().any(|view| params.maintains(view))
+}
+
+/// An install of a visitor that is no reinstall.
+pub fn of_install(install: &InstallRow) -> Option<(Subject, VisitorInput)> {
+    let InstallRow { tenant, app, subject, event_time: time, event_id: id, user, device, country, touch, .. } = install;
+    if install.reinstall || (user.is_none() && device.is_none()) {
+        return None;
+    }
+    let (campaign, source) = touch.map_or((Symbol::NONE, Symbol::NONE), |touch| (touch.campaign, touch.source));
+    let led = Led { campaign, source, channel: channel(touch.as_ref()), country: *country };
+    let first = First { tenant: *tenant, app: *app, milestone: Milestone::Install, time: *time, id: *id, led };
+    Some((*subject, VisitorInput::Installed(first)))
+}
+
+/// Visits the visitors of these events and installs, for the views that a job with these parameters maintains. What is final, on days
+/// that are sealed, is loaded.
 pub fn visitors<'scope>(
     events: &Events<'scope>,
-    counted: VecCollection<'scope, Tick, (Subject, DayCount), isize>,
+    finals: VecCollection<'scope, Tick, (Subject, VisitorInput), isize>,
+    installed: Option<VecCollection<'scope, Tick, (Subject, VisitorInput), isize>>,
     params: &Params,
     bounds: Bounds,
     horizons: Horizons,
@@ -97,23 +128,29 @@ pub fn visitors<'scope>(
     let funnel_steps = has_funnels.then(|| FunnelSteps::new(params, horizons));
     let filters = Filters::new(if has_funnels { &params.funnels } else { &[] });
     let paths = params.maintains(PATHS.name).then(|| Paths::new(&params.paths, horizons));
+    let activity =
+        params.maintains(ACTIVITY.name).then(|| Activity::new(Whose::Visitor, params.zones.clone(), horizons));
+    let lives = has_lives(params).then(|| Lives::new(params, bounds, horizons));
     let of_sessions = sessions.iter().flat_map(Sessions::types);
     let of_uniques = uniques.iter().flat_map(|_| Uniques::TYPES);
     let of_frequency = frequency.iter().flat_map(|_| Frequency::TYPES);
     let of_paths = paths.iter().flat_map(|_| Paths::TYPES);
-    let wanted: Vec<EventType> = of_sessions.chain(of_uniques).chain(of_frequency).chain(of_paths).collect();
+    let of_activity = activity.iter().flat_map(|_| activity::TYPES).chain(lives.iter().flat_map(|_| Lives::TYPES));
+    let of_others = of_uniques.chain(of_frequency).chain(of_activity).chain(of_paths);
+    let wanted: Vec<EventType> = of_sessions.chain(of_others).collect();
     let visits = events.flat_map("visits", move |event| {
         let visitor = event.visitor()?;
         let steps = filters.steps(event);
         let is_wanted = steps != 0 || wanted.contains(&event.event_type);
         is_wanted.then(|| (visitor, VisitorInput::Event(VisitorEvent::of(event, steps))))
     });
-    let counted = counted.map(|(visitor, count)| (visitor, VisitorInput::Counted(count)));
+    let inputs = visits.concatenate(installed.into_iter().chain([finals]));
     let of_visitor = sessions.as_ref().map(Sessions::of_visitor);
     let now = frequency.as_ref().map(|frequency| Arc::new(Now::new(frequency.names(), params.zones.clone())));
     let ways = Both(funnel_steps, paths);
-    let stays = Both(sessions, Some(Both(uniques, frequency)));
-    let (made, records) = keyed_published(visits.concat(counted), "visitors", Both(Some(ways), Some(stays)));
+    let days = Both(frequency, Some(Both(activity, lives)));
+    let stays = Both(sessions, Some(Both(uniques, Some(days))));
+    let (made, records) = keyed_published(inputs, "visitors", Both(Some(ways), Some(stays)));
     Visitors {
         funnel_steps: made.clone().flat_map(|made| match made {
             Either::First(Either::First(step)) => Some(step),
@@ -131,8 +168,24 @@ pub fn visitors<'scope>(
             Either::Second(Either::Second(Either::First(told))) => Some(told),
             _ => None,
         }),
-        frequency: made.flat_map(|made| match made {
-            Either::Second(Either::Second(Either::Second(sealed))) => Some(sealed),
+        frequency: made.clone().flat_map(|made| match made {
+            Either::Second(Either::Second(Either::Second(Either::First(sealed)))) => Some(sealed),
+            _ => None,
+        }),
+        activity: made.clone().flat_map(|made| match made {
+            Either::Second(Either::Second(Either::Second(Either::Second(Either::First(day))))) => Some(day),
+            _ => None,
+        }),
+        firsts: made.clone().flat_map(|made| match made {
+            Either::Second(Either::Second(Either::Second(Either::Second(Either::Second(OfLives::First(first)))))) => {
+                Some(first)
+            }
+            _ => None,
+        }),
+        cohorts: made.flat_map(|made| match made {
+            Either::Second(Either::Second(Either::Second(Either::Second(Either::Second(OfLives::Cell(cell)))))) => {
+                Some(cell)
+            }
             _ => None,
         }),
         records,

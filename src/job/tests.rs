@@ -105,7 +105,22 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "views:\n",
             "views:\n  only: [credits, credit]\n",
-            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly, metrics_sliding, sessions, frequency, funnel_steps, paths, uniques"#,
+            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly, metrics_sliding, sessions, frequency, activity, firsts, cohorts, funnel_steps, paths, uniques"#,
+        ),
+        (
+            "views:\n",
+            "views:\n  only: [installs, firsts, cohorts]\n",
+            r#"9: views.only: has firsts without activity, from whose table its state comes: name both"#,
+        ),
+        (
+            "views:\n",
+            "views:\n  cohorts: { definitions: [{ first: click, period: day }] }\n",
+            r#"9: views.cohorts.definitions[0].first: unknown variant `click`, expected one of install, purchase, event"#,
+        ),
+        (
+            "views:\n",
+            "views:\n  cohorts: { definitions: [{ first: install, period: day }, { first: install, period: day, age: day }] }\n",
+            r#"9: views.cohorts.definitions[1]: is the second of first: install, period: day, age: day: name all groupings of a cohort in one definition"#,
         ),
         (
             "view_window: 24h",

@@ -14,9 +14,11 @@ use chrono::NaiveDate;
 use dataflows::needs::Needed;
 use dataflows::sealing::SealedDays;
 use dataflows::stored;
+use dataflows::views::activity::ACTIVITY;
+use dataflows::views::firsts::FIRSTS;
 use dataflows::views::frequency::FREQUENCY;
 use dataflows::views::installs::{INSTALLS, InstallRow};
-use dataflows::visitor_event::DayCount;
+use dataflows::visitor_event::{OfVisitor, VisitorInput};
 use deltalake_core::DeltaTableError;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
@@ -26,7 +28,7 @@ use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderOptions, Parquet
 use schemas::symbols::Name;
 use schemas::table::{RecordRow, Verdict, records_rows, symbols_rows};
 use schemas::units::DAY_MS;
-use schemas::{EventTime, EventType, Subject, Symbol, Tick};
+use schemas::{EventTime, EventType, Symbol, Tick};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -198,8 +200,8 @@ pub(super) async fn records(
 pub enum Final {
     /// Changes of `installs`.
     Installs(Vec<(InstallRow, isize)>),
-    /// Of `frequency`, what visitors did on days that are sealed.
-    Counts(Vec<(Subject, DayCount)>),
+    /// Of `frequency`, `activity` and `firsts`, what visitors did on days that are sealed.
+    Visitors(Vec<OfVisitor>),
 }
 
 /// Reads what is final of what is needed, from the tables that there are.
@@ -212,7 +214,29 @@ pub(super) async fn finals<'a>(
         installs(log, times, |installs| each(Final::Installs(installs))).await?;
     }
     if let Some((log, sealed)) = table(FREQUENCY.name).zip(needed.sealed.clone()) {
-        counts(log, sealed, |counts| each(Final::Counts(counts))).await?;
+        let counts = move |batch: &RecordBatch| {
+            let counts = stored::day_counts(batch)?.into_iter();
+            let counts = counts.filter(|(visitor, count)| sealed.has(count.tenant, *visitor, count.day));
+            Ok(counts.map(|(visitor, count)| (visitor, VisitorInput::Counted(count), 1)).collect())
+        };
+        of_visitors(log, &["day"], needed.sealed.as_ref(), counts, &mut each).await?;
+    }
+    if let Some((log, sealed)) = table(ACTIVITY.name).zip(needed.lives.clone()) {
+        let days = move |batch: &RecordBatch| {
+            let days = stored::active_days(batch)?.into_iter();
+            let days = days.filter(|(visitor, active, _)| sealed.has(active.tenant, *visitor, active.day));
+            Ok(days.map(|(visitor, active, diff)| (visitor, VisitorInput::Active(active), diff)).collect())
+        };
+        of_visitors(log, &["day"], needed.lives.as_ref(), days, &mut each).await?;
+    }
+    if let Some((log, sealed)) = table(FIRSTS.name).zip(needed.lives.clone()) {
+        let firsts = move |batch: &RecordBatch| {
+            let firsts = stored::firsts(batch)?.into_iter();
+            let firsts = firsts.filter(|(visitor, first, _)| sealed.has_time(first.tenant, *visitor, first.time));
+            Ok(firsts.map(|(visitor, first, diff)| (visitor, VisitorInput::First(first), diff)).collect())
+        };
+        // A life may have begun at any time.
+        of_visitors(log, &["event_time"], None, firsts, &mut each).await?;
     }
     Ok(())
 }
@@ -240,19 +264,17 @@ fn of_times(
     Ok((files, Keep { columns: column, rows: Arc::new(rows) }))
 }
 
-/// Reads what visitors did on days that are sealed.
-async fn counts(
+/// Reads what a table says of visitors, by a column of times, on days that are sealed; where these are not given, of all times.
+async fn of_visitors(
     log: &TableLog,
-    sealed: SealedDays,
-    mut each: impl FnMut(Vec<(Subject, DayCount)>),
+    column: &'static [&'static str; 1],
+    days: Option<&SealedDays>,
+    decode: impl Fn(&RecordBatch) -> Result<Vec<OfVisitor>, DeltaTableError> + Clone + Send + 'static,
+    mut each: impl FnMut(Final),
 ) -> Result<(), LedgerError> {
-    let (files, keep) = of_times(log, &["day"], sealed.since..EventTime(i64::MAX))?;
-    let decode = move |batch: &RecordBatch| {
-        let mut counts = stored::day_counts(batch)?;
-        counts.retain(|(visitor, count)| sealed.has(count.tenant, *visitor, count.day));
-        Ok(counts)
-    };
-    read(log, files, &[], Some(keep), decode, &mut each).await
+    let since = days.map_or(EventTime(i64::MIN), |days| days.since);
+    let (files, keep) = of_times(log, column, since..EventTime(i64::MAX))?;
+    read(log, files, &[], Some(keep), decode, &mut |changes| each(Final::Visitors(changes))).await
 }
 
 /// Reads the changes of `installs` of these times.

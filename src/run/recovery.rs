@@ -69,7 +69,7 @@ pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
     let of_tables = needed.as_ref();
     let final_installs = of_tables.and_then(|needed| needed.final_installs.as_ref());
     let final_installs_before = final_installs.map(|times| times.end);
-    let sealed_before = of_tables.and_then(|needed| needed.sealed.as_ref()).map_or(0, |sealed| sealed.before);
+    let sealed_before = of_tables.map_or(0, Needed::sealed_before);
     let since = of_tables.map_or(0, |needed| needed.events_since.0.max(0) as Tick);
     let needed = needed.map(|needed| (state.load_to, needed));
     let wanted = Wanted { committed, needed, any_age: state.any_age };

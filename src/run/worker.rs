@@ -102,7 +102,7 @@ impl Running<'_> {
                 Loaded::Final(rows) => {
                     match rows {
                         Final::Installs(installs) => self.feed.load_installs(installs),
-                        Final::Counts(counts) => self.feed.load_counts(counts),
+                        Final::Visitors(changes) => self.feed.load_visitors(changes),
                     }
                     continue;
                 }

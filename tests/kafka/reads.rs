@@ -116,6 +116,7 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
         ("metrics_sliding", vec!["tenant=shop", "grouping=campaign"], "tick"),
         ("metrics_hourly", vec!["tenant=shop", "campaign=spring"], "cut"),
         ("uniques", vec!["tenant=shop", "grouping=tenant", "period=hour"], "cut"),
+        ("activity", vec!["tenant=shop", "visitor=user:u1"], "cut"),
     ] {
         let get = |of: &[&str]| {
             let mut command = bidstream();

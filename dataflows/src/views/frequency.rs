@@ -305,12 +305,12 @@ impl Keyed for Frequency {
     ) {
         let event = match input {
             VisitorInput::Event(event) if event.event_type.is_touch() => event,
-            VisitorInput::Event(_) => return,
             VisitorInput::Counted(DayCount { tenant, campaign, channel, kind, day, events }) => {
                 let series = Series { tenant: *tenant, campaign: *campaign, channel: *channel, kind: *kind };
                 let series = self.place(series);
                 return self.count(visitor, counts, series, (*day, true), events * diff as i64);
             }
+            _ => return,
         };
         let day = self.zones.day(event.tenant, event.time);
         let seals = self.sealing.at(visitor, day.ends);

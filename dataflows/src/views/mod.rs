@@ -52,6 +52,13 @@ views! {
     sessions: SESSIONS => |inputs| inputs.visitors().sessions(),
     frequency: FREQUENCY => |inputs| inputs.visitors().frequency(),
     frequency_now: FREQUENCY_NOW,
+    activity: ACTIVITY => |inputs| {
+        let (of_visitors, zones) = (inputs.visitors().activity, inputs.params.zones.clone());
+        activity::output(of_visitors, &inputs.events(), zones, inputs.horizons)
+    },
+    firsts: FIRSTS => |inputs| Output::changes(inputs.visitors().firsts),
+    cohorts: COHORTS => |inputs| Output::additions(inputs.visitors().cohorts),
+    retention: RETENTION,
     funnel_steps: FUNNEL_STEPS => |inputs| inputs.visitors().funnel_steps(&inputs.params),
     funnels: FUNNELS,
     paths: PATHS => |inputs| inputs.visitors().paths(),

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
+use dataflows::cohort::{Cohort, Milestone, Unit};
+use dataflows::groupings::Grouping;
 use dataflows::horizon::Retention;
 use dataflows::params::{Params, Span};
 use dataflows::views;
@@ -48,7 +50,8 @@ const DAYS: i64 = 7;
 const AGAIN: i64 = DAYS + 33;
 /// After so many days no window has anything.
 const END_DAYS: i64 = AGAIN + 3 + 36;
-const VIEWS: [&str; 6] = ["sessions", "uniques", "metrics_sliding", "frequency", "funnel_steps", "paths"];
+const VIEWS: [&str; 9] =
+    ["sessions", "uniques", "metrics_sliding", "frequency", "activity", "firsts", "cohorts", "funnel_steps", "paths"];
 
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -76,6 +79,8 @@ struct Run {
     week: usize,
     scenarios: Vec<Scenario>,
     gap: i64,
+    /// How long a visitor is away until it is a new one.
+    forget_after: i64,
     workers: usize,
     pauses: Vec<bool>,
     /// Milliseconds after the start: the cuts at which all is compared.
@@ -103,6 +108,29 @@ enum Plant {
     LongerFunnel,
     /// The SQL has paths go on for a millisecond more.
     LongerPath,
+    /// A day stays whose last event is withdrawn.
+    DayStays,
+    /// A visitor that leaves a cohort, or was there no more, still counts in it.
+    StaysInCohort,
+    /// The SQL takes visitors that were away for long for the same.
+    NeverNew,
+    /// A start does not load what visitors did first, nor when they were there.
+    LivesNotLoaded,
+}
+
+impl Plant {
+    /// The views that are compared: those that tell of it.
+    fn views(self) -> &'static [&'static str] {
+        match self {
+            Plant::Nothing => &VIEWS,
+            Plant::LongerGap | Plant::ClosedEarly => &["sessions"],
+            Plant::LongerFunnel => &["funnel_steps"],
+            Plant::LongerPath => &["paths"],
+            Plant::OtherVisitors | Plant::SteppedTwice | Plant::RepeatedAsOne | Plant::NoZones => &["uniques"],
+            Plant::DayStays => &["activity"],
+            Plant::StaysInCohort | Plant::NeverNew | Plant::LivesNotLoaded => &["activity", "firsts", "cohorts"],
+        }
+    }
 }
 
 fn new_event(week: usize) -> impl Strategy<Value = Ev> {
@@ -171,22 +199,24 @@ fn run_of_week(week: usize) -> impl Strategy<Value = Run> {
     );
     let glance = (days, hours).prop_map(|(day, (step, beside))| day * DAY + step * HOUR / 2 + beside + 1_000);
     let glances = prop::collection::vec(glance, 3);
+    let forget_after = prop::sample::select(vec![400 * DAY, 20 * DAY, 3 * DAY]);
     let gap = prop_oneof![2 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
     (
         prop::collection::vec(scenario, 1..24),
-        gap,
+        (gap, forget_after),
         1..=3usize,
         prop::collection::vec(any::<bool>(), 1..4),
         glances,
         restart,
     )
-        .prop_map(move |(mut scenarios, gap, workers, pauses, glances, restart)| Run {
+        .prop_map(move |(mut scenarios, (gap, forget_after), workers, pauses, glances, restart)| Run {
             week,
             scenarios: {
                 scenarios.push(lasting(week));
                 scenarios
             },
             gap,
+            forget_after,
             workers,
             pauses,
             glances,
@@ -244,21 +274,29 @@ impl Run {
         records
     }
 
-    fn params(&self) -> Params {
+    fn params(&self, views: &[&str]) -> Params {
         let mut params = params();
         params.sessions.gap = Span(self.gap);
         params.paths.idle = Span(2 * self.gap);
         params.funnels = funnels::of_all_periods([2 * DAY, DAY, 12 * HOUR, HOUR]);
+        params.forget_after = Span(self.forget_after);
+        let by_day = Cohort {
+            first: Milestone::Event,
+            period: Unit::Week,
+            age: Some(Unit::Day),
+            groupings: vec![Grouping::CHANNEL],
+        };
+        params.cohorts.definitions.push(by_day);
         // With a table of installs a start need not read what they were made of.
         let zoned = self.scenarios.iter().enumerate().filter(|(_, scenario)| !scenario.zone.is_empty());
         params.zones = Zones::new(zoned.map(|(place, scenario)| (tenant(place), scenario.zone))).expect("zones");
-        params.only = VIEWS.into_iter().chain(["installs"]).map(str::to_owned).collect();
+        params.only = views.iter().chain([&"installs"]).map(|view| (*view).to_owned()).collect();
         params
     }
 }
 
 fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Result<(), TestCaseError> {
-    let (records, params, end) = (run.records(), run.params(), run.cut(END_DAYS * DAY));
+    let (records, params, end) = (run.records(), run.params(plant.views()), run.cut(END_DAYS * DAY));
     let mut last = Life { end: Some((end, end)), ..Life::first(run.workers) };
     let mut lives = Vec::new();
     if let Some((minutes, beyond, workers, order)) = run.restart {
@@ -280,18 +318,33 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     {
         batches.iter_mut().for_each(|batch| *batch = as_one(batch, run.week));
     }
+    for (of, view, column) in [
+        (Plant::DayStays, "activity", "_diff"),
+        (Plant::StaysInCohort, "cohorts", "users"),
+        (Plant::StaysInCohort, "cohorts", "active_users"),
+    ] {
+        if plant == of
+            && let Some(batches) = restarted.get_mut(view)
+        {
+            batches.iter_mut().for_each(|batch| *batch = without_going(batch, column));
+        }
+    }
     // What came in a day is loaded at its end.
     let of_loads = Retention { ms: RETENTION + DAY, cost_ms: RETENTION + DAY };
-    let forgets = plant == Plant::Nothing;
+    let load = if plant == Plant::LivesNotLoaded { Load::WithoutLives } else { Load::Needed };
+    let forgets = plant == Plant::Nothing || load != Load::Needed;
     let needed = run
         .restart
         .filter(|_| forgets)
-        .map(|_| history_within(&records, &params, Some((of_loads, Load::Needed)), &lives, &run.pauses).written.views);
+        .map(|_| history_within(&records, &params, Some((of_loads, load)), &lives, &run.pauses).written.views);
     let forgetful = (forgets && needed.is_none())
         .then(|| stream_within(&records, &params, Some(retention), run.workers, &run.pauses).views);
     let mut sql_params = params.clone();
     if plant == Plant::NoZones {
         sql_params.zones = Zones::default();
+    }
+    if plant == Plant::NeverNew {
+        sql_params.forget_after = Span(400 * DAY);
     }
     if plant == Plant::LongerGap {
         sql_params.sessions.gap.0 += 1;
@@ -305,6 +358,18 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     if restarted.values().flatten().any(|batch| diffs(batch).contains(&-1)) {
         seen.lock().expect("no panic").insert("a row goes");
     }
+    let of = |view, column| restarted.get(view).is_some_and(|batches| takes_back(batches, column));
+    for (what, is_there) in [
+        ("a day goes", of("activity", "_diff")),
+        ("a first goes", of("firsts", "_diff")),
+        ("a user leaves a cohort", of("cohorts", "users")),
+        ("a user was not there after all", of("cohorts", "active_users")),
+        ("a cohort is given back money", of("cohorts", "revenue_micros")),
+    ] {
+        if is_there {
+            seen.lock().expect("no panic").insert(what);
+        }
+    }
     // Where state is forgotten the run ends with its last record.
     let last_cut = records.last().map_or(0, |(_, tick)| tick / CUT * CUT);
     for at in run.glances.iter().map(|ms| run.cut(*ms)) {
@@ -314,10 +379,12 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
             accepted.iter_mut().for_each(|(record, _)| record.event.user = UserId::NONE);
         }
         let as_of = if plant == Plant::ClosedEarly { at + MINUTE as Tick } else { at };
-        let of_sql = oracle::at(&accepted, &sql_params, as_of, &VIEWS);
-        of_sql["sessions"].iter().for_each(|batch| note(batch, seen));
-        of_sql["uniques"].iter().for_each(|batch| note_hours(batch, run, seen));
-        for (view, maintained) in views::maintained().filter(|(view, _)| VIEWS.contains(&view.name)) {
+        let of_sql = oracle::at(&accepted, &sql_params, as_of, plant.views());
+        let of_view = |view| of_sql.get(view).into_iter().flatten();
+        of_view("sessions").for_each(|batch| note(batch, seen));
+        of_view("firsts").for_each(|batch| note_lives(batch, seen));
+        of_view("uniques").for_each(|batch| note_hours(batch, run, seen));
+        for (view, maintained) in views::maintained().filter(|(view, _)| plant.views().contains(&view.name)) {
             let of_sql = ByTenant::of(&of_sql[view.name]);
             let needed = needed.iter().map(|needed| ("restarted from what is needed", needed));
             let forgetful = forgetful.iter().map(|forgetful| ("forgetful", forgetful));
@@ -345,6 +412,17 @@ fn diffs(batch: &RecordBatch) -> &[i64] {
     batch.column_by_name("_diff").map_or(&[], |diffs| diffs.as_primitive::<Int64Type>().values())
 }
 
+/// Rows that take nothing back.
+fn without_going(batch: &RecordBatch, column: &str) -> RecordBatch {
+    let kept = BooleanArray::from_unary(batch[column].as_primitive::<Int64Type>(), |more| more >= 0);
+    filter_record_batch(batch, &kept).expect("one length")
+}
+
+/// Whether some are taken back.
+fn takes_back(batches: &[RecordBatch], column: &str) -> bool {
+    batches.iter().any(|batch| batch[column].as_primitive::<Int64Type>().values().iter().any(|more| *more < 0))
+}
+
 fn of_period(uniques: &RecordBatch, period: &str) -> RecordBatch {
     let periods = uniques["period"].as_string::<i32>();
     let kept: BooleanArray = periods.iter().map(|is| Some(is == Some(period))).collect();
@@ -365,7 +443,7 @@ fn as_one(uniques: &RecordBatch, week: usize) -> RecordBatch {
 fn note_hours(uniques: &RecordBatch, run: &Run, seen: &Mutex<BTreeSet<&'static str>>) {
     let long = |name: &str| uniques[name].as_primitive::<Int64Type>().values().to_vec();
     let periods = uniques["period"].as_string::<i32>();
-    let zones = run.params().zones;
+    let zones = run.params(&VIEWS).zones;
     let mut hours = BTreeSet::new();
     for ((tenant, bucket), period) in long("tenant").into_iter().zip(long("bucket")).zip(periods) {
         let day = zones.day(Symbol(tenant), EventTime(bucket));
@@ -388,6 +466,25 @@ fn note_hours(uniques: &RecordBatch, run: &Run, seen: &Mutex<BTreeSet<&'static s
         }
         if bucket % HOUR != 0 {
             seen.lock().expect("no panic").insert("an hour that begins within one of UTC");
+        }
+    }
+}
+
+fn note_lives(firsts: &RecordBatch, seen: &Mutex<BTreeSet<&'static str>>) {
+    let (visitors, apps) = (firsts["visitor"].as_binary::<i32>(), firsts["app"].as_primitive::<Int64Type>());
+    let milestones = firsts["milestone"].as_string::<i32>();
+    let mut known = BTreeSet::new();
+    for row in 0..firsts.num_rows() {
+        let what = match milestones.value(row) {
+            "install" => "an install is the first",
+            "purchase" => "a purchase is the first",
+            _ => "an event is the first",
+        };
+        let mut seen = seen.lock().expect("no panic");
+        seen.insert(what);
+        let app = apps.is_valid(row).then(|| apps.value(row));
+        if !known.insert((visitors.value(row).to_vec(), app, what)) {
+            seen.insert("a visitor is new again");
         }
     }
 }
@@ -420,9 +517,21 @@ fn what_changes_with_time_is_its_sql() {
     runner.run(&run(), |run| check(&run, Plant::Nothing, &seen)).unwrap_or_else(|error| panic!("{error}"));
     let seen = seen.into_inner().expect("no panic");
     let of_zones = ["a short day", "a long day", "an hour twice", "an hour that begins within one of UTC"];
+    let of_lives = [
+        "a day goes",
+        "a first goes",
+        "a user leaves a cohort",
+        "a user was not there after all",
+        "a cohort is given back money",
+        "an install is the first",
+        "a purchase is the first",
+        "an event is the first",
+        "a visitor is new again",
+    ];
     let wanted = ["a row goes", "a session of more than a day", "a session from midnight", "two currencies"]
         .into_iter()
         .chain(of_zones)
+        .chain(of_lives)
         .chain(VIEWS);
     let missing: Vec<_> = wanted.filter(|what| !seen.contains(what)).collect();
     assert!(missing.is_empty(), "never came up, so was not tested: {missing:?}");
@@ -439,6 +548,10 @@ fn what_is_planted_in_time_is_found() {
         Plant::NoZones,
         Plant::LongerFunnel,
         Plant::LongerPath,
+        Plant::DayStays,
+        Plant::StaysInCohort,
+        Plant::NeverNew,
+        Plant::LivesNotLoaded,
     ] {
         let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));

@@ -11,7 +11,7 @@ use dataflows::horizon::{Bounds, Retention};
 use dataflows::inputs::Inputs;
 use dataflows::live::{LiveRows, Value};
 use dataflows::params::Params;
-use dataflows::visitor_event::DayCount;
+use dataflows::visitor_event::{DayCount, VisitorInput};
 use dataflows::{stored, views};
 use operators::Hub;
 use schemas::event::Accepted;
@@ -123,6 +123,7 @@ fn differs(plant: Plant) -> Option<String> {
         let counts: Vec<_> = counts
             .into_iter()
             .flat_map(|(visitor, count)| [count.events + 2, -2].map(|events| (visitor, DayCount { events, ..count })))
+            .map(|(visitor, count)| (visitor, VisitorInput::Counted(count), 1))
             .collect();
         loaded += counts.len();
         let counts = if plant == Plant::NotLoaded { Vec::new() } else { counts };
@@ -159,7 +160,7 @@ fn differs(plant: Plant) -> Option<String> {
             let (view, live): (_, Arc<dyn LiveRows>) = live.expect("it is read live");
             assert_eq!(view, "frequency_now");
             feed.advance_to(since);
-            feed.load_counts(counts);
+            feed.load_visitors(counts);
             let mut changes = Vec::new();
             // At other hours of each day.
             let step = 31 * HOUR as Tick + 780_010;

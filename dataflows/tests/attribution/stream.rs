@@ -17,6 +17,7 @@ use dataflows::stored;
 use dataflows::views;
 use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
+use dataflows::visitor_event::{OfVisitor, VisitorInput};
 use operators::Hub;
 use schemas::event::Accepted;
 use schemas::units::DAY_MS as DAY;
@@ -124,6 +125,8 @@ pub(crate) enum Load {
     WithoutFinalInstalls,
     /// A fault: no touches before the installs that are not final.
     WithoutTouchesBefore,
+    /// A fault: neither days of visitors nor what they did first.
+    WithoutLives,
 }
 
 /// As [`history`], where no record comes later than a retention after it happened: then a dataflow loads what its views need alone.
@@ -151,6 +154,26 @@ pub(crate) fn history_within(
         history.written.credits.extend(credits.into_iter().filter(|(_, tick, _)| *tick < end));
     }
     history
+}
+
+/// What tables say of visitors on days that were sealed by the cut that is loaded.
+pub(crate) fn of_visitors(written: &BTreeMap<&'static str, Vec<RecordBatch>>, needed: &Needed) -> Vec<OfVisitor> {
+    let table = |view| written.get(view).into_iter().flatten();
+    let mut all = Vec::new();
+    if let Some(sealed) = &needed.sealed {
+        let counts = table("frequency").flat_map(|batch| stored::day_counts(batch).expect("it was written so"));
+        let counts = counts.filter(|(visitor, count)| sealed.has(count.tenant, *visitor, count.day));
+        all.extend(counts.map(|(visitor, count)| (visitor, VisitorInput::Counted(count), 1)));
+    }
+    if let Some(sealed) = &needed.lives {
+        let days = table("activity").flat_map(|batch| stored::active_days(batch).expect("it was written so"));
+        let days = days.filter(|(visitor, active, _)| sealed.has(active.tenant, *visitor, active.day));
+        all.extend(days.map(|(visitor, active, diff)| (visitor, VisitorInput::Active(active), diff)));
+        let firsts = table("firsts").flat_map(|batch| stored::firsts(batch).expect("it was written so"));
+        let firsts = firsts.filter(|(visitor, first, _)| sealed.has_time(first.tenant, *visitor, first.time));
+        all.extend(firsts.map(|(visitor, first, diff)| (visitor, VisitorInput::First(first), diff)));
+    }
+    all
 }
 
 /// All that one dataflow says, where the ones before it have written such changes.
@@ -185,14 +208,12 @@ fn live(
         })
         .collect();
     let since = needed.as_ref().map_or(0, |needed| needed.events_since.0.max(0) as Tick);
-    let sealed = needed.as_ref().and_then(|needed| needed.sealed.clone());
+    let mut of_visitors = needed.as_ref().map_or(Vec::new(), |needed| of_visitors(&written.views, needed));
+    if load == Some(Load::WithoutLives) {
+        of_visitors.retain(|(_, input, _)| matches!(input, VisitorInput::Counted(_)));
+    }
+    let sealed_before = needed.as_ref().map_or(0, Needed::sealed_before);
     let finals = needed.and_then(|needed| needed.final_installs);
-    let frequency = written.views.get("frequency").into_iter().flatten();
-    let counts: Vec<_> = frequency
-        .flat_map(|batch| stored::day_counts(batch).expect("it was written so"))
-        .filter(|(visitor, count)| sealed.as_ref().is_some_and(|sealed| sealed.has(count.tenant, *visitor, count.day)))
-        .collect();
-    let sealed_before = sealed.map_or(0, |sealed| sealed.before);
     let bounds = Bounds { final_after_ms: SEALING.final_after_ms, retention, sealed_before };
     let written = written.installs.iter().filter(|(_, tick, _)| *tick < life.load_to);
     let final_installs: Vec<(InstallRow, isize)> = written
@@ -253,9 +274,9 @@ fn live(
             feed.installs_are_final_before(times.end);
         }
         if life.load_to > 0 && retention.is_some() {
-            feed.advance_to(since.min(ticks.first().copied().unwrap_or(0)));
+            feed.advance_to(since.min(ticks.first().map_or(0, |first| first - 1)));
         }
-        feed.load_counts(counts.iter().skip(worker.index()).step_by(worker.peers()).copied());
+        feed.load_visitors(of_visitors.iter().skip(worker.index()).step_by(worker.peers()).copied());
         feed.load_installs(final_installs.iter().skip(worker.index()).step_by(worker.peers()).cloned());
         // Where nothing comes later, or nothing later is written.
         let end = life.end.map_or(ticks.last().map_or(CUT, |tick| cut_of(*tick)), |(written, _)| written);
