@@ -27,8 +27,18 @@ const HEADER: &str = "at,what,who,by,paid\n";
 /// The views of the job that comes first.
 const FEW: &str = "[contested_events, costs, installs]";
 /// Those that it leaves out.
-const OTHERS: [&str; 8] =
-    ["credits", "metrics_hourly", "metrics_sliding", "sessions", "frequency", "funnel_steps", "paths", "uniques"];
+const OTHERS: [&str; 10] = [
+    "credits",
+    "metrics_hourly",
+    "metrics_sliding",
+    "sessions",
+    "frequency",
+    "funnel_steps",
+    "paths",
+    "uniques",
+    "identity_links",
+    "identity",
+];
 
 /// What people did from one day to another, and what was paid for it; each day in the order of time.
 fn history(days: std::ops::Range<i64>) -> Vec<String> {

@@ -12,6 +12,7 @@ pub mod grid;
 pub mod groupings;
 pub mod horizon;
 pub mod inputs;
+pub mod links;
 pub mod live;
 pub mod local_time;
 pub mod needs;

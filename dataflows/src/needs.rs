@@ -31,6 +31,8 @@ pub struct Needs {
     pub attributed_ms: i64,
     /// At counts of days that are sealed, in the view's own table.
     pub sealed_ms: i64,
+    /// At links of days that may still change; all before comes from the table of links. 0 where it reads no links.
+    pub links_ms: i64,
 }
 
 impl Needs {
@@ -62,6 +64,7 @@ impl Needs {
             costs_ms: self.costs_ms.max(other.costs_ms),
             attributed_ms: self.attributed_ms.max(other.attributed_ms),
             sealed_ms: self.sealed_ms.max(other.sealed_ms),
+            links_ms: self.links_ms.max(other.links_ms),
         }
     }
 }
@@ -77,6 +80,8 @@ pub struct Needed {
     pub final_installs: Option<Range<EventTime>>,
     /// Days of visitors that come from their table.
     pub sealed: Option<SealedDays>,
+    /// Links of days that began before this come from their table.
+    pub links_before: Option<EventTime>,
     /// How long after it happened a record may have been accepted.
     pub retention: Retention,
 }
@@ -85,7 +90,14 @@ impl Needed {
     /// All there is.
     pub fn all(retention: Retention) -> Needed {
         let ever = EventTime(i64::MIN);
-        Needed { events_since: ever, costs_since: ever, final_installs: None, sealed: None, retention }
+        Needed {
+            events_since: ever,
+            costs_since: ever,
+            final_installs: None,
+            sealed: None,
+            links_before: None,
+            retention,
+        }
     }
 
     /// What views with these needs need of the time up to `load_to`. With a table of `installs` what is final of them comes from there.
@@ -97,7 +109,7 @@ impl Needed {
         load_to: Tick,
     ) -> Needed {
         let before = |ms: i64| EventTime((load_to as i64).saturating_sub(ms));
-        let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms } = needs;
+        let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms, links_ms } = needs;
         let mut final_installs = None;
         if attributed_ms > 0 {
             let lifetime_ms = params.installs.attribution_lifetime.0;
@@ -114,7 +126,8 @@ impl Needed {
         let (events_since, costs_since) = (with_its_hour(events_ms), with_its_hour(costs_ms));
         let sealed = SealedDays { since: before(sealed_ms), before: load_to, sealing, zones: params.zones.clone() };
         let sealed = (sealed_ms > 0).then_some(sealed);
-        Needed { events_since, costs_since, final_installs, sealed, retention }
+        let links_before = (links_ms > 0).then(|| before(links_ms));
+        Needed { events_since, costs_since, final_installs, sealed, links_before, retention }
     }
 
     /// Since when events of a type are loaded. A tombstone withdraws an event or a cost.

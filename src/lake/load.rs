@@ -11,10 +11,12 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 use arrow::temporal_conversions::date32_to_datetime;
 use chrono::NaiveDate;
+use dataflows::links::Link;
 use dataflows::needs::Needed;
 use dataflows::sealing::SealedDays;
 use dataflows::stored;
 use dataflows::views::frequency::FREQUENCY;
+use dataflows::views::identity_links::IDENTITY_LINKS;
 use dataflows::views::installs::{INSTALLS, InstallRow};
 use dataflows::visitor_event::DayCount;
 use deltalake_core::DeltaTableError;
@@ -200,6 +202,8 @@ pub enum Final {
     Installs(Vec<(InstallRow, isize)>),
     /// Of `frequency`, what visitors did on days that are sealed.
     Counts(Vec<(Subject, DayCount)>),
+    /// Of `identity_links`, those of days that are final, and how often each was said or taken back.
+    Links(Vec<(Link, isize)>),
 }
 
 /// Reads what is final of what is needed, from the tables that there are.
@@ -213,6 +217,11 @@ pub(super) async fn finals<'a>(
     }
     if let Some((log, sealed)) = table(FREQUENCY.name).zip(needed.sealed.clone()) {
         counts(log, sealed, |counts| each(Final::Counts(counts))).await?;
+    }
+    if let Some((log, before)) = table(IDENTITY_LINKS.name).zip(needed.links_before) {
+        let (files, keep) = of_times(log, &["day"], EventTime(i64::MIN)..before)?;
+        let decode = |batch: &RecordBatch| Ok(stored::links(batch)?);
+        read(log, files, &[], Some(keep), decode, &mut |links| each(Final::Links(links))).await?;
     }
     Ok(())
 }

@@ -124,6 +124,8 @@ pub(crate) enum Load {
     WithoutFinalInstalls,
     /// A fault: no touches before the installs that are not final.
     WithoutTouchesBefore,
+    /// A fault: no links of days that are final.
+    WithoutFinalLinks,
 }
 
 /// As [`history`], where no record comes later than a retention after it happened: then a dataflow loads what its views need alone.
@@ -186,6 +188,14 @@ fn live(
         .collect();
     let since = needed.as_ref().map_or(0, |needed| needed.events_since.0.max(0) as Tick);
     let sealed = needed.as_ref().and_then(|needed| needed.sealed.clone());
+    let links_before = needed.as_ref().and_then(|needed| needed.links_before);
+    let links = written.views.get("identity_links").into_iter().flatten();
+    let links: Vec<_> = links
+        .flat_map(|batch| stored::links(batch).expect("it was written so"))
+        .filter(|(link, _)| {
+            load != Some(Load::WithoutFinalLinks) && links_before.is_some_and(|before| link.day < before)
+        })
+        .collect();
     let finals = needed.and_then(|needed| needed.final_installs);
     let frequency = written.views.get("frequency").into_iter().flatten();
     let counts: Vec<_> = frequency
@@ -193,7 +203,7 @@ fn live(
         .filter(|(visitor, count)| sealed.as_ref().is_some_and(|sealed| sealed.has(count.tenant, *visitor, count.day)))
         .collect();
     let sealed_before = sealed.map_or(0, |sealed| sealed.before);
-    let bounds = Bounds { final_after_ms: SEALING.final_after_ms, retention, sealed_before };
+    let bounds = Bounds { final_after_ms: SEALING.final_after_ms, retention, sealed_before, links_before };
     let written = written.installs.iter().filter(|(_, tick, _)| *tick < life.load_to);
     let final_installs: Vec<(InstallRow, isize)> = written
         .filter(|_| load != Some(Load::WithoutFinalInstalls))
@@ -256,6 +266,7 @@ fn live(
             feed.advance_to(since.min(ticks.first().copied().unwrap_or(0)));
         }
         feed.load_counts(counts.iter().skip(worker.index()).step_by(worker.peers()).copied());
+        feed.load_links(links.iter().skip(worker.index()).step_by(worker.peers()).copied());
         feed.load_installs(final_installs.iter().skip(worker.index()).step_by(worker.peers()).cloned());
         // Where nothing comes later, or nothing later is written.
         let end = life.end.map_or(ticks.last().map_or(CUT, |tick| cut_of(*tick)), |(written, _)| written);
