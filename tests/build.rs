@@ -27,7 +27,7 @@ const HEADER: &str = "at,what,who,by,paid\n";
 /// The views of the job that comes first.
 const FEW: &str = "[contested_events, costs, installs]";
 /// Those that it leaves out.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 13] = [
     "credits",
     "metrics_hourly",
     "metrics_sliding",
@@ -39,6 +39,8 @@ const OTHERS: [&str; 11] = [
     "funnel_steps",
     "paths",
     "uniques",
+    "identity_links",
+    "identity",
 ];
 
 /// What people did from one day to another, and what was paid for it; each day in the order of time.

@@ -3,6 +3,7 @@
 pub mod events;
 pub mod keyed_reads;
 pub mod lanes;
+pub mod links;
 pub mod machine;
 pub mod profile;
 pub mod report;

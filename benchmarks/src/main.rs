@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use benchmarks::events::Traffic;
 use benchmarks::keyed_reads::keyed_reads;
+use benchmarks::links::{LinkTraffic, links};
 use benchmarks::machine::Setting;
 use benchmarks::profile::Spent;
 use benchmarks::report::{Measurement, Report, Verdict, ms};
@@ -79,6 +80,15 @@ enum Benchmark {
         /// Events among a thousand that are one visitor's.
         #[arg(long, default_value_t = 0)]
         heavy_per_mille: u64,
+    },
+    /// Links of people, of which one in ten changes goes, alone and with one large component: their components, and the view of them.
+    Links {
+        /// Nodes of the large component.
+        #[arg(long, default_value_t = 80_000)]
+        giant: u64,
+        /// Changes in each tick.
+        #[arg(long, default_value_t = 3_500)]
+        tick_events: u64,
     },
     /// Peak resident memory of ours per live touch.
     Memory {
@@ -156,6 +166,12 @@ fn main() {
         Benchmark::Views { tick_events } => views(&mut report, traffic, tick_events),
         Benchmark::Visitors { tick_events, in_one_go, heavy_per_mille } => {
             visitors(&mut report, Traffic { in_one_go, heavy_per_mille, ..traffic }, tick_events);
+        }
+        Benchmark::Links { giant, tick_events } => {
+            for giant in [0, giant] {
+                let links = LinkTraffic { changes: events, users, giant, tick_changes: tick_events };
+                of_links(&mut report, links);
+            }
         }
         Benchmark::Memory { device_else_user, tick_events } => {
             let person = if device_else_user { PersonRule::DeviceElseUser } else { PersonRule::DeviceOrUser };
@@ -245,6 +261,14 @@ fn visitors(report: &mut Report, traffic: Traffic, tick_events: u64) {
     if traffic.heavy_per_mille > 0 {
         let what = format!("a visitor with {} of a thousand events: longest tick", traffic.heavy_per_mille);
         report.verdicts.push(Verdict::of(what, ms(measured[1].tick_latency(1.0)), "ms", 50.0, 10.0));
+    }
+}
+
+fn of_links(report: &mut Report, traffic: LinkTraffic) {
+    for measured in links(traffic) {
+        report.measurements.push(Measurement::of(&measured));
+        let what = format!("{}, one component of {} nodes, by processor time", measured.lane, traffic.giant);
+        report.verdicts.push(Verdict::of(what, measured.events_per_cpu_s(), "links/s", 400_000.0, 1_000_000.0));
     }
 }
 

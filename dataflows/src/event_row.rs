@@ -1,8 +1,8 @@
 //! What is kept of an event: its row, and the parts of it that lie apart.
 
 use operators::Expires;
-use schemas::event::Accepted;
-use schemas::{DeviceId, EventId, EventTime, EventType, Micros, PayloadHash, Subject, Symbol, Tick};
+use schemas::event::{Accepted, Event};
+use schemas::{DeviceId, EventId, EventTime, EventType, LoginId, Micros, PayloadHash, Subject, Symbol, Tick};
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::identity::Identity;
@@ -48,8 +48,39 @@ pub struct EventRow {
     pub currency: Symbol,
     /// The media cost of a cost, the revenue of all else; none of a touch.
     pub amount: Option<Micros>,
-    /// Version of a cost; none of a touch.
-    pub version: Option<i64>,
+    /// What events of its type alone have.
+    pub of_type: OfType,
+}
+
+/// What events of one type alone have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum OfType {
+    /// Nothing, or nothing that is known.
+    Nothing,
+    /// The version of a cost.
+    Version(i64),
+    /// The login of an `identify`.
+    Login(LoginId),
+}
+
+impl OfType {
+    fn of(event: &Event) -> OfType {
+        match event.event_type {
+            EventType::Cost => event.version.map_or(OfType::Nothing, OfType::Version),
+            EventType::Identify => event.login.some().map_or(OfType::Nothing, OfType::Login),
+            _ => OfType::Nothing,
+        }
+    }
+
+    /// The version of a cost.
+    pub fn version(self) -> Option<i64> {
+        if let OfType::Version(version) = self { Some(version) } else { None }
+    }
+
+    /// The login of an `identify`.
+    pub fn login(self) -> Option<LoginId> {
+        if let OfType::Login(login) = self { Some(login) } else { None }
+    }
 }
 
 impl EventRow {
@@ -76,7 +107,7 @@ impl EventRow {
             name: if is_touch { Symbol::NONE } else { event.name },
             currency: if is_touch { Symbol::NONE } else { event.currency },
             amount: if event.event_type == EventType::Cost { event.cost } else { event.revenue }.filter(|_| !is_touch),
-            version: event.version.filter(|_| !is_touch),
+            of_type: OfType::of(event),
         }
     }
 
@@ -101,7 +132,7 @@ impl EventRow {
             name: Symbol::NONE,
             currency: Symbol::NONE,
             amount: None,
-            version: None,
+            of_type: OfType::Nothing,
         }
     }
 

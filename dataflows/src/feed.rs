@@ -19,6 +19,7 @@ use crate::attribution::touch_row::TouchRow;
 use crate::attribution::touches::{Contender, Entry, Heaps, Stored, entries};
 use crate::event_row::{EventRow, OtherEvent, TouchRest};
 use crate::horizon::{Horizons, TargetKey};
+use crate::links::Link;
 use crate::params::PersonRule;
 use crate::standing::{Pool, Step};
 use crate::views::installs::InstallRow;
@@ -123,6 +124,7 @@ pub struct Feed {
     pub(crate) targets: AppendInput<Tick, (TargetKey, Arc<TargetRow>)>,
     pub(crate) final_installs: InputSession<Tick, (TargetKey, Arc<InstallRow>), isize>,
     pub(crate) finals_of_visitors: InputSession<Tick, (Subject, VisitorInput), isize>,
+    pub(crate) final_links: InputSession<Tick, Link, isize>,
     pub(crate) no_target_before: EventTime,
     pub(crate) heaps: Heaps,
     pub(crate) horizons: Horizons,
@@ -156,6 +158,11 @@ impl Feed {
         for (visitor, input, diff) in changes {
             self.finals_of_visitors.update((visitor, input), diff);
         }
+    }
+
+    /// Takes in what the table of `identity_links` has of days that are final, and how often. It enters now.
+    pub fn load_links(&mut self, links: impl IntoIterator<Item = (Link, isize)>) {
+        links.into_iter().for_each(|(link, times)| self.final_links.update(link, times));
     }
 
     /// Takes a batch in and leaves it without rows.
@@ -194,6 +201,7 @@ impl Feed {
         self.targets.advance_to(tick);
         self.final_installs.advance_to(tick);
         self.finals_of_visitors.advance_to(tick);
+        self.final_links.advance_to(tick);
     }
 
     /// Hands what came, and the promise, to the dataflow.
@@ -206,6 +214,7 @@ impl Feed {
         self.targets.flush();
         self.final_installs.flush();
         self.finals_of_visitors.flush();
+        self.final_links.flush();
     }
 
     /// The tick up to which nothing more will come.

@@ -65,6 +65,8 @@ pub struct Bounds {
     pub retention: Option<Retention>,
     /// Days that were sealed before this cut are loaded from their table, not from their events; 0 where none is.
     pub sealed_before: Tick,
+    /// Links of days that began before this are loaded from their table, not from their events; none where none is.
+    pub links_before: Option<EventTime>,
 }
 
 /// How long rows of each kind can be found.

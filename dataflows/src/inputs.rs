@@ -17,6 +17,7 @@ use crate::attribution::{Attribution, attribution};
 use crate::changes::each_change;
 use crate::feed::Feed;
 use crate::horizon::{Bounds, Horizons, TargetKey};
+use crate::links::Link;
 use crate::params::Params;
 use crate::standing::{Events, Step, standing};
 use crate::views::costs::{CostArrangement, costs};
@@ -36,6 +37,8 @@ pub struct Inputs<'scope> {
     final_installs: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
     /// What is final of visitors.
     finals_of_visitors: VecCollection<'scope, Tick, (Subject, VisitorInput), isize>,
+    /// Links of days that are final.
+    final_links: VecCollection<'scope, Tick, Link, isize>,
     arrivals: Stream<'scope, Tick, Vec<Rc<Step>>>,
     /// Tells the feed that somebody reads events.
     with_events: Rc<Cell<bool>>,
@@ -43,6 +46,7 @@ pub struct Inputs<'scope> {
     attribution: Option<Attribution<'scope>>,
     costs: Option<CostArrangement<'scope>>,
     visitors: Option<Visitors<'scope>>,
+    links: Option<VecCollection<'scope, Tick, Link, isize>>,
 }
 
 impl<'scope> Inputs<'scope> {
@@ -61,6 +65,8 @@ impl<'scope> Inputs<'scope> {
         let final_installs = final_input.to_collection(scope);
         let mut visitor_input = InputSession::new();
         let finals_of_visitors = visitor_input.to_collection(scope);
+        let mut link_input = InputSession::new();
+        let final_links = link_input.to_collection(scope);
         let heaps = Heaps::new(scope.index());
         let with_events = Rc::default();
         let mut arrival_input = InputHandle::new();
@@ -76,6 +82,7 @@ impl<'scope> Inputs<'scope> {
             targets: target_input,
             final_installs: final_input,
             finals_of_visitors: visitor_input,
+            final_links: link_input,
             no_target_before: EventTime(i64::MIN),
             heaps: heaps.clone(),
             horizons,
@@ -91,12 +98,14 @@ impl<'scope> Inputs<'scope> {
             target_copies,
             final_installs,
             finals_of_visitors,
+            final_links,
             arrivals,
             with_events,
             events: None,
             attribution: None,
             costs: None,
             visitors: None,
+            links: None,
         };
         (feed, inputs)
     }
@@ -136,5 +145,23 @@ impl<'scope> Inputs<'scope> {
             self.visitors = Some(visitors(&events, finals, installed, &self.params, self.bounds, self.horizons));
         }
         self.visitors.clone().expect("it was made")
+    }
+
+    /// What links the ids of people, as the standing events say.
+    pub fn links(&mut self) -> VecCollection<'scope, Tick, Link, isize> {
+        let events = self.events();
+        let zones = &self.params.zones;
+        let made = self.links.get_or_insert_with(|| {
+            let zones = zones.clone();
+            events.flat_map("links", move |event| Link::of(event, &zones))
+        });
+        made.clone()
+    }
+
+    /// The same, and what earlier runs have written of days that are final.
+    pub fn links_of_all_time(&mut self) -> VecCollection<'scope, Tick, Link, isize> {
+        let before = self.bounds.links_before;
+        let links = self.links().filter(move |link| before.is_none_or(|before| link.day >= before));
+        links.concat(self.final_links.clone())
     }
 }

@@ -13,6 +13,7 @@ pub mod grid;
 pub mod groupings;
 pub mod horizon;
 pub mod inputs;
+pub mod links;
 pub mod live;
 pub mod lives;
 pub mod local_time;

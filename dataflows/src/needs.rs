@@ -33,6 +33,8 @@ pub struct Needs {
     pub sealed_ms: i64,
     /// At days that are sealed on which visitors were there, in the table of `activity`; what they did first is needed of all time.
     pub lives_ms: i64,
+    /// At links of days that may still change; all before comes from the table of links. 0 where it reads no links.
+    pub links_ms: i64,
 }
 
 impl Needs {
@@ -65,6 +67,7 @@ impl Needs {
             attributed_ms: self.attributed_ms.max(other.attributed_ms),
             sealed_ms: self.sealed_ms.max(other.sealed_ms),
             lives_ms: self.lives_ms.max(other.lives_ms),
+            links_ms: self.links_ms.max(other.links_ms),
         }
     }
 }
@@ -82,6 +85,8 @@ pub struct Needed {
     pub sealed: Option<SealedDays>,
     /// Days on which visitors were there that come from their table.
     pub lives: Option<SealedDays>,
+    /// Links of days that began before this come from their table.
+    pub links_before: Option<EventTime>,
     /// How long after it happened a record may have been accepted.
     pub retention: Retention,
 }
@@ -90,7 +95,15 @@ impl Needed {
     /// All there is.
     pub fn all(retention: Retention) -> Needed {
         let ever = EventTime(i64::MIN);
-        Needed { events_since: ever, costs_since: ever, final_installs: None, sealed: None, lives: None, retention }
+        Needed {
+            events_since: ever,
+            costs_since: ever,
+            final_installs: None,
+            sealed: None,
+            lives: None,
+            links_before: None,
+            retention,
+        }
     }
 
     /// What views with these needs need of the time up to `load_to`. With a table of `installs` what is final of them comes from there.
@@ -102,7 +115,7 @@ impl Needed {
         load_to: Tick,
     ) -> Needed {
         let before = |ms: i64| EventTime((load_to as i64).saturating_sub(ms));
-        let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms, lives_ms } = needs;
+        let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms, lives_ms, links_ms } = needs;
         let mut final_installs = None;
         if attributed_ms > 0 {
             let lifetime_ms = params.installs.attribution_lifetime.0;
@@ -122,7 +135,8 @@ impl Needed {
             (ms > 0).then_some(days)
         };
         let (sealed, lives) = (sealed(sealed_ms), sealed(lives_ms));
-        Needed { events_since, costs_since, final_installs, sealed, lives, retention }
+        let links_before = (links_ms > 0).then(|| before(links_ms));
+        Needed { events_since, costs_since, final_installs, sealed, lives, links_before, retention }
     }
 
     /// The cut before which days were sealed that come from tables; 0 where none does.

@@ -201,6 +201,23 @@ impl Default for SlidingParams {
     }
 }
 
+/// Parameters of `identity`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentityParams {
+    /// Of how many ids more than these are no person: 2 to 1000000.
+    pub large_above: u32,
+}
+
+impl Default for IdentityParams {
+    fn default() -> IdentityParams {
+        IdentityParams { large_above: 1_000 }
+    }
+}
+
+/// What `large_above` may be.
+const LARGE_ABOVE: std::ops::RangeInclusive<u32> = 2..=1_000_000;
+
 /// Views whose state a start takes from the tables of others.
 const LOADED: [(&str, &[&str]); 2] = [("firsts", &["activity"]), ("cohorts", &["activity", "firsts"])];
 
@@ -228,6 +245,8 @@ pub struct Params {
     /// The funnels of `funnel_steps` and `funnels`; none where it is empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub funnels: Vec<Funnel>,
+    /// Parameters of `identity`.
+    pub identity: IdentityParams,
     /// Parameters of `cohorts`.
     pub cohorts: CohortsParams,
     /// The time zones of tenants. No parameter that a job may change: the lake keeps them, and the SQL of views joins them as rows.
@@ -238,7 +257,7 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Params {
         let (zones, only, funnels, installs, credits, sessions, paths, uniques, metrics_sliding) = Default::default();
-        let (forget_after, cohorts) = (Span(400 * DAY_MS), CohortsParams::default());
+        let (identity, cohorts, forget_after) = (Default::default(), Default::default(), Span(400 * DAY_MS));
         Params {
             zones,
             only,
@@ -249,6 +268,7 @@ impl Default for Params {
             paths,
             uniques,
             metrics_sliding,
+            identity,
             funnels,
             cohorts,
         }
@@ -285,6 +305,11 @@ impl Params {
         check_groupings("views.uniques.groupings", &self.uniques.groupings)?;
         check_groupings("views.metrics_sliding.groupings", &self.metrics_sliding.groupings)?;
         funnels::check(&self.funnels, self.forget_after)?;
+        let large_above = self.identity.large_above;
+        if !LARGE_ABOVE.contains(&large_above) {
+            let (low, high) = (LARGE_ABOVE.start(), LARGE_ABOVE.end());
+            return Err(format!("views.identity.large_above is {large_above}: it may be {low} to {high}"));
+        }
         self.cohorts.check()?;
         for (view, of_tables) in LOADED {
             if let Some(lacking) = of_tables.iter().find(|of| self.maintains(view) && !self.maintains(of)) {
@@ -325,5 +350,8 @@ mod tests {
         params = Params::default();
         params.installs.view_window.default = Span(8 * DAY_MS);
         assert_eq!(params.validate().unwrap_err(), "views.installs.view_window.default is 8d: it may be 1h to 7d");
+        params = Params::default();
+        params.identity.large_above = 1;
+        assert_eq!(params.validate().unwrap_err(), "views.identity.large_above is 1: it may be 2 to 1000000");
     }
 }

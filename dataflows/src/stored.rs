@@ -6,9 +6,10 @@ use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use schemas::view::{Method, PathTouch};
-use schemas::{DeviceId, EventId, EventTime, EventType, Id, Subject, Symbol, UserId};
+use schemas::{DeviceId, EventId, EventTime, EventType, Id, IdKind, LinkedId, Subject, Symbol, UserId};
 
 use crate::cohort::Milestone;
+use crate::links::Link;
 use crate::views::installs::InstallRow;
 use crate::visitor_event::{ActiveDay, DayCount, First, Led};
 
@@ -112,6 +113,27 @@ pub fn firsts(batch: &RecordBatch) -> Result<Vec<(Subject, First, isize)>, Arrow
         Ok((Subject(id(&visitor, row)?), first, diff.value(row) as isize))
     };
     (0..batch.num_rows()).map(first).collect()
+}
+
+/// The links of a batch of `identity_links`, and how often each was said or taken back.
+pub fn links(batch: &RecordBatch) -> Result<Vec<(Link, isize)>, ArrowError> {
+    let columns = Columns { array: batch.clone().into() };
+    let [tenant, day, times] = ["tenant", "day", "times"].map(|name| columns.longs(name));
+    let (tenant, day, times) = (tenant?, day?, times?);
+    let (ids, other_ids) = (columns.ids("id")?, columns.ids("other_id")?);
+    let (id_kinds, other_kinds) = (columns.texts("id_kind")?, columns.texts("other_kind")?);
+    let link = |row| {
+        let link = Link {
+            tenant: symbol(&tenant, row),
+            id: LinkedId(id(&ids, row)?),
+            id_kind: named(&id_kinds, row, IdKind::from_name)?,
+            other_id: LinkedId(id(&other_ids, row)?),
+            other_kind: named(&other_kinds, row, IdKind::from_name)?,
+            day: EventTime(day.value(row)),
+        };
+        Ok((link, times.value(row) as isize))
+    };
+    (0..batch.num_rows()).map(link).collect()
 }
 
 /// Columns of a batch or of a list's structs, whatever Arrow types a client has written them with.

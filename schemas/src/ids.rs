@@ -83,6 +83,8 @@ id_types! {
     LoginId;
     /// A producer's event id, hashed with its tenant.
     EventId;
+    /// What `identify` events link: a user, a device or a login.
+    LinkedId;
     /// Whom an event is about: its user, else its device, else its click id, else [`Subject::NONE`].
     Subject;
     /// An IPv4 address, or the /64 of an IPv6 address, hashed with its tenant.
@@ -189,7 +191,7 @@ impl IdHasher {
 }
 
 /// What a hashed id names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum IdKind {
     /// [`UserId`]
@@ -206,6 +208,30 @@ pub enum IdKind {
     Ip = 6,
     /// [`Fingerprint`]
     Fingerprint = 7,
+}
+
+impl IdKind {
+    /// All kinds.
+    pub const ALL: [IdKind; 7] =
+        [IdKind::User, IdKind::Device, IdKind::Click, IdKind::Login, IdKind::Event, IdKind::Ip, IdKind::Fingerprint];
+
+    /// The name in tables, and before an id that `bidstream get` is given.
+    pub fn name(self) -> &'static str {
+        match self {
+            IdKind::User => "user",
+            IdKind::Device => "device",
+            IdKind::Click => "click",
+            IdKind::Login => "login",
+            IdKind::Event => "event",
+            IdKind::Ip => "ip",
+            IdKind::Fingerprint => "fingerprint",
+        }
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<IdKind> {
+        IdKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 fn truncated(hash: &blake3::Hash) -> Id {

@@ -25,7 +25,8 @@ pub mod zones;
 
 pub use event::{Accepted, Capped, Event, EventType};
 pub use ids::{
-    ClickId, DeviceId, EventId, EventKey, Fingerprint, Id, IpHash, JoinKey, LoginId, PayloadHash, Subject, UserId,
+    ClickId, DeviceId, EventId, EventKey, Fingerprint, Id, IdKind, IpHash, JoinKey, LinkedId, LoginId, PayloadHash,
+    Subject, UserId,
 };
 pub use network::Network;
 pub use symbols::Symbol;

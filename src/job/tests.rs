@@ -105,7 +105,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "views:\n",
             "views:\n  only: [credits, credit]\n",
-            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly, metrics_sliding, sessions, frequency, activity, firsts, cohorts, funnel_steps, paths, uniques"#,
+            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly, metrics_sliding, sessions, frequency, activity, firsts, cohorts, funnel_steps, paths, uniques, identity_links, identity"#,
         ),
         (
             "views:\n",
@@ -121,6 +121,11 @@ fn mistakes_name_file_line_field_and_what_to_write() {
             "views:\n",
             "views:\n  cohorts: { definitions: [{ first: install, period: day }, { first: install, period: day, age: day }] }\n",
             r#"9: views.cohorts.definitions[1]: is the second of first: install, period: day, age: day: name all groupings of a cohort in one definition"#,
+        ),
+        (
+            "views:\n",
+            "views:\n  identity: { large_above: 1 }\n",
+            r#"9: views.identity.large_above: is 1: it may be 2 to 1000000"#,
         ),
         (
             "view_window: 24h",

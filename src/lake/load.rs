@@ -11,12 +11,14 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 use arrow::temporal_conversions::date32_to_datetime;
 use chrono::NaiveDate;
+use dataflows::links::Link;
 use dataflows::needs::Needed;
 use dataflows::sealing::SealedDays;
 use dataflows::stored;
 use dataflows::views::activity::ACTIVITY;
 use dataflows::views::firsts::FIRSTS;
 use dataflows::views::frequency::FREQUENCY;
+use dataflows::views::identity_links::IDENTITY_LINKS;
 use dataflows::views::installs::{INSTALLS, InstallRow};
 use dataflows::visitor_event::{OfVisitor, VisitorInput};
 use deltalake_core::DeltaTableError;
@@ -202,6 +204,8 @@ pub enum Final {
     Installs(Vec<(InstallRow, isize)>),
     /// Of `frequency`, `activity` and `firsts`, what visitors did on days that are sealed.
     Visitors(Vec<OfVisitor>),
+    /// Of `identity_links`, those of days that are final, and how often each was said or taken back.
+    Links(Vec<(Link, isize)>),
 }
 
 /// Reads what is final of what is needed, from the tables that there are.
@@ -237,6 +241,11 @@ pub(super) async fn finals<'a>(
         };
         // A life may have begun at any time.
         of_visitors(log, &["event_time"], None, firsts, &mut each).await?;
+    }
+    if let Some((log, before)) = table(IDENTITY_LINKS.name).zip(needed.links_before) {
+        let (files, keep) = of_times(log, &["day"], EventTime(i64::MIN)..before)?;
+        let decode = |batch: &RecordBatch| Ok(stored::links(batch)?);
+        read(log, files, &[], Some(keep), decode, &mut |links| each(Final::Links(links))).await?;
     }
     Ok(())
 }

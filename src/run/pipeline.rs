@@ -164,7 +164,12 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let (parts, closed) = committer::parts();
     let shared = Arc::new(Shared {
         params,
-        bounds: Bounds { final_after_ms: sealing.final_after_ms, retention, sealed_before: recovered.sealed_before },
+        bounds: Bounds {
+            final_after_ms: sealing.final_after_ms,
+            retention,
+            sealed_before: recovered.sealed_before,
+            links_before: recovered.links_before,
+        },
         gate: plan.gate,
         clock: plan.clock,
         cuts: Arc::clone(&cuts),

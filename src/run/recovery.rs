@@ -39,6 +39,8 @@ pub struct Recovered {
     pub final_installs_before: Option<EventTime>,
     /// Days of visitors that were sealed before this cut come from their table; 0 where none does.
     pub sealed_before: Tick,
+    /// Links of days that began before this come from their table.
+    pub links_before: Option<EventTime>,
     /// From where on events are loaded: what comes from tables enters then.
     pub since: Tick,
     batches: Mutex<Receiver<Loaded>>,
@@ -70,6 +72,7 @@ pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
     let final_installs = of_tables.and_then(|needed| needed.final_installs.as_ref());
     let final_installs_before = final_installs.map(|times| times.end);
     let sealed_before = of_tables.map_or(0, Needed::sealed_before);
+    let links_before = of_tables.and_then(|needed| needed.links_before);
     let since = of_tables.map_or(0, |needed| needed.events_since.0.max(0) as Tick);
     let needed = needed.map(|needed| (state.load_to, needed));
     let wanted = Wanted { committed, needed, any_age: state.any_age };
@@ -89,6 +92,7 @@ pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
             behind: state.behind,
             final_installs_before,
             sealed_before,
+            links_before,
             since,
             batches: Mutex::new(receiver),
             hot_keys,

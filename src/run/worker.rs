@@ -103,6 +103,7 @@ impl Running<'_> {
                     match rows {
                         Final::Installs(installs) => self.feed.load_installs(installs),
                         Final::Visitors(changes) => self.feed.load_visitors(changes),
+                        Final::Links(links) => self.feed.load_links(links),
                     }
                     continue;
                 }

@@ -251,7 +251,7 @@ fn equals(names: &[&str]) -> String {
 /// The ids that a text may mean: what a producer sent, or the 32 hexadecimal digits that tables show. Producers' own ids are often
 /// such digits, too: then either, as no two ids are alike.
 fn ids(hasher: &IdHasher, column: &str, tenant: Option<&str>, text: &str) -> Result<Vec<Id>, String> {
-    const WHOSE: &str = "say whose id it is: user:…, device:… or click:…, or 32 hexadecimal digits";
+    const WHOSE: &str = "say whose id it is: user:…, device:…, login:… or click:…, or 32 hexadecimal digits";
     let shown = id_of_digits(text);
     let (kind, raw) = match column {
         "user_id" => ("user", text),

@@ -39,6 +39,7 @@ fn event(kind: &str, round: u64, person: u64, hours: i64) -> String {
 fn event_at(kind: &str, round: u64, person: u64, at: i64) -> String {
     let more = match kind {
         "conversion" => r#","name":"purchase","revenue_micros":1000000,"currency":"EUR""#,
+        "identify" => r#","login":"someone@shop.example""#,
         "cost" => r#","source":"net","version":1,"cost_micros":2500000,"currency":"EUR""#,
         _ => "",
     };
@@ -85,7 +86,7 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
             std::thread::sleep(Duration::from_millis(20));
         }
         // What is read by the other views.
-        let others = ["click", "install", "cost"].map(|kind| event(kind, 7, 1, 6));
+        let others = ["click", "install", "cost", "identify"].map(|kind| event(kind, 7, 1, 6));
         kafka.send(&topic, 0, &others.each_ref().map(String::as_str));
         kafka.send(&topic, 0, &[&event("impression", 7, 1, 0)]);
         // A session that has just begun.
@@ -98,7 +99,7 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
     }
 
     // Nothing comes any more: what the job has in memory is what its lake holds.
-    let records = ROUNDS as usize * PEOPLE as usize * 2 + 5;
+    let records = ROUNDS as usize * PEOPLE as usize * 2 + 6;
     let started = Instant::now();
     while job.sql("SELECT count(*) FROM raw.records") != [records.to_string()] {
         assert!(started.elapsed() < CATCH_UP_MAX);
@@ -117,6 +118,8 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
         ("metrics_hourly", vec!["tenant=shop", "campaign=spring"], "cut"),
         ("uniques", vec!["tenant=shop", "grouping=tenant", "period=hour"], "cut"),
         ("activity", vec!["tenant=shop", "visitor=user:u1"], "cut"),
+        ("identity", vec!["tenant=shop", "id=login:someone@shop.example"], "tick"),
+        ("identity_links", vec!["tenant=shop", "id=user:u1"], "cut"),
     ] {
         let get = |of: &[&str]| {
             let mut command = bidstream();

@@ -111,7 +111,8 @@ struct Version {
 }
 
 fn version(event: &EventRow, horizons: &Horizons, zones: &Zones) -> (CostKey, Version) {
-    let EventRow { tenant, source, campaign, ad_group, event_time, currency, amount, version, payload_hash, .. } = *event;
+    let EventRow { tenant, source, campaign, ad_group, event_time, currency, amount, of_type, payload_hash, .. } = *event;
+    let version = of_type.version();
     let hour = zones.hour(tenant, event_time);
     let until = horizons.cost(EventTime(hour.0.saturating_add(HOUR_MS)));
     let row = CostRow { tenant, source, campaign, ad_group, hour, currency, cost: amount, version };

@@ -65,6 +65,8 @@ views! {
     path_counts: PATH_COUNTS,
     credits_shapley: CREDITS_SHAPLEY,
     uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques, inputs.params.zones.clone()),
+    identity_links: IDENTITY_LINKS => identity_links::build,
+    identity: IDENTITY => identity::build,
 }
 
 /// All views, each after those that it reads.

@@ -50,8 +50,20 @@ const DAYS: i64 = 7;
 const AGAIN: i64 = DAYS + 33;
 /// After so many days no window has anything.
 const END_DAYS: i64 = AGAIN + 3 + 36;
-const VIEWS: [&str; 9] =
-    ["sessions", "uniques", "metrics_sliding", "frequency", "activity", "firsts", "cohorts", "funnel_steps", "paths"];
+/// Those, and what a start loads by days from its own table.
+const VIEWS: [&str; 11] = [
+    "sessions",
+    "uniques",
+    "metrics_sliding",
+    "frequency",
+    "activity",
+    "firsts",
+    "cohorts",
+    "funnel_steps",
+    "paths",
+    "identity_links",
+    "identity",
+];
 
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -161,6 +173,7 @@ fn new_event(week: usize) -> impl Strategy<Value = Ev> {
             id,
             user,
             device,
+            login: if kind == EventType::Identify { id % 4 } else { 0 },
             channel,
             campaign,
             app,

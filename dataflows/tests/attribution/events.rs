@@ -3,8 +3,8 @@
 use schemas::event::Accepted;
 use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::{
-    Capped, ClickId, DeviceId, Event, EventId, EventTime, EventType, Fingerprint, Id, Micros, PayloadHash, Symbol,
-    UserId,
+    Capped, ClickId, DeviceId, Event, EventId, EventTime, EventType, Fingerprint, Id, LoginId, Micros, PayloadHash,
+    Symbol, UserId,
 };
 
 pub(crate) const HOUR: i64 = HOUR_MS;
@@ -23,6 +23,7 @@ pub(crate) struct Ev {
     pub(crate) device: u32,
     pub(crate) click: u32,
     pub(crate) print: u32,
+    pub(crate) login: u32,
     pub(crate) app: &'static str,
     pub(crate) channel: &'static str,
     pub(crate) campaign: &'static str,
@@ -46,6 +47,7 @@ pub(crate) fn event(kind: EventType, at: i64) -> Ev {
         device: 0,
         click: 0,
         print: 0,
+        login: 0,
         app: "app",
         channel: "",
         campaign: "",
@@ -122,6 +124,7 @@ impl Ev {
             device,
             click,
             fingerprint: Fingerprint(id(5, self.print)),
+            login: LoginId(id(6, self.login)),
             channel: Symbol::of(self.channel),
             campaign: Symbol::of(self.campaign),
             country: Symbol::of(self.country),

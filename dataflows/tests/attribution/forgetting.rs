@@ -46,6 +46,7 @@ fn arrivals(number: u64, people: u64) -> Vec<(Ev, Tick)> {
         8..=14 => EventType::Click,
         15 | 16 => EventType::Install,
         17 | 18 => EventType::Conversion,
+        _ if draw(32, 2) == 0 => EventType::Identify,
         _ => EventType::Open,
     };
     let at = (draw(1, DAYS as u64 * 24 * 60) as i64) * 60_000 + draw(2, 60_000) as i64;
@@ -57,6 +58,7 @@ fn arrivals(number: u64, people: u64) -> Vec<(Ev, Tick)> {
         device: key(7, people),
         click: key(9, 40),
         print: key(11, 6),
+        login: if kind == EventType::Identify { draw(33, people) as u32 + 1 } else { 0 },
         capped,
         ..event(kind, at)
     };
@@ -194,8 +196,13 @@ fn a_start_that_reads_what_is_needed_goes_on_as_one_that_never_stopped() {
 
 #[test]
 fn a_start_that_reads_too_little_is_found() {
-    for load in [Load::WithoutFinalInstalls, Load::WithoutTouchesBefore] {
-        let found = catch_unwind(|| differs_after(&["installs", "credits"], &[17], 1, load));
+    let (of_installs, of_links) = (["installs", "credits"], ["installs", "credits", "identity_links", "identity"]);
+    for (load, compared) in [
+        (Load::WithoutFinalInstalls, &of_installs[..]),
+        (Load::WithoutTouchesBefore, &of_installs),
+        (Load::WithoutFinalLinks, &of_links),
+    ] {
+        let found = catch_unwind(|| differs_after(compared, &[17], 1, load));
         // What is revised was another row than that which is written.
         let found = found.unwrap_or_else(|panic| panic.downcast_ref::<String>().cloned());
         let found = found.unwrap_or_default();

@@ -160,6 +160,10 @@ fn some_days() -> Vec<(Accepted, Tick)> {
             _ => Ev { campaign: ["", "spring"][random(2) as usize], ..kind(at).user(user).device(device) },
         };
         let happened = Ev { channel: ["", "search", "social"][random(3) as usize], ..happened.id(id) };
+        let happened = match id % 12 {
+            0 => Ev { kind: EventType::Identify, cost: None, login: id % 4 + 1, ..happened },
+            _ => happened,
+        };
         let revenue = (happened.kind == EventType::Conversion && random(2) == 0).then_some(7);
         let happened = Ev { revenue, ..happened };
         let late = [0, 0, 0, 1, 10, 300][random(6) as usize] * MINUTE;
@@ -222,7 +226,7 @@ fn reading_by_key_is_finding_in_all_that_is_published() {
             reads
         });
         let last = &seen.last().expect("it was read").1;
-        for view in ["installs", "credits", "contested_events", "metrics_sliding"] {
+        for view in ["installs", "credits", "contested_events", "metrics_sliding", "identity"] {
             assert!(last.keys().any(|(of, _)| *of == view), "{view} was read: {last:?}");
         }
         assert!(last[&("installs", &["tenant", "device_id"][..])] > 10, "{last:?}");

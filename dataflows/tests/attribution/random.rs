@@ -119,6 +119,8 @@ enum Plant {
     WrittenTwice,
     /// A log of sums forgets what is taken back.
     LostRetraction,
+    /// The SQL takes one id more for a person.
+    LargeLater,
 }
 
 fn channel() -> impl Strategy<Value = &'static str> {
@@ -154,6 +156,7 @@ fn kind() -> impl Strategy<Value = EventType> {
         3 => Just(EventType::Install),
         4 => Just(EventType::Conversion),
         1 => Just(EventType::Open),
+        2 => Just(EventType::Identify),
         1 => Just(EventType::Cost),
     ]
 }
@@ -162,7 +165,7 @@ fn new_event() -> impl Strategy<Value = Ev> {
     let key = || prop_oneof![Just(0), 1..3u32];
     // Most have device and user, all of which are shared.
     let person = || prop_oneof![1 => Just(0), 2 => 1..3u32];
-    let keys = (person(), person(), key(), key());
+    let keys = (person(), person(), key(), key(), 1..3u32);
     let app = prop_oneof![8 => Just("app"), 1 => Just("web"), 1 => Just("")];
     let kind = kind().prop_flat_map(|kind| (Just(kind), time(kind)));
     let names = (channel(), prop::sample::select(vec!["", "spring"]), prop::sample::select(vec!["", "DE", "FR"]));
@@ -172,7 +175,7 @@ fn new_event() -> impl Strategy<Value = Ev> {
         |(
             (kind, at),
             id,
-            (user, device, click, print),
+            (user, device, click, print, login),
             app,
             ((channel, campaign, country), name),
             capped,
@@ -184,6 +187,7 @@ fn new_event() -> impl Strategy<Value = Ev> {
             device,
             click,
             print,
+            login: if kind == EventType::Identify { login } else { 0 },
             app,
             channel,
             campaign,
@@ -301,6 +305,7 @@ impl Run {
         params.only = compared.map(|(view, _)| view.name.to_owned()).collect();
         params.installs.person = self.person;
         params.funnels = funnels::of_all_periods([0, 30 * DAY, 7 * DAY, DAY]);
+        params.identity.large_above = 3;
         let zoned =
             (0..2 * self.scenarios.len()).map(|place| (Symbol(place as i64 + 2), ZONES[place / 2 % ZONES.len()]));
         params.zones = Zones::new(zoned).expect("zones of the database");
@@ -347,6 +352,9 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<String>>) -> Result<(), 
     let mut sql_params = params.clone();
     if plant == Plant::ShortWindow {
         sql_params.installs.click_window.default.0 -= 1;
+    }
+    if plant == Plant::LargeLater {
+        sql_params.identity.large_above += 1;
     }
     if plant == Plant::OtherPersonRule {
         sql_params.installs.person = match run.person {
@@ -468,7 +476,13 @@ fn streamed_is_sql() {
     }
     let seen = seen.into_inner().expect("no panic");
     let mut wanted = vec!["governed earned", "governed unearned", "own earned", "own unearned"];
-    wanted.extend(["split refund", "revised after a restart", "rows of costs", "rows of metrics_hourly"]);
+    wanted.extend([
+        "split refund",
+        "revised after a restart",
+        "rows of costs",
+        "rows of metrics_hourly",
+        "rows of identity",
+    ]);
     wanted.extend(persons::WANTED);
     let methods = [Method::Person, Method::ClickId, Method::Fingerprint, Method::Organic];
     let installs = methods.iter().flat_map(|method| ["first", "again"].map(|nth| format!("{} {nth}", method.name())));
@@ -489,6 +503,7 @@ fn what_is_planted_is_found() {
         (Plant::CountedTwice, "credits of scenario"),
         (Plant::WrittenTwice, "every row is there once"),
         (Plant::LostRetraction, "metrics_hourly of scenario"),
+        (Plant::LargeLater, "identity of scenario"),
     ] {
         let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));

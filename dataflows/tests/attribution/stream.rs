@@ -127,6 +127,8 @@ pub(crate) enum Load {
     WithoutTouchesBefore,
     /// A fault: neither days of visitors nor what they did first.
     WithoutLives,
+    /// A fault: no links of days that are final.
+    WithoutFinalLinks,
 }
 
 /// As [`history`], where no record comes later than a retention after it happened: then a dataflow loads what its views need alone.
@@ -213,8 +215,16 @@ fn live(
         of_visitors.retain(|(_, input, _)| matches!(input, VisitorInput::Counted(_)));
     }
     let sealed_before = needed.as_ref().map_or(0, Needed::sealed_before);
+    let links_before = needed.as_ref().and_then(|needed| needed.links_before);
+    let links = written.views.get("identity_links").into_iter().flatten();
+    let links: Vec<_> = links
+        .flat_map(|batch| stored::links(batch).expect("it was written so"))
+        .filter(|(link, _)| {
+            load != Some(Load::WithoutFinalLinks) && links_before.is_some_and(|before| link.day < before)
+        })
+        .collect();
     let finals = needed.and_then(|needed| needed.final_installs);
-    let bounds = Bounds { final_after_ms: SEALING.final_after_ms, retention, sealed_before };
+    let bounds = Bounds { final_after_ms: SEALING.final_after_ms, retention, sealed_before, links_before };
     let written = written.installs.iter().filter(|(_, tick, _)| *tick < life.load_to);
     let final_installs: Vec<(InstallRow, isize)> = written
         .filter(|_| load != Some(Load::WithoutFinalInstalls))
@@ -277,6 +287,7 @@ fn live(
             feed.advance_to(since.min(ticks.first().map_or(0, |first| first - 1)));
         }
         feed.load_visitors(of_visitors.iter().skip(worker.index()).step_by(worker.peers()).copied());
+        feed.load_links(links.iter().skip(worker.index()).step_by(worker.peers()).copied());
         feed.load_installs(final_installs.iter().skip(worker.index()).step_by(worker.peers()).cloned());
         // Where nothing comes later, or nothing later is written.
         let end = life.end.map_or(ticks.last().map_or(CUT, |tick| cut_of(*tick)), |(written, _)| written);

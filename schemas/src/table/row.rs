@@ -13,7 +13,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
 use crate::event::EventType;
-use crate::ids::{DeviceId, EventId, Subject, UserId};
+use crate::ids::{DeviceId, EventId, LinkedId, Subject, UserId};
 use crate::symbols::Symbol;
 use crate::units::{EventTime, Micros, Tick};
 use crate::view::{Method, Model};
@@ -189,7 +189,7 @@ macro_rules! ids {
     )*};
 }
 
-ids! { EventId Subject UserId DeviceId }
+ids! { EventId LinkedId Subject UserId DeviceId }
 
 /// A value that is stored as its name, and the same where it may be absent.
 macro_rules! named {

@@ -72,7 +72,11 @@ async fn what_cannot_be_read_by_is_told_with_what_can() {
             "installs is read by tenant=… user_id=…, or by tenant=… device_id=…, or by ",
         ),
         ("installs", &["tenant"], "\"tenant\" is no key: write column=value, as tenant=acme"),
-        ("sessions", &["tenant=shop", "visitor=u1"], "visitor=u1: say whose id it is: user:…, device:… or click:…"),
+        (
+            "sessions",
+            &["tenant=shop", "visitor=u1"],
+            "visitor=u1: say whose id it is: user:…, device:…, login:… or click:…",
+        ),
         (
             "uniques",
             &["tenant=shop", "grouping=tenant", "bucket=now"],

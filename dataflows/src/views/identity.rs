@@ -1,0 +1,130 @@
+//! Which ids belong to one person? Connected components of all links that stand, each named by its least id.
+//!
+//! A component follows from the links alone, not from the order in which they came: it is one where links lead from each of its ids to
+//! each other, and falls apart when the last event that says a link is withdrawn. Its name is the least hash among its ids, so
+//! nearly always that of the larger part where two become one, and of the part that stays where some ids leave: see [`operators::components`].
+//!
+//! A component of more than `large_above` ids is no person but a shared device, a test account, a fault of whoever sends: it is flagged
+//! as `large`. How many ids each has is a question to SQL (`count(*)` by `component`); a column of it would have all rows of a component
+//! written anew with each id that comes.
+//!
+//! **State.** All ids and links that stand, on the worker of their tenant; they do not expire.
+
+use operators::{Member, components};
+use schemas::units::DAY_MS;
+use schemas::{IdKind, LinkedId, Symbol, columns};
+use serde::{Deserialize, Serialize};
+
+use crate::horizon::Retention;
+use crate::inputs::Inputs;
+use crate::links::Link;
+use crate::needs::Needs;
+use crate::params::Params;
+use crate::view::{Maintained, Output, View};
+use crate::views::identity_links::IDENTITY_LINKS;
+
+const SQL: &str = "\
+-- Each id that is the least of those within two links starts: of a component of many, as a device that all share, it is one or a few.
+-- From there it reaches what is greater; the least that reaches an id is the least of its component.
+WITH RECURSIVE pairs AS (
+  SELECT DISTINCT tenant, id, other_id
+  FROM (
+    SELECT tenant, id, other_id FROM identity_links
+    UNION ALL SELECT tenant, other_id AS id, id AS other_id FROM identity_links
+    UNION ALL SELECT tenant, id, id AS other_id FROM identity_links
+    UNION ALL SELECT tenant, other_id AS id, other_id FROM identity_links
+  ) AS both_ways
+), within_one AS (
+  SELECT tenant, id, min(other_id) AS least FROM pairs GROUP BY tenant, id
+), starts AS (
+  SELECT pairs.tenant, pairs.id
+  FROM pairs JOIN within_one ON within_one.tenant = pairs.tenant AND within_one.id = pairs.other_id
+  GROUP BY pairs.tenant, pairs.id
+  HAVING min(within_one.least) = pairs.id
+), reached AS (
+  SELECT tenant, id, id AS start FROM starts
+  UNION
+  SELECT pairs.tenant, pairs.other_id AS id, reached.start
+  FROM reached JOIN pairs ON pairs.tenant = reached.tenant AND pairs.id = reached.id
+  WHERE pairs.other_id > reached.start
+), named AS (
+  SELECT tenant, id, min(start) AS component FROM reached GROUP BY tenant, id
+), ids AS (
+  SELECT DISTINCT tenant, id_kind, id
+  FROM (
+    SELECT tenant, id_kind, id FROM identity_links
+    UNION ALL SELECT tenant, other_kind AS id_kind, other_id AS id FROM identity_links
+  ) AS ends
+)
+SELECT ids.tenant, ids.id_kind, ids.id, named.component,
+  count(*) OVER (PARTITION BY ids.tenant, named.component) > {large_above} AS large
+FROM ids JOIN named ON named.tenant = ids.tenant AND named.id = ids.id
+";
+
+/// `identity`.
+pub static IDENTITY: View = View {
+    name: "identity",
+    question: "Which users, devices and logins belong to one person?",
+    key: &["tenant", "id_kind", "id"],
+    read_by: &[&["tenant", "id"], &["tenant", "component"]],
+    code: 1,
+    reads: &["identity_links"],
+    sql: |params| SQL.replace("{large_above}", &params.identity.large_above.to_string()),
+    maintained: Some(Maintained::rows::<IdentityRow>(needs)),
+};
+
+/// Links of days that may still change from events, of the others from their table; from events as well where a job does not maintain that.
+fn needs(params: &Params, retention: Retention) -> Needs {
+    // A day is final a retention after its end, at most 25 hours after it began.
+    let links_ms = retention.ms + 2 * DAY_MS;
+    match params.maintains(IDENTITY_LINKS.name) {
+        true => Needs { links_ms, ..Needs::until_final(retention).and_events(2 * DAY_MS) },
+        false => Needs { events_ms: i64::MAX, ..Needs::until_final(retention) },
+    }
+}
+
+/// An id within its tenant. Those of a tenant order as their hashes do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Node {
+    tenant: Symbol,
+    id: LinkedId,
+    kind: IdKind,
+}
+
+/// One row of `identity`: unique by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct IdentityRow {
+    tenant: Symbol,
+    id_kind: IdKind,
+    id: LinkedId,
+    component: LinkedId,
+    large: bool,
+}
+
+columns! {
+    IdentityRow, |row| {
+        tenant: Symbol = row.tenant,
+        id_kind: &'static str = row.id_kind.name(),
+        id: LinkedId = row.id,
+        /// the least id of those that belong to one person, which names them together
+        component: LinkedId = row.component,
+        /// whether more ids than views.identity.large_above are taken for one person
+        large: bool = row.large,
+    }
+}
+
+fn row(Member { node, component, large }: Member<Node>) -> (LinkedId, IdentityRow) {
+    let Node { tenant, id, kind } = node;
+    (id, IdentityRow { tenant, id_kind: kind, id, component: component.id, large })
+}
+
+/// Builds it.
+pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
+    let pairs = inputs.links_of_all_time().map(|link| {
+        let Link { tenant, id, id_kind, other_id, other_kind, .. } = link;
+        (Node { tenant, id, kind: id_kind }, Node { tenant, id: other_id, kind: other_kind })
+    });
+    let large_above = inputs.params.identity.large_above as usize;
+    let members = components(pairs, "identity", large_above, |node| node.tenant.0 as u64);
+    Output::rows_of_keys(&IDENTITY, members.map(row))
+}
