@@ -2,14 +2,14 @@
 //! withdrawn, sessions that last for days, windows that move on, over restarts and where state is forgotten; by tenants of several
 //! time zones, in weeks in which some of these change their clocks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Int64Type};
 use dataflows::horizon::Retention;
-use dataflows::params::{Params, Span};
+use dataflows::params::{AnomaliesParams, Params, Span, Thousandths};
 use dataflows::views;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -48,7 +48,9 @@ const DAYS: i64 = 7;
 const AGAIN: i64 = DAYS + 33;
 /// After so many days no window has anything.
 const END_DAYS: i64 = AGAIN + 3 + 36;
-const VIEWS: [&str; 6] = ["sessions", "uniques", "metrics_sliding", "frequency", "funnel_steps", "paths"];
+const VIEWS: [&str; 7] = ["sessions", "uniques", "metrics_sliding", "anomalies", "frequency", "funnel_steps", "paths"];
+/// Weeks that a campaign lasts.
+const WEEKS_OF_CAMPAIGN: i64 = 6;
 
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -103,6 +105,10 @@ enum Plant {
     LongerFunnel,
     /// The SQL has paths go on for a millisecond more.
     LongerPath,
+    /// The SQL makes an alert of one hour.
+    AlertAtOnce,
+    /// A start reads too little for what hours are compared with.
+    FewerWeeks,
 }
 
 fn new_event(week: usize) -> impl Strategy<Value = Ev> {
@@ -153,6 +159,44 @@ fn arrival(week: usize) -> impl Strategy<Value = Arrival> {
     (what, delay).prop_map(|(what, delay)| Arrival { what, delay })
 }
 
+/// A campaign that has something in three hours of each week, in some weeks much or nothing: what is expected of an hour follows from
+/// the weeks before it.
+fn campaign(week: usize) -> impl Strategy<Value = Scenario> {
+    let (begins, changes) = WEEKS[week];
+    let any_hour = (0..DAYS * 24).prop_map(move |hour| begins + hour * HOUR);
+    // The same hours of later weeks lie around it.
+    let at_change = (prop::sample::select(changes), -3..3i64).prop_map(|(change, beside)| change + beside * HOUR);
+    let of_hour = prop_oneof![4 => Just(3usize), 1 => Just(0), 1 => Just(9)];
+    let hours = prop::collection::vec((of_hour, 0..2usize, 0..2usize), WEEKS_OF_CAMPAIGN as usize);
+    let kinds = prop::sample::select(vec![EventType::Impression, EventType::Impression, EventType::Conversion]);
+    let delays = prop::collection::vec(prop_oneof![4 => 0..MINUTE, 2 => 0..2 * HOUR, 2 => 0..RETENTION - HOUR], 16);
+    let others = prop::collection::vec((any::<Index>(), any::<Index>(), any::<bool>(), 0..RETENTION - HOUR), 0..6);
+    let zones = prop::sample::select(&ZONES[..]);
+    (prop_oneof![2 => any_hour, 1 => at_change], hours, kinds, delays, others, zones).prop_map(
+        move |(first, hours, kind, delays, others, zone)| {
+            let mut arrivals = Vec::new();
+            for (week, (much, before, after)) in hours.into_iter().enumerate() {
+                for (beside, number) in [much.saturating_sub(before), much, much + after].into_iter().enumerate() {
+                    for place in 0..number {
+                        let id = arrivals.len() as u32 + 1;
+                        let at = first + week as i64 * 7 * DAY + beside as i64 * HOUR + place as i64 * 6 * MINUTE;
+                        let revenue = (kind == EventType::Conversion && id % 4 != 0).then_some(2_000);
+                        let event = Ev { id, user: 1, campaign: "autumn", revenue, ..event(kind, at - EPOCH_MS) };
+                        let delay = delays[arrivals.len() % delays.len()];
+                        arrivals.push(Arrival { what: What::New(event), delay });
+                    }
+                }
+            }
+            for (place, of, is_copy, delay) in others {
+                let what = if is_copy { What::Copy(of, 1) } else { What::Withdrawal(of) };
+                let place = if arrivals.is_empty() { 0 } else { place.index(arrivals.len()) };
+                arrivals.insert(place, Arrival { what, delay });
+            }
+            Scenario { zone, arrivals }
+        },
+    )
+}
+
 fn run() -> impl Strategy<Value = Run> {
     (0..WEEKS.len()).prop_flat_map(run_of_week)
 }
@@ -161,29 +205,45 @@ fn run_of_week(week: usize) -> impl Strategy<Value = Run> {
     let scenario = (prop::sample::select(&ZONES[..]), prop::collection::vec(arrival(week), 1..60))
         .prop_map(|(zone, arrivals)| Scenario { zone, arrivals });
     // Days of visitors are sealed in the first quarter of an hour of a day.
-    let hours = prop_oneof![1..DAYS * 24, AGAIN * 24..(AGAIN + 4) * 24, (1..12i64).prop_map(|day| day * 24)];
+    let hours = prop_oneof![
+        1..DAYS * 24,
+        AGAIN * 24..(AGAIN + 4) * 24,
+        (1..12i64).prop_map(|day| day * 24),
+        28 * 24..AGAIN * 24,
+    ];
     let restarted = (hours, prop::sample::select(vec![0, 3, 7, 11])).prop_map(|(hour, beside)| hour * 60 + beside);
     let restart = prop::option::weighted(0.75, (restarted, 0..30i64, 1..=3usize, any::<u64>()));
-    let days = prop_oneof![3 => 0..DAYS + 4, 2 => AGAIN..AGAIN + 6, 1 => DAYS..END_DAYS];
+    let days = prop_oneof![3 => 0..DAYS + 4, 2 => AGAIN..AGAIN + 6, 2 => 21..AGAIN, 1 => DAYS..END_DAYS];
     let hours = (
         prop_oneof![1 => Just(0), 2 => 0..48i64],
-        prop::sample::select(vec![0, 1_000, MINUTE, MINUTE + 1_000, 7 * MINUTE, 15 * MINUTE, 15 * MINUTE + 1_000]),
+        prop::sample::select(vec![
+            0,
+            1_000,
+            MINUTE,
+            MINUTE + 1_000,
+            7 * MINUTE,
+            10 * MINUTE,
+            15 * MINUTE,
+            15 * MINUTE + 1_000,
+        ]),
     );
     let glance = (days, hours).prop_map(|(day, (step, beside))| day * DAY + step * HOUR / 2 + beside + 1_000);
     let glances = prop::collection::vec(glance, 3);
     let gap = prop_oneof![2 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
     (
         prop::collection::vec(scenario, 1..24),
+        prop::collection::vec(campaign(week), 1..5),
         gap,
         1..=3usize,
         prop::collection::vec(any::<bool>(), 1..4),
         glances,
         restart,
     )
-        .prop_map(move |(mut scenarios, gap, workers, pauses, glances, restart)| Run {
+        .prop_map(move |(mut scenarios, campaigns, gap, workers, pauses, glances, restart)| Run {
             week,
             scenarios: {
                 scenarios.push(lasting(week));
+                scenarios.extend(campaigns);
                 scenarios
             },
             gap,
@@ -249,6 +309,9 @@ impl Run {
         params.sessions.gap = Span(self.gap);
         params.paths.idle = Span(2 * self.gap);
         params.funnels = funnels::of_all_periods([2 * DAY, DAY, 12 * HOUR, HOUR]);
+        let bounds =
+            AnomaliesParams { bound: Thousandths(1_000), floor_events: 1, floor_micros: 2_000, ..params.anomalies };
+        params.anomalies = bounds;
         // With a table of installs a start need not read what they were made of.
         let zoned = self.scenarios.iter().enumerate().filter(|(_, scenario)| !scenario.zone.is_empty());
         params.zones = Zones::new(zoned.map(|(place, scenario)| (tenant(place), scenario.zone))).expect("zones");
@@ -283,10 +346,11 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     // What came in a day is loaded at its end.
     let of_loads = Retention { ms: RETENTION + DAY, cost_ms: RETENTION + DAY };
     let forgets = plant == Plant::Nothing;
+    let load = if plant == Plant::FewerWeeks { Load::WithoutFirstWeeks } else { Load::Needed };
     let needed = run
         .restart
-        .filter(|_| forgets)
-        .map(|_| history_within(&records, &params, Some((of_loads, Load::Needed)), &lives, &run.pauses).written.views);
+        .filter(|_| forgets || plant == Plant::FewerWeeks)
+        .map(|_| history_within(&records, &params, Some((of_loads, load)), &lives, &run.pauses).written.views);
     let forgetful = (forgets && needed.is_none())
         .then(|| stream_within(&records, &params, Some(retention), run.workers, &run.pauses).views);
     let mut sql_params = params.clone();
@@ -302,6 +366,10 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     if plant == Plant::LongerFunnel {
         sql_params.funnels = funnels::of_all_periods([2 * DAY + 1, DAY + 1, 12 * HOUR + 1, HOUR + 1]);
     }
+    if plant == Plant::AlertAtOnce {
+        sql_params.anomalies.hours = 1;
+    }
+    note_corrections(restarted.get("anomalies").map_or(&[], Vec::as_slice), seen)?;
     if restarted.values().flatten().any(|batch| diffs(batch).contains(&-1)) {
         seen.lock().expect("no panic").insert("a row goes");
     }
@@ -317,7 +385,9 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
         let of_sql = oracle::at(&accepted, &sql_params, as_of, &VIEWS);
         of_sql["sessions"].iter().for_each(|batch| note(batch, seen));
         of_sql["uniques"].iter().for_each(|batch| note_hours(batch, run, seen));
-        for (view, maintained) in views::maintained().filter(|(view, _)| VIEWS.contains(&view.name)) {
+        of_sql["anomalies"].iter().for_each(|batch| note_anomalies(batch, seen));
+        let compared = if plant == Plant::FewerWeeks { &["anomalies"][..] } else { &VIEWS };
+        for (view, maintained) in views::maintained().filter(|(view, _)| compared.contains(&view.name)) {
             let of_sql = ByTenant::of(&of_sql[view.name]);
             let needed = needed.iter().map(|needed| ("restarted from what is needed", needed));
             let forgetful = forgetful.iter().map(|forgetful| ("forgetful", forgetful));
@@ -392,6 +462,50 @@ fn note_hours(uniques: &RecordBatch, run: &Run, seen: &Mutex<BTreeSet<&'static s
     }
 }
 
+fn note_anomalies(anomalies: &RecordBatch, seen: &Mutex<BTreeSet<&'static str>>) {
+    let mut seen = seen.lock().expect("no panic");
+    let long = |name: &str| anomalies[name].as_primitive::<Int64Type>().values().to_vec();
+    let metrics = cast(&anomalies["metric"], &DataType::Utf8).expect("names");
+    let (metrics, alerts) = (metrics.as_string::<i32>(), anomalies["alert"].as_boolean());
+    for (row, ((z, median), samples)) in
+        long("z_thousandths").into_iter().zip(long("median")).zip(long("samples")).enumerate()
+    {
+        seen.insert(match (z > 0, median > 0) {
+            (false, _) => "less than expected",
+            (true, true) => "more than expected",
+            (true, false) => "more than nothing",
+        });
+        let of_samples = ["fewer samples", "twelve samples", "more samples"];
+        seen.insert(of_samples[(samples - 11).clamp(0, 2) as usize]);
+        if alerts.value(row) {
+            seen.insert("an alert");
+        }
+        if metrics.value(row) == "revenue" {
+            seen.insert("an anomaly of revenue");
+        }
+    }
+}
+
+/// What is expected of an hour is told once and for all; what it was may be corrected.
+fn note_corrections(anomalies: &[RecordBatch], seen: &Mutex<BTreeSet<&'static str>>) -> Result<(), TestCaseError> {
+    let mut told = BTreeMap::new();
+    for batch in anomalies {
+        let long = |name: &str| batch[name].as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let [tenant, campaign, currency, hour, median, mad, samples, measured] =
+                ["tenant", "campaign", "currency", "hour", "median", "mad", "samples", "measured"]
+                    .map(|name| long(name).is_valid(row).then(|| long(name).value(row)));
+            let key = (tenant, campaign, currency, batch["metric"].as_string::<i32>().value(row).to_owned(), hour);
+            let (expected, was) = told.entry(key.clone()).or_insert(((median, mad, samples), measured));
+            prop_assert_eq!(*expected, (median, mad, samples), "what was expected of {:?}", key);
+            if *was != measured {
+                seen.lock().expect("no panic").insert("an hour was corrected");
+            }
+        }
+    }
+    Ok(())
+}
+
 fn note(sessions: &RecordBatch, seen: &Mutex<BTreeSet<&'static str>>) {
     let mut seen = seen.lock().expect("no panic");
     let long = |name: &str| sessions[name].as_primitive::<Int64Type>().values().to_vec();
@@ -420,9 +534,21 @@ fn what_changes_with_time_is_its_sql() {
     runner.run(&run(), |run| check(&run, Plant::Nothing, &seen)).unwrap_or_else(|error| panic!("{error}"));
     let seen = seen.into_inner().expect("no panic");
     let of_zones = ["a short day", "a long day", "an hour twice", "an hour that begins within one of UTC"];
+    let of_anomalies = [
+        "less than expected",
+        "more than expected",
+        "more than nothing",
+        "fewer samples",
+        "twelve samples",
+        "more samples",
+        "an alert",
+        "an anomaly of revenue",
+        "an hour was corrected",
+    ];
     let wanted = ["a row goes", "a session of more than a day", "a session from midnight", "two currencies"]
         .into_iter()
         .chain(of_zones)
+        .chain(of_anomalies)
         .chain(VIEWS);
     let missing: Vec<_> = wanted.filter(|what| !seen.contains(what)).collect();
     assert!(missing.is_empty(), "never came up, so was not tested: {missing:?}");
@@ -439,6 +565,8 @@ fn what_is_planted_in_time_is_found() {
         Plant::NoZones,
         Plant::LongerFunnel,
         Plant::LongerPath,
+        Plant::AlertAtOnce,
+        Plant::FewerWeeks,
     ] {
         let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));

@@ -20,7 +20,7 @@ use dataflows::views::installs::InstallRow;
 use operators::Hub;
 use schemas::event::Accepted;
 use schemas::units::DAY_MS as DAY;
-use schemas::{Symbol, Tick};
+use schemas::{EventTime, Symbol, Tick};
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
@@ -124,6 +124,8 @@ pub(crate) enum Load {
     WithoutFinalInstalls,
     /// A fault: no touches before the installs that are not final.
     WithoutTouchesBefore,
+    /// A fault: nothing of the first two weeks.
+    WithoutFirstWeeks,
 }
 
 /// As [`history`], where no record comes later than a retention after it happened: then a dataflow loads what its views need alone.
@@ -167,6 +169,9 @@ fn live(
         retention.filter(|_| life.load_to > 0).map(|retention| views::needed(params, retention, SEALING, life.load_to));
     let needed = needed.map(|needed| match (load, &needed.final_installs) {
         (Some(Load::WithoutTouchesBefore), Some(finals)) => Needed { events_since: finals.end, ..needed },
+        (Some(Load::WithoutFirstWeeks), _) => {
+            Needed { events_since: EventTime(needed.events_since.0 + 14 * DAY), ..needed }
+        }
         _ => needed,
     });
     let is_needed = |(record, tick): &&(Accepted, Tick)| {
