@@ -21,8 +21,8 @@ Examples:
   bidstream sql --lake ./lake --as-of 2026-11-01T12:00:00Z \"SELECT count(*) FROM credits\"
   bidstream sql --lake ./lake                 a prompt; \\? lists its commands
 Tables: events, late_events, dead_letters, field_faults, unknown_fields, imports, costs, installs, credits,
-metrics_hourly, metrics_daily, metrics_sliding, sessions, frequency, frequency_now, activity, firsts, cohorts,
-retention, funnel_steps, funnels, paths, path_counts, credits_shapley, uniques, identity, identity_links,
+metrics_hourly, metrics_daily, metrics_sliding, anomalies, sessions, frequency, frequency_now, activity, firsts,
+cohorts, retention, funnel_steps, funnels, paths, path_counts, credits_shapley, uniques, identity, identity_links,
 records, symbols; what each cut wrote of a view that has
 a table is in costs_changes and so on; the schema `raw` has the same with symbols and times as the integers that the files hold.")]
 pub struct Sql {

@@ -26,11 +26,14 @@ emit:
 const HEADER: &str = "at,what,who,by,paid\n";
 /// The views of the job that comes first.
 const FEW: &str = "[contested_events, costs, installs]";
+/// So few people are an anomaly only where one more is.
+const SMALL: &str = "anomalies: { bound: 0.5, floor_events: 1, floor_micros: 100000 }";
 /// Those that it leaves out.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
     "credits",
     "metrics_hourly",
     "metrics_sliding",
+    "anomalies",
     "sessions",
     "frequency",
     "activity",
@@ -84,9 +87,9 @@ impl Place {
         let place = Place(tempfile::tempdir().unwrap());
         let mapping = if is_gated { format!("arrival: event_time\n{MAPPING}") } else { MAPPING.to_owned() };
         std::fs::write(place.path("m.yaml"), mapping).unwrap();
-        std::fs::write(place.path("few.yaml"), format!("lake: lake\ncommit_every: 100ms\nviews: {{ only: {FEW} }}\n"))
-            .unwrap();
-        std::fs::write(place.path("all.yaml"), "lake: lake\ncommit_every: 100ms\n").unwrap();
+        let job = |views: &str| format!("lake: lake\ncommit_every: 100ms\nviews: {{ {views} }}\n");
+        std::fs::write(place.path("few.yaml"), job(&format!("only: {FEW}, {SMALL}"))).unwrap();
+        std::fs::write(place.path("all.yaml"), job(SMALL)).unwrap();
         place.import("history.csv", rows, "few.yaml");
         place
     }

@@ -31,7 +31,8 @@ pub struct Inputs<'scope> {
     pub params: Params,
     /// Until when what is known of an event can matter.
     pub horizons: Horizons,
-    bounds: Bounds,
+    /// What bounds the state of the dataflow.
+    pub bounds: Bounds,
     touches: TouchIndexes<'scope>,
     target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     final_installs: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,

@@ -12,6 +12,7 @@ use crate::cohort::CohortsParams;
 use crate::funnels::{self, Funnel};
 use crate::groupings::{Grouping, check_groupings};
 pub use crate::span::Span;
+pub use crate::thousandths::Thousandths;
 
 /// A window per channel: `7d`, or `{ default: 7d, search: 30d }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,6 +210,37 @@ pub struct IdentityParams {
     pub large_above: u32,
 }
 
+/// Parameters of `anomalies`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnomaliesParams {
+    /// What metrics are summed by.
+    pub groupings: Vec<Grouping>,
+    /// How far from its median an hour is out of bounds, in deviations that are estimated from the MAD: 0.5 to 100.
+    pub bound: Thousandths,
+    /// So many hours out of bounds, one after the other on the same side, are an alert: 1 to 24.
+    pub hours: i64,
+    /// The least MAD of counts, in events: 1 to 1,000,000,000.
+    pub floor_events: i64,
+    /// The least MAD of amounts, in millionths of the currency: 1,000 to 1,000,000,000,000,000.
+    pub floor_micros: i64,
+    /// The least MAD in percent of the median: 0 to 100.
+    pub floor_percent: i64,
+}
+
+impl Default for AnomaliesParams {
+    fn default() -> AnomaliesParams {
+        AnomaliesParams {
+            groupings: vec![Grouping::CAMPAIGN],
+            bound: Thousandths(3_500),
+            hours: 2,
+            floor_events: 3,
+            floor_micros: 10_000_000,
+            floor_percent: 5,
+        }
+    }
+}
+
 impl Default for IdentityParams {
     fn default() -> IdentityParams {
         IdentityParams { large_above: 1_000 }
@@ -242,6 +274,8 @@ pub struct Params {
     pub uniques: UniquesParams,
     /// Parameters of `metrics_sliding`.
     pub metrics_sliding: SlidingParams,
+    /// Parameters of `anomalies`.
+    pub anomalies: AnomaliesParams,
     /// The funnels of `funnel_steps` and `funnels`; none where it is empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub funnels: Vec<Funnel>,
@@ -257,7 +291,8 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Params {
         let (zones, only, funnels, installs, credits, sessions, paths, uniques, metrics_sliding) = Default::default();
-        let (identity, cohorts, forget_after) = (Default::default(), Default::default(), Span(400 * DAY_MS));
+        let (anomalies, identity, cohorts, forget_after) =
+            (Default::default(), Default::default(), Default::default(), Span(400 * DAY_MS));
         Params {
             zones,
             only,
@@ -268,6 +303,7 @@ impl Default for Params {
             paths,
             uniques,
             metrics_sliding,
+            anomalies,
             identity,
             funnels,
             cohorts,
@@ -305,6 +341,13 @@ impl Params {
         check_groupings("views.uniques.groupings", &self.uniques.groupings)?;
         check_groupings("views.metrics_sliding.groupings", &self.metrics_sliding.groupings)?;
         funnels::check(&self.funnels, self.forget_after)?;
+        let anomalies = &self.anomalies;
+        check_groupings("views.anomalies.groupings", &anomalies.groupings)?;
+        within("views.anomalies.bound", anomalies.bound, Thousandths(500), Thousandths(100_000))?;
+        within("views.anomalies.hours", anomalies.hours, 1, 24)?;
+        within("views.anomalies.floor_events", anomalies.floor_events, 1, 1_000_000_000)?;
+        within("views.anomalies.floor_micros", anomalies.floor_micros, 1_000, 1_000_000_000_000_000)?;
+        within("views.anomalies.floor_percent", anomalies.floor_percent, 0, 100)?;
         let large_above = self.identity.large_above;
         if !LARGE_ABOVE.contains(&large_above) {
             let (low, high) = (LARGE_ABOVE.start(), LARGE_ABOVE.end());
@@ -330,9 +373,9 @@ impl Params {
     }
 }
 
-fn within(field: &str, span: Span, low: Span, high: Span) -> Result<(), String> {
-    if span < low || span > high {
-        return Err(format!("{field} is {span}: it may be {low} to {high}"));
+fn within<V: PartialOrd + fmt::Display>(field: &str, value: V, low: V, high: V) -> Result<(), String> {
+    if value < low || value > high {
+        return Err(format!("{field} is {value}: it may be {low} to {high}"));
     }
     Ok(())
 }
@@ -353,5 +396,11 @@ mod tests {
         params = Params::default();
         params.identity.large_above = 1;
         assert_eq!(params.validate().unwrap_err(), "views.identity.large_above is 1: it may be 2 to 1000000");
+        params = Params::default();
+        params.anomalies.bound = Thousandths(250);
+        assert_eq!(params.validate().unwrap_err(), "views.anomalies.bound is 0.25: it may be 0.5 to 100");
+        params = Params::default();
+        params.anomalies.hours = 25;
+        assert_eq!(params.validate().unwrap_err(), "views.anomalies.hours is 25: it may be 1 to 24");
     }
 }

@@ -110,6 +110,18 @@ impl Zones {
         }
     }
 
+    /// What the tenant's clocks show at a time: the UTC time at which clocks of UTC show the same.
+    pub fn local(&self, tenant: Symbol, time: EventTime) -> EventTime {
+        EventTime(time.0 + self.calendar(tenant).map_or(0, |calendar| calendar.offset_ms(time.0)))
+    }
+
+    /// The times at which the tenant's clocks show that: none where they skip it, two where they repeat it.
+    pub fn when_local(&self, tenant: Symbol, local: EventTime) -> impl Iterator<Item = EventTime> {
+        let calendar = self.calendar(tenant);
+        let zoned = calendar.into_iter().flat_map(move |calendar| calendar.when_local(local.0).map(EventTime));
+        calendar.is_none().then_some(local).into_iter().chain(zoned)
+    }
+
     /// The day that a time lies in.
     pub fn day(&self, tenant: Symbol, time: EventTime) -> Day {
         match self.calendar(tenant) {

@@ -100,12 +100,27 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         ),
         ("commit_every: 5s", "retention: 5s", r#"7: retention: is 5s: it may be 1m to 365d"#),
         ("commit_every: 5s", "commit_every: 1h", r#"7: commit_every: is 1h: it may be 100ms to 10m"#),
+        (
+            "views:\n",
+            "views:\n  anomalies: { bound: 0.25 }\n",
+            r#"9: views.anomalies.bound: is 0.25: it may be 0.5 to 100"#,
+        ),
+        (
+            "views:\n",
+            "views:\n  anomalies: { bound: 3.1234 }\n",
+            r#"9: views.anomalies.bound: 3.1234 is no number with up to three decimals, as 3.5"#,
+        ),
+        (
+            "views:\n",
+            "views:\n  anomalies: { groupings: [campaigns] }\n",
+            r#"9: views.anomalies.groupings[0]: "campaigns" is no grouping: write tenant, or some of campaign, source, channel, country, as campaign+source"#,
+        ),
         ("search: 30d", "search: 91d", r#"9: views.installs.click_window.search: is 91d: it may be 1d to 90d"#),
         ("default: 7d, ", "", r#"9: views.installs.click_window.default: is missing"#),
         (
             "views:\n",
             "views:\n  only: [credits, credit]\n",
-            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly, metrics_sliding, sessions, frequency, activity, firsts, cohorts, funnel_steps, paths, uniques, identity_links, identity"#,
+            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly, metrics_sliding, anomalies, sessions, frequency, activity, firsts, cohorts, funnel_steps, paths, uniques, identity_links, identity"#,
         ),
         (
             "views:\n",

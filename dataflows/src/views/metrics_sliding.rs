@@ -13,13 +13,13 @@ use schemas::zones::HALF_YEAR_MS;
 use schemas::{EventTime, Micros, Symbol, Tick, Zones, columns};
 use serde::{Deserialize, Serialize};
 
-use crate::changes::Sum;
-use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Group, Grouping};
+use crate::group_metrics::{GroupKey, Measures, additions};
+use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Grouping};
 use crate::inputs::Inputs;
 use crate::needs::Needs;
 use crate::params::Params;
 use crate::view::{Maintained, Output, View};
-use crate::views::metrics_hourly::{self, MEASURES, MetricsRow};
+use crate::views::metrics_hourly::MEASURES;
 
 const SQL: &str = "\
 WITH groupings AS (
@@ -76,19 +76,10 @@ fn sql(params: &Params) -> String {
     texts.fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
 }
 
-/// What metrics are summed by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SlidingKey {
-    group: Group,
-    currency: Symbol,
-}
-
-type Measures = [i64; MEASURES];
-
 /// One row of `metrics_sliding`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlidingRow {
-    key: SlidingKey,
+    key: GroupKey,
     /// The place of its window.
     window: u8,
     until: EventTime,
@@ -168,7 +159,7 @@ impl Hours {
     }
 
     /// The rows that say this.
-    fn rows((until, sums): &(EventTime, [Measures; WINDOWS.len()]), key: SlidingKey) -> impl Iterator<Item = SlidingRow> {
+    fn rows((until, sums): &(EventTime, [Measures; WINDOWS.len()]), key: GroupKey) -> impl Iterator<Item = SlidingRow> {
         let until = *until;
         let row = move |(window, sums): (usize, Measures)| SlidingRow { key, window: window as u8, until, sums };
         // Without a summand there is no row.
@@ -177,19 +168,19 @@ impl Hours {
 }
 
 impl Keyed for Windows {
-    type Key = SlidingKey;
+    type Key = GroupKey;
     type Event = (EventTime, Measures);
     type Record = Hours;
-    type Output = (SlidingKey, SlidingRow);
+    type Output = (GroupKey, SlidingRow);
 
     fn on_event(
         &mut self,
-        key: SlidingKey,
+        key: GroupKey,
         record: &mut Hours,
         (hour, more): &(EventTime, Measures),
         diff: isize,
         now: Tick,
-        _: &mut impl FnMut((SlidingKey, SlidingRow), isize),
+        _: &mut impl FnMut((GroupKey, SlidingRow), isize),
     ) {
         let until = *record.until.get_or_insert_with(|| self.until(key.group.tenant, now));
         if hour.0 < until.0 - LONGEST_MS {
@@ -209,10 +200,10 @@ impl Keyed for Windows {
 
     fn on_timer(
         &mut self,
-        key: SlidingKey,
+        key: GroupKey,
         record: &mut Hours,
         now: Tick,
-        out: &mut impl FnMut((SlidingKey, SlidingRow), isize),
+        out: &mut impl FnMut((GroupKey, SlidingRow), isize),
     ) {
         let tenant = key.group.tenant;
         let until = self.until(tenant, now);
@@ -245,31 +236,10 @@ impl Keyed for Windows {
     }
 }
 
-/// What an addition to the metrics adds to each group.
-fn groups(groupings: &[Grouping], row: &MetricsRow, out: &mut dyn FnMut((SlidingKey, EventTime), Measures)) {
-    let Sum { key, sums } = row;
-    for grouping in groupings {
-        let group = grouping.group(key.tenant, [key.campaign, key.source, key.channel, key.country]);
-        out((SlidingKey { group, currency: key.currency }, key.hour), *sums);
-    }
-}
-
 /// Builds it.
 pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
-    let of_events = inputs.params.metrics_sliding.groupings.clone();
-    let of_others = of_events.clone();
-    let (zones, of_hours) = (inputs.params.zones.clone(), inputs.params.zones.clone());
-    let touches = inputs.events().sums("metrics by group", move |event, out| {
-        if let Some(row) = metrics_hourly::of_event(event, &zones) {
-            groups(&of_events, &row, out);
-        }
-    });
-    let others = metrics_hourly::others(inputs).flat_map(move |row| {
-        let mut made = Vec::new();
-        groups(&of_others, &row, &mut |key, sums| made.push((key, sums)));
-        made
-    });
-    let additions = touches.concat(others).map(|((key, hour), sums)| (key, (hour, sums)));
+    let (groupings, zones) = (inputs.params.metrics_sliding.groupings.clone(), inputs.params.zones.clone());
+    let additions = additions(inputs, &groupings, "metrics by group");
     let name = METRICS_SLIDING.name;
-    Output::rows_of_keys(&METRICS_SLIDING, keyed(additions, name, Windows { zones: of_hours }))
+    Output::rows_of_keys(&METRICS_SLIDING, keyed(additions, name, Windows { zones }))
 }

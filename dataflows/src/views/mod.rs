@@ -49,6 +49,7 @@ views! {
     metrics_hourly: METRICS_HOURLY => metrics_hourly::build,
     metrics_daily: METRICS_DAILY,
     metrics_sliding: METRICS_SLIDING => metrics_sliding::build,
+    anomalies: ANOMALIES => anomalies::build,
     sessions: SESSIONS => |inputs| inputs.visitors().sessions(),
     frequency: FREQUENCY => |inputs| inputs.visitors().frequency(),
     frequency_now: FREQUENCY_NOW,

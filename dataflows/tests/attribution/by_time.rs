@@ -11,7 +11,7 @@ use arrow::datatypes::Int64Type;
 use dataflows::cohort::{Cohort, Milestone, Unit};
 use dataflows::groupings::Grouping;
 use dataflows::horizon::Retention;
-use dataflows::params::{Params, Span};
+use dataflows::params::{AnomaliesParams, Params, Span, Thousandths};
 use dataflows::views;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -26,6 +26,8 @@ use crate::golden_installs::params;
 use crate::oracle;
 use crate::stream::{CUT, Life, Load, history, history_within, stream_within};
 use crate::tables::{self, ByTenant};
+
+mod notes;
 
 const CASES: u32 = 6;
 const MINUTE: i64 = HOUR / 60;
@@ -51,10 +53,11 @@ const AGAIN: i64 = DAYS + 33;
 /// After so many days no window has anything.
 const END_DAYS: i64 = AGAIN + 3 + 36;
 /// Those, and what a start loads by days from its own table.
-const VIEWS: [&str; 11] = [
+const VIEWS: [&str; 12] = [
     "sessions",
     "uniques",
     "metrics_sliding",
+    "anomalies",
     "frequency",
     "activity",
     "firsts",
@@ -64,6 +67,8 @@ const VIEWS: [&str; 11] = [
     "identity_links",
     "identity",
 ];
+/// Weeks that a campaign lasts.
+const WEEKS_OF_CAMPAIGN: i64 = 6;
 
 #[derive(Clone, Debug)]
 struct Arrival {
@@ -128,6 +133,10 @@ enum Plant {
     NeverNew,
     /// A start does not load what visitors did first, nor when they were there.
     LivesNotLoaded,
+    /// The SQL makes an alert of one hour.
+    AlertAtOnce,
+    /// A start reads too little for what hours are compared with.
+    FewerWeeks,
 }
 
 impl Plant {
@@ -141,6 +150,7 @@ impl Plant {
             Plant::OtherVisitors | Plant::SteppedTwice | Plant::RepeatedAsOne | Plant::NoZones => &["uniques"],
             Plant::DayStays => &["activity"],
             Plant::StaysInCohort | Plant::NeverNew | Plant::LivesNotLoaded => &["activity", "firsts", "cohorts"],
+            Plant::AlertAtOnce | Plant::FewerWeeks => &["anomalies"],
         }
     }
 }
@@ -194,6 +204,44 @@ fn arrival(week: usize) -> impl Strategy<Value = Arrival> {
     (what, delay).prop_map(|(what, delay)| Arrival { what, delay })
 }
 
+/// A campaign that has something in three hours of each week, in some weeks much or nothing: what is expected of an hour follows from
+/// the weeks before it.
+fn campaign(week: usize) -> impl Strategy<Value = Scenario> {
+    let (begins, changes) = WEEKS[week];
+    let any_hour = (0..DAYS * 24).prop_map(move |hour| begins + hour * HOUR);
+    // The same hours of later weeks lie around it.
+    let at_change = (prop::sample::select(changes), -3..3i64).prop_map(|(change, beside)| change + beside * HOUR);
+    let of_hour = prop_oneof![4 => Just(3usize), 1 => Just(0), 1 => Just(9)];
+    let hours = prop::collection::vec((of_hour, 0..2usize, 0..2usize), WEEKS_OF_CAMPAIGN as usize);
+    let kinds = prop::sample::select(vec![EventType::Impression, EventType::Impression, EventType::Conversion]);
+    let delays = prop::collection::vec(prop_oneof![4 => 0..MINUTE, 2 => 0..2 * HOUR, 2 => 0..RETENTION - HOUR], 16);
+    let others = prop::collection::vec((any::<Index>(), any::<Index>(), any::<bool>(), 0..RETENTION - HOUR), 0..6);
+    let zones = prop::sample::select(&ZONES[..]);
+    (prop_oneof![2 => any_hour, 1 => at_change], hours, kinds, delays, others, zones).prop_map(
+        move |(first, hours, kind, delays, others, zone)| {
+            let mut arrivals = Vec::new();
+            for (week, (much, before, after)) in hours.into_iter().enumerate() {
+                for (beside, number) in [much.saturating_sub(before), much, much + after].into_iter().enumerate() {
+                    for place in 0..number {
+                        let id = arrivals.len() as u32 + 1;
+                        let at = first + week as i64 * 7 * DAY + beside as i64 * HOUR + place as i64 * 6 * MINUTE;
+                        let revenue = (kind == EventType::Conversion && id % 4 != 0).then_some(2_000);
+                        let event = Ev { id, user: 1, campaign: "autumn", revenue, ..event(kind, at - EPOCH_MS) };
+                        let delay = delays[arrivals.len() % delays.len()];
+                        arrivals.push(Arrival { what: What::New(event), delay });
+                    }
+                }
+            }
+            for (place, of, is_copy, delay) in others {
+                let what = if is_copy { What::Copy(of, 1) } else { What::Withdrawal(of) };
+                let place = if arrivals.is_empty() { 0 } else { place.index(arrivals.len()) };
+                arrivals.insert(place, Arrival { what, delay });
+            }
+            Scenario { zone, arrivals }
+        },
+    )
+}
+
 fn run() -> impl Strategy<Value = Run> {
     (0..WEEKS.len()).prop_flat_map(run_of_week)
 }
@@ -202,13 +250,27 @@ fn run_of_week(week: usize) -> impl Strategy<Value = Run> {
     let scenario = (prop::sample::select(&ZONES[..]), prop::collection::vec(arrival(week), 1..60))
         .prop_map(|(zone, arrivals)| Scenario { zone, arrivals });
     // Days of visitors are sealed in the first quarter of an hour of a day.
-    let hours = prop_oneof![1..DAYS * 24, AGAIN * 24..(AGAIN + 4) * 24, (1..12i64).prop_map(|day| day * 24)];
+    let hours = prop_oneof![
+        1..DAYS * 24,
+        AGAIN * 24..(AGAIN + 4) * 24,
+        (1..12i64).prop_map(|day| day * 24),
+        28 * 24..AGAIN * 24,
+    ];
     let restarted = (hours, prop::sample::select(vec![0, 3, 7, 11])).prop_map(|(hour, beside)| hour * 60 + beside);
     let restart = prop::option::weighted(0.75, (restarted, 0..30i64, 1..=3usize, any::<u64>()));
-    let days = prop_oneof![3 => 0..DAYS + 4, 2 => AGAIN..AGAIN + 6, 1 => DAYS..END_DAYS];
+    let days = prop_oneof![3 => 0..DAYS + 4, 2 => AGAIN..AGAIN + 6, 2 => 21..AGAIN, 1 => DAYS..END_DAYS];
     let hours = (
         prop_oneof![1 => Just(0), 2 => 0..48i64],
-        prop::sample::select(vec![0, 1_000, MINUTE, MINUTE + 1_000, 7 * MINUTE, 15 * MINUTE, 15 * MINUTE + 1_000]),
+        prop::sample::select(vec![
+            0,
+            1_000,
+            MINUTE,
+            MINUTE + 1_000,
+            7 * MINUTE,
+            10 * MINUTE,
+            15 * MINUTE,
+            15 * MINUTE + 1_000,
+        ]),
     );
     let glance = (days, hours).prop_map(|(day, (step, beside))| day * DAY + step * HOUR / 2 + beside + 1_000);
     let glances = prop::collection::vec(glance, 3);
@@ -216,16 +278,18 @@ fn run_of_week(week: usize) -> impl Strategy<Value = Run> {
     let gap = prop_oneof![2 => Just(HOUR / 2), 1 => Just(12 * HOUR), 1 => Just(6 * HOUR)];
     (
         prop::collection::vec(scenario, 1..24),
+        prop::collection::vec(campaign(week), 1..5),
         (gap, forget_after),
         1..=3usize,
         prop::collection::vec(any::<bool>(), 1..4),
         glances,
         restart,
     )
-        .prop_map(move |(mut scenarios, (gap, forget_after), workers, pauses, glances, restart)| Run {
+        .prop_map(move |(mut scenarios, campaigns, (gap, forget_after), workers, pauses, glances, restart)| Run {
             week,
             scenarios: {
                 scenarios.push(lasting(week));
+                scenarios.extend(campaigns);
                 scenarios
             },
             gap,
@@ -300,6 +364,9 @@ impl Run {
             groupings: vec![Grouping::CHANNEL],
         };
         params.cohorts.definitions.push(by_day);
+        let bounds =
+            AnomaliesParams { bound: Thousandths(1_000), floor_events: 1, floor_micros: 2_000, ..params.anomalies };
+        params.anomalies = bounds;
         // With a table of installs a start need not read what they were made of.
         let zoned = self.scenarios.iter().enumerate().filter(|(_, scenario)| !scenario.zone.is_empty());
         params.zones = Zones::new(zoned.map(|(place, scenario)| (tenant(place), scenario.zone))).expect("zones");
@@ -344,7 +411,11 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     }
     // What came in a day is loaded at its end.
     let of_loads = Retention { ms: RETENTION + DAY, cost_ms: RETENTION + DAY };
-    let load = if plant == Plant::LivesNotLoaded { Load::WithoutLives } else { Load::Needed };
+    let load = match plant {
+        Plant::LivesNotLoaded => Load::WithoutLives,
+        Plant::FewerWeeks => Load::WithoutFirstWeeks,
+        _ => Load::Needed,
+    };
     let forgets = plant == Plant::Nothing || load != Load::Needed;
     let needed = run
         .restart
@@ -368,6 +439,10 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
     if plant == Plant::LongerFunnel {
         sql_params.funnels = funnels::of_all_periods([2 * DAY + 1, DAY + 1, 12 * HOUR + 1, HOUR + 1]);
     }
+    if plant == Plant::AlertAtOnce {
+        sql_params.anomalies.hours = 1;
+    }
+    notes::note_corrections(restarted.get("anomalies").map_or(&[], Vec::as_slice), seen)?;
     if restarted.values().flatten().any(|batch| diffs(batch).contains(&-1)) {
         seen.lock().expect("no panic").insert("a row goes");
     }
@@ -394,9 +469,10 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
         let as_of = if plant == Plant::ClosedEarly { at + MINUTE as Tick } else { at };
         let of_sql = oracle::at(&accepted, &sql_params, as_of, plant.views());
         let of_view = |view| of_sql.get(view).into_iter().flatten();
-        of_view("sessions").for_each(|batch| note(batch, seen));
-        of_view("firsts").for_each(|batch| note_lives(batch, seen));
-        of_view("uniques").for_each(|batch| note_hours(batch, run, seen));
+        of_view("sessions").for_each(|batch| notes::note_sessions(batch, seen));
+        of_view("firsts").for_each(|batch| notes::note_lives(batch, seen));
+        of_view("uniques").for_each(|batch| notes::note_hours(batch, run, seen));
+        of_view("anomalies").for_each(|batch| notes::note_anomalies(batch, seen));
         for (view, maintained) in views::maintained().filter(|(view, _)| plant.views().contains(&view.name)) {
             let of_sql = ByTenant::of(&of_sql[view.name]);
             let needed = needed.iter().map(|needed| ("restarted from what is needed", needed));
@@ -452,73 +528,6 @@ fn as_one(uniques: &RecordBatch, week: usize) -> RecordBatch {
     RecordBatch::try_new(schema, columns).expect("the same columns")
 }
 
-/// Notes hours on both sides of a change of the clock, and days that are shorter and longer than 24 hours.
-fn note_hours(uniques: &RecordBatch, run: &Run, seen: &Mutex<BTreeSet<&'static str>>) {
-    let long = |name: &str| uniques[name].as_primitive::<Int64Type>().values().to_vec();
-    let periods = uniques["period"].as_string::<i32>();
-    let zones = run.params(&VIEWS).zones;
-    let mut hours = BTreeSet::new();
-    for ((tenant, bucket), period) in long("tenant").into_iter().zip(long("bucket")).zip(periods) {
-        let day = zones.day(Symbol(tenant), EventTime(bucket));
-        let what = match (period, day.ends.0 - day.begins.0) {
-            (Some("hour"), _) => {
-                hours.insert((tenant, bucket));
-                continue;
-            }
-            (_, length) if length < DAY => "a short day",
-            (_, length) if length > DAY => "a long day",
-            _ => continue,
-        };
-        seen.lock().expect("no panic").insert(what);
-    }
-    for (tenant, bucket) in &hours {
-        let day = zones.day(Symbol(*tenant), EventTime(*bucket));
-        let is_changed = WEEKS[run.week].1.contains(bucket) && day.ends.0 - day.begins.0 > DAY;
-        if is_changed && hours.contains(&(*tenant, bucket - HOUR)) {
-            seen.lock().expect("no panic").insert("an hour twice");
-        }
-        if bucket % HOUR != 0 {
-            seen.lock().expect("no panic").insert("an hour that begins within one of UTC");
-        }
-    }
-}
-
-fn note_lives(firsts: &RecordBatch, seen: &Mutex<BTreeSet<&'static str>>) {
-    let (visitors, apps) = (firsts["visitor"].as_binary::<i32>(), firsts["app"].as_primitive::<Int64Type>());
-    let milestones = firsts["milestone"].as_string::<i32>();
-    let mut known = BTreeSet::new();
-    for row in 0..firsts.num_rows() {
-        let what = match milestones.value(row) {
-            "install" => "an install is the first",
-            "purchase" => "a purchase is the first",
-            _ => "an event is the first",
-        };
-        let mut seen = seen.lock().expect("no panic");
-        seen.insert(what);
-        let app = apps.is_valid(row).then(|| apps.value(row));
-        if !known.insert((visitors.value(row).to_vec(), app, what)) {
-            seen.insert("a visitor is new again");
-        }
-    }
-}
-
-fn note(sessions: &RecordBatch, seen: &Mutex<BTreeSet<&'static str>>) {
-    let mut seen = seen.lock().expect("no panic");
-    let long = |name: &str| sessions[name].as_primitive::<Int64Type>().values().to_vec();
-    for (start, end) in long("start_time").into_iter().zip(long("end_time")) {
-        if end - start >= DAY {
-            seen.insert("a session of more than a day");
-        }
-        if start % DAY == 0 {
-            seen.insert("a session from midnight");
-        }
-    }
-    let revenue = sessions["revenue"].as_list::<i32>();
-    if (0..revenue.len()).any(|row| revenue.is_valid(row) && revenue.value(row).len() > 1) {
-        seen.insert("two currencies");
-    }
-}
-
 #[test]
 fn what_changes_with_time_is_its_sql() {
     let seen = Mutex::new(BTreeSet::new());
@@ -541,10 +550,22 @@ fn what_changes_with_time_is_its_sql() {
         "an event is the first",
         "a visitor is new again",
     ];
+    let of_anomalies = [
+        "less than expected",
+        "more than expected",
+        "more than nothing",
+        "fewer samples",
+        "twelve samples",
+        "more samples",
+        "an alert",
+        "an anomaly of revenue",
+        "an hour was corrected",
+    ];
     let wanted = ["a row goes", "a session of more than a day", "a session from midnight", "two currencies"]
         .into_iter()
         .chain(of_zones)
         .chain(of_lives)
+        .chain(of_anomalies)
         .chain(VIEWS);
     let missing: Vec<_> = wanted.filter(|what| !seen.contains(what)).collect();
     assert!(missing.is_empty(), "never came up, so was not tested: {missing:?}");
@@ -565,6 +586,8 @@ fn what_is_planted_in_time_is_found() {
         Plant::StaysInCohort,
         Plant::NeverNew,
         Plant::LivesNotLoaded,
+        Plant::AlertAtOnce,
+        Plant::FewerWeeks,
     ] {
         let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));

@@ -6,6 +6,7 @@ mod events;
 mod forgetting;
 mod funnels;
 mod golden;
+mod golden_anomalies;
 mod golden_cohorts;
 mod golden_credits;
 mod golden_funnels;

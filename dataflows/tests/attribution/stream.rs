@@ -21,7 +21,7 @@ use dataflows::visitor_event::{OfVisitor, VisitorInput};
 use operators::Hub;
 use schemas::event::Accepted;
 use schemas::units::DAY_MS as DAY;
-use schemas::{Symbol, Tick};
+use schemas::{EventTime, Symbol, Tick};
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
@@ -129,6 +129,8 @@ pub(crate) enum Load {
     WithoutLives,
     /// A fault: no links of days that are final.
     WithoutFinalLinks,
+    /// A fault: nothing of the first two weeks.
+    WithoutFirstWeeks,
 }
 
 /// As [`history`], where no record comes later than a retention after it happened: then a dataflow loads what its views need alone.
@@ -192,6 +194,9 @@ fn live(
         retention.filter(|_| life.load_to > 0).map(|retention| views::needed(params, retention, SEALING, life.load_to));
     let needed = needed.map(|needed| match (load, &needed.final_installs) {
         (Some(Load::WithoutTouchesBefore), Some(finals)) => Needed { events_since: finals.end, ..needed },
+        (Some(Load::WithoutFirstWeeks), _) => {
+            Needed { events_since: EventTime(needed.events_since.0 + 14 * DAY), ..needed }
+        }
         _ => needed,
     });
     let is_needed = |(record, tick): &&(Accepted, Tick)| {

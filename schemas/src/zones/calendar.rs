@@ -14,6 +14,9 @@ pub const ZONED_FROM_MS: i64 = DAY_MS;
 /// When zones cease to count, ms since the Unix epoch: with the year 2100, as the database says no more.
 pub const ZONED_UNTIL_MS: i64 = 4_102_444_800_000;
 
+/// No zone is further ahead of UTC or behind it.
+const OFFSET_MAX_MS: i64 = 16 * HOUR_MS;
+
 /// Changes of an offset lie further apart.
 const SEARCH_MS: i64 = DAY_MS;
 
@@ -150,6 +153,21 @@ impl Calendar {
     pub(super) fn hour_end(&self, begins: i64) -> i64 {
         let Some(span) = self.span(begins) else { return begins + HOUR_MS };
         (begins - span.local(begins) % HOUR_MS + HOUR_MS).min(span.ends)
+    }
+
+    pub(super) fn offset_ms(&self, ms: i64) -> i64 {
+        self.span(ms).map_or(0, |span| span.offset_ms)
+    }
+
+    /// The times that are `local` by the offset that holds then.
+    pub(super) fn when_local(&self, local: i64) -> impl Iterator<Item = i64> {
+        let first = self.spans.partition_point(|span| span.ends <= local - OFFSET_MAX_MS);
+        let near = self.spans[first..].iter().take_while(move |span| span.starts <= local + OFFSET_MAX_MS);
+        let zoned = near.filter_map(move |span| {
+            let ms = local - span.offset_ms;
+            (span.starts..span.ends).contains(&ms).then_some(ms)
+        });
+        self.span(local).is_none().then_some(local).into_iter().chain(zoned)
     }
 
     pub(super) fn day_number(&self, ms: i64) -> i64 {

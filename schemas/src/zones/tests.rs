@@ -116,6 +116,19 @@ fn hours_and_days_begin_by_local_time() {
 }
 
 #[test]
+fn a_local_time_comes_once_or_twice_or_not_at_all() {
+    let when = |zone: &str, shown: &str| -> Vec<String> {
+        zones(zone).when_local(Symbol::of(TENANT), EventTime(ms(shown))).map(utc).collect()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(when("UTC", "2026-03-29T02:30:00Z"), ["2026-03-29T02:30:00Z"]);
+    assert_eq!(when("Europe/Berlin", "2026-03-29T02:30:00Z"), none);
+    assert_eq!(when("Europe/Berlin", "2026-10-25T02:30:00Z"), ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]);
+    assert_eq!(when("Europe/Berlin", "2026-10-25T03:00:00Z"), ["2026-10-25T02:00:00Z"]);
+    assert_eq!(when("Pacific/Apia", "2011-12-30T12:00:00Z"), none);
+}
+
+#[test]
 fn an_unknown_zone_is_refused_with_names_that_are_near() {
     let error = |zone: &str| Zones::new([(Symbol::of(TENANT), zone)]).unwrap_err();
     for (zone, near) in
@@ -151,9 +164,15 @@ fn check_at(zones: &Zones, zone: Tz, time: i64) {
     }
     assert_eq!(zones.day_of_number(tenant, day.number), day);
     assert!((0..HOURS_OF_DAY_MAX).contains(&of_day.of_day));
+    // Each time at which clocks show what they show now is found, this one among them.
+    let shown = zones.local(tenant, EventTime(time));
+    let times: Vec<EventTime> = zones.when_local(tenant, shown).collect();
+    assert!(times.contains(&EventTime(time)), "{name} {time}: {shown:?} at {times:?}");
+    assert!(times.iter().all(|time| zones.local(tenant, *time) == shown), "{name} {time}: {shown:?} at {times:?}");
     if !(ZONED_FROM_MS + 2 * DAY_MS..ZONED_UNTIL_MS - 2 * DAY_MS).contains(&time) {
         return;
     }
+    assert_eq!(shown.0, local(zone, time).and_utc().timestamp_millis(), "{name} {time}");
     // One offset holds in an hour, whose local time begins on the hour, or where the offset changes.
     let (first, last) = (local(zone, hour.0), local(zone, end.0 - 1));
     assert_eq!((last - first).num_milliseconds(), end.0 - hour.0 - 1, "{name} {time}");

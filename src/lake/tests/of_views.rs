@@ -86,7 +86,7 @@ async fn a_view_with_another_definition_is_built_beside_the_old_and_its_name_mov
     for _ in 0..2 {
         let (_, state) = Ledger::open(dir.path(), &shorter, false, &[], &Symbols::new()).await.unwrap();
         assert!(
-            (fresh(&state), state.behind) == (vec!["credits", "metrics_hourly", "metrics_sliding"], true),
+            (fresh(&state), state.behind) == (vec!["credits", "metrics_hourly", "metrics_sliding", "anomalies"], true),
             "{state:?}"
         );
         assert_eq!(state.load_to, T0 + 2_000, "the other view holds all");
