@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
-use operators::{Both, Either, Records, keyed_published};
+use operators::{Records, keyed_published, keyed_sections};
 use schemas::{EventType, Subject, Symbol, Tick};
 
 use crate::cohort::Milestone;
@@ -28,25 +28,31 @@ use crate::views::sessions::{self, Chains, OfVisitor, SESSIONS, SessionKey, Sess
 use crate::views::uniques::{Seen, Told, UNIQUES, Uniques};
 use crate::visitor_event::{First, Led, VisitorEvent, VisitorInput};
 
+keyed_sections! {
+    /// The views of visitors that a job maintains.
+    OfVisitors of (Subject, VisitorInput) keep VisitorRecord, make VisitorChange in VisitorChanges {
+        /// Steps of funnels.
+        funnel_steps, FunnelStep: FunnelSteps;
+        /// Paths to conversions.
+        paths, Path: Paths;
+        /// Sessions.
+        sessions, Session: Sessions;
+        /// Where visitors begin and cease to count in `uniques`.
+        uniques, Unique: Uniques;
+        /// What is counted of days.
+        frequency, Count: Frequency;
+        /// Days on which visitors are there.
+        activity, Day: Activity;
+        /// What visitors did first, and what cohorts add up of them.
+        lives, Life: Lives;
+    }
+}
+
 /// What follows from what visitors did.
 #[derive(Clone)]
 pub struct Visitors<'scope> {
-    /// The rows of `sessions`.
-    sessions: VecCollection<'scope, Tick, (SessionKey, SessionRow), isize>,
-    /// Where visitors begin and cease to count in `uniques`.
-    pub uniques: VecCollection<'scope, Tick, Told, isize>,
-    /// The rows of `funnel_steps`.
-    funnel_steps: VecCollection<'scope, Tick, (StepKey, FunnelStep), isize>,
-    /// The rows of `paths`.
-    paths: VecCollection<'scope, Tick, (PathKey, PathRow), isize>,
-    /// The days of `frequency` that are sealed.
-    frequency: VecCollection<'scope, Tick, FrequencyRow, isize>,
-    /// The days on which visitors are there.
-    pub activity: VecCollection<'scope, Tick, ActivityRow, isize>,
-    /// The rows of `firsts`.
-    pub firsts: VecCollection<'scope, Tick, FirstRow, isize>,
-    /// What is added to `cohorts`.
-    pub cohorts: VecCollection<'scope, Tick, CohortRow, isize>,
+    /// What changes.
+    changes: VisitorChanges<'scope>,
     /// What is kept of the visitors of this worker.
     records: Records<Subject, VisitorRecord>,
     /// How their sessions are read from that; none where no `sessions` are maintained.
@@ -64,7 +70,8 @@ impl<'scope> Visitors<'scope> {
     /// Where the job does not maintain it.
     pub fn sessions(self) -> Output<'scope> {
         let rows = self.of_visitor.expect("sessions are maintained by a job that has the view");
-        sessions::output(self.sessions, OfRecords { records: self.records, section: |(_, (chains, _))| chains, rows })
+        let of_records = OfRecords { records: self.records, section: |record: &VisitorRecord| &record.sessions, rows };
+        sessions::output(self.changes.sessions, of_records)
     }
 
     /// The view `frequency`.
@@ -73,26 +80,50 @@ impl<'scope> Visitors<'scope> {
     /// Where the job does not maintain it.
     pub fn frequency(self) -> Output<'scope> {
         let rows = self.now.expect("what visitors did is counted by a job that has the view");
-        let of_records =
-            OfRecords { records: self.records, section: |(_, (_, (_, (counts, _)))): &VisitorRecord| counts, rows };
-        Output::additions(self.frequency).with_records(FREQUENCY_NOW.name, of_records)
+        let of_records = OfRecords { records: self.records, section: |record: &VisitorRecord| &record.frequency, rows };
+        Output::additions(self.changes.frequency).with_records(FREQUENCY_NOW.name, of_records)
     }
 
     /// The view `funnel_steps`.
     pub fn funnel_steps(self, params: &Params) -> Output<'scope> {
-        let of_records = OfRecords { records: self.records, section: |((steps, _), _)| steps, rows: self.funnels };
-        funnel_steps::output(self.funnel_steps, of_records, params)
+        let (records, rows) = (self.records, self.funnels);
+        let of_records = OfRecords { records, section: |record: &VisitorRecord| &record.funnel_steps, rows };
+        funnel_steps::output(self.changes.funnel_steps, of_records, params)
     }
 
     /// The view `paths`.
     pub fn paths(self) -> Output<'scope> {
         let (records, rows) = (self.records, paths::of_visitor());
-        paths::output(self.paths, OfRecords { records, section: |((_, journeys), _)| journeys, rows })
+        let of_records = OfRecords { records, section: |record: &VisitorRecord| &record.paths, rows };
+        paths::output(self.changes.paths, of_records)
+    }
+
+    /// Where visitors begin and cease to count in `uniques`.
+    pub fn uniques(self) -> VecCollection<'scope, Tick, Told, isize> {
+        self.changes.uniques
+    }
+
+    /// The days on which visitors are there.
+    pub fn activity(self) -> VecCollection<'scope, Tick, ActivityRow, isize> {
+        self.changes.activity
+    }
+
+    /// The rows of `firsts`.
+    pub fn firsts(self) -> VecCollection<'scope, Tick, FirstRow, isize> {
+        self.changes.lives.flat_map(|made| match made {
+            OfLives::First(first) => Some(first),
+            OfLives::Cell(_) => None,
+        })
+    }
+
+    /// What is added to `cohorts`.
+    pub fn cohorts(self) -> VecCollection<'scope, Tick, CohortRow, isize> {
+        self.changes.lives.flat_map(|made| match made {
+            OfLives::Cell(cell) => Some(cell),
+            OfLives::First(_) => None,
+        })
     }
 }
-
-/// What is kept of a visitor: a section of each view.
-pub type VisitorRecord = ((Steps, Journeys), (Chains, (Seen, (Counts, (Days, Kept)))));
 
 /// Whether a job with these parameters needs the lives of visitors, and so installs.
 pub fn has_lives(params: &Params) -> bool {
@@ -147,50 +178,7 @@ pub fn visitors<'scope>(
     let inputs = visits.concatenate(installed.into_iter().chain([finals]));
     let of_visitor = sessions.as_ref().map(Sessions::of_visitor);
     let now = frequency.as_ref().map(|frequency| Arc::new(Now::new(frequency.names(), params.zones.clone())));
-    let ways = Both(funnel_steps, paths);
-    let days = Both(frequency, Some(Both(activity, lives)));
-    let stays = Both(sessions, Some(Both(uniques, Some(days))));
-    let (made, records) = keyed_published(inputs, "visitors", Both(Some(ways), Some(stays)));
-    Visitors {
-        funnel_steps: made.clone().flat_map(|made| match made {
-            Either::First(Either::First(step)) => Some(step),
-            _ => None,
-        }),
-        paths: made.clone().flat_map(|made| match made {
-            Either::First(Either::Second(path)) => Some(path),
-            _ => None,
-        }),
-        sessions: made.clone().flat_map(|made| match made {
-            Either::Second(Either::First(session)) => Some(session),
-            _ => None,
-        }),
-        uniques: made.clone().flat_map(|made| match made {
-            Either::Second(Either::Second(Either::First(told))) => Some(told),
-            _ => None,
-        }),
-        frequency: made.clone().flat_map(|made| match made {
-            Either::Second(Either::Second(Either::Second(Either::First(sealed)))) => Some(sealed),
-            _ => None,
-        }),
-        activity: made.clone().flat_map(|made| match made {
-            Either::Second(Either::Second(Either::Second(Either::Second(Either::First(day))))) => Some(day),
-            _ => None,
-        }),
-        firsts: made.clone().flat_map(|made| match made {
-            Either::Second(Either::Second(Either::Second(Either::Second(Either::Second(OfLives::First(first)))))) => {
-                Some(first)
-            }
-            _ => None,
-        }),
-        cohorts: made.flat_map(|made| match made {
-            Either::Second(Either::Second(Either::Second(Either::Second(Either::Second(OfLives::Cell(cell)))))) => {
-                Some(cell)
-            }
-            _ => None,
-        }),
-        records,
-        of_visitor,
-        now,
-        funnels: FunnelSteps::of_visitor(params),
-    }
+    let logic = OfVisitors { funnel_steps, paths, sessions, uniques, frequency, activity, lives };
+    let (made, records) = keyed_published(inputs, "visitors", logic);
+    Visitors { changes: VisitorChanges::of(made), records, of_visitor, now, funnels: FunnelSteps::of_visitor(params) }
 }

@@ -21,7 +21,7 @@
 //! of its input has passed it. Once the input is closed time ends: no further timer goes off, or windows would step on for as long
 //! as anything is dated ahead.
 
-mod both;
+pub mod sections;
 
 use std::collections::BTreeMap;
 
@@ -32,8 +32,6 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
 use crate::records::{IsEmpty, Records, Slot, Writer};
-
-pub use both::{Both, Either};
 
 /// Ticks of the dataflow.
 type Tick = u64;
@@ -50,7 +48,7 @@ pub trait Keyed: 'static {
     /// What is kept of a key. Where other threads read records, what changes is copied first.
     type Record: Clone + Default + Send + 'static;
     /// What follows.
-    type Output: Data;
+    type Output: Clone + 'static;
 
     /// Takes in that an event came (`diff` > 0) or was taken back (< 0) at `now`.
     fn on_event(
@@ -182,16 +180,29 @@ pub fn keyed<'scope, K: Keyed>(
     events: VecCollection<'scope, Tick, (K::Key, K::Event), isize>,
     name: &str,
     logic: K,
-) -> VecCollection<'scope, Tick, K::Output, isize> {
-    keyed_published(events, name, logic).0
+) -> VecCollection<'scope, Tick, K::Output, isize>
+where
+    K::Output: Data,
+{
+    operator(events, name, logic, consolidate_updates).0
 }
 
-/// The same, and the records of this worker, which other threads may read once they are
+/// The same, as it is made: changes of a step may cancel. And the records of this worker, which other threads may read once they are
 /// [published](crate::Publisher::register_records).
 pub fn keyed_published<'scope, K: Keyed>(
     events: VecCollection<'scope, Tick, (K::Key, K::Event), isize>,
     name: &str,
+    logic: K,
+) -> (VecCollection<'scope, Tick, K::Output, isize>, Records<K::Key, K::Record>) {
+    operator(events, name, logic, |_| ())
+}
+
+/// The operator; `finish` is done to the changes of a step.
+fn operator<'scope, K: Keyed>(
+    events: VecCollection<'scope, Tick, (K::Key, K::Event), isize>,
+    name: &str,
     mut logic: K,
+    finish: impl Fn(&mut Vec<(K::Output, Tick, isize)>) + 'static,
 ) -> (VecCollection<'scope, Tick, K::Output, isize>, Records<K::Key, K::Record>) {
     let records = Records::new();
     let published = records.clone();
@@ -256,7 +267,7 @@ pub fn keyed_published<'scope, K: Keyed>(
             table.writer.complete(complete.unwrap_or(Tick::MAX));
             table.writer.tidy(&mut next_to_tidy);
             if let Some(holding) = &held {
-                consolidate_updates(&mut made);
+                finish(&mut made);
                 output.session(holding).give_container(&mut made);
             }
             let next = waiting.iter().map(|(_, tick, _)| *tick).chain(table.timers.keys().next().copied()).min();

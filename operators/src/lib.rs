@@ -41,7 +41,7 @@ pub use forget::{ByKey, ByVal, Expires, Horizon, arrange_forgetting};
 pub use heap::{Heap, RowId, look_up};
 pub use index::{Index, find, index};
 pub use join::join;
-pub use keyed::{Both, Either, Keyed, keyed, keyed_published};
+pub use keyed::{Keyed, keyed, keyed_published, sections};
 pub use late::late_updates;
 pub use publish::{Hub, Publisher, RecordsView, Snapshot, View};
 pub use records::{Records, TooOld};

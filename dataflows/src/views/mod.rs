@@ -54,18 +54,18 @@ views! {
     frequency: FREQUENCY => |inputs| inputs.visitors().frequency(),
     frequency_now: FREQUENCY_NOW,
     activity: ACTIVITY => |inputs| {
-        let (of_visitors, zones) = (inputs.visitors().activity, inputs.params.zones.clone());
+        let (of_visitors, zones) = (inputs.visitors().activity(), inputs.params.zones.clone());
         activity::output(of_visitors, &inputs.events(), zones, inputs.horizons)
     },
-    firsts: FIRSTS => |inputs| Output::changes(inputs.visitors().firsts),
-    cohorts: COHORTS => |inputs| Output::additions(inputs.visitors().cohorts),
+    firsts: FIRSTS => |inputs| Output::changes(inputs.visitors().firsts()),
+    cohorts: COHORTS => |inputs| Output::additions(inputs.visitors().cohorts()),
     retention: RETENTION,
     funnel_steps: FUNNEL_STEPS => |inputs| inputs.visitors().funnel_steps(&inputs.params),
     funnels: FUNNELS,
     paths: PATHS => |inputs| inputs.visitors().paths(),
     path_counts: PATH_COUNTS,
     credits_shapley: CREDITS_SHAPLEY,
-    uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques, inputs.params.zones.clone()),
+    uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques(), inputs.params.zones.clone()),
     identity_links: IDENTITY_LINKS => identity_links::build,
     identity: IDENTITY => identity::build,
 }
