@@ -6,6 +6,7 @@ mod demo;
 mod explain;
 mod import;
 mod maintain;
+mod plot;
 mod produce;
 mod run;
 mod service;
@@ -58,6 +59,8 @@ enum Command {
     Generate(produce::Generate),
     /// Query a lake with SQL: one query, a file, or a prompt.
     Sql(tables::Sql),
+    /// Draw a chart of a lake: retention, LTV, funnels, paths, metrics with their anomalies, credit.
+    Plot(plot::Plot),
     /// Read the rows of a view by key, as those of a visitor: with raw ids.
     Get(tables::Get),
     /// Explain a row: which touches could have been credited, which was, and why each other was not.
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Command::Import(import) => return import.run(),
         Command::Generate(generate) => generate.run(),
         Command::Sql(sql) => sql.run(),
+        Command::Plot(plot) => plot.run(),
         Command::Get(get) => get.run(),
         Command::Explain(explain) => explain.run(),
         Command::Audit(audit) => return audit.run(),

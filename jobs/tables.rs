@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use bidstream::job::lake_directory;
 use bidstream::lake::{Lake, LedgerError};
 use bidstream::reads::remote::RemoteGet;
+use bidstream::sql::plot::Chart;
 use bidstream::{job, reads, sql};
 use dataflows::params::Params;
 use schemas::ids::IdHasher;
@@ -19,6 +20,7 @@ Examples:
   bidstream sql --lake ./lake \"SELECT * FROM installs LIMIT 5\"
   bidstream sql --lake ./lake --format csv --file report.sql > report.csv
   bidstream sql --lake ./lake --as-of 2026-11-01T12:00:00Z \"SELECT count(*) FROM credits\"
+  bidstream sql --lake ./lake --plot clicks.svg \"SELECT hour, channel, sum(clicks) FROM metrics_hourly GROUP BY 1, 2 ORDER BY 1\"
   bidstream sql --lake ./lake                 a prompt; \\? lists its commands
 Tables: events, late_events, dead_letters, field_faults, unknown_fields, imports, costs, installs, credits,
 metrics_hourly, metrics_daily, metrics_sliding, anomalies, sessions, frequency, frequency_now, activity, firsts,
@@ -44,6 +46,13 @@ pub struct Sql {
     /// available by default, and at least 512MiB.
     #[arg(long, value_name = "SIZE")]
     memory: Option<sql::Memory>,
+    /// Also draw the rows of the one statement into this file, .svg or .png: lines where the first column is a time or a number, else
+    /// bars. A text as the second column names the series; else each number is one.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// What to draw.
+    #[arg(long, value_enum, requires = "plot")]
+    chart: Option<Chart>,
     #[command(flatten)]
     id_key: IdKey,
 }
@@ -132,9 +141,9 @@ impl Sql {
     /// Runs the query, the file, standard input, or a prompt.
     pub fn run(self) -> anyhow::Result<()> {
         let hasher = job::id_hasher(self.id_key.id_key_file.as_deref())?;
-        let Sql { lake, query, file, as_of, format, memory, .. } = self;
+        let Sql { lake, query, file, as_of, format, memory, plot, chart, .. } = self;
         let memory = memory.unwrap_or_else(sql::Memory::of_machine);
-        finish(sql::run(sql::SqlOptions { lake, query, file, as_of, format, memory }, &hasher))??;
+        finish(sql::run(sql::SqlOptions { lake, query, file, as_of, format, memory, plot, chart }, &hasher))??;
         Ok(())
     }
 }
@@ -199,6 +208,8 @@ pub fn query(lake: &Path, query: &str, hasher: &IdHasher) -> anyhow::Result<()> 
         as_of: None,
         format: sql::Format::Table,
         memory: sql::Memory::of_machine(),
+        plot: None,
+        chart: None,
     };
     finish(sql::run(options, hasher))??;
     Ok(())

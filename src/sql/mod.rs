@@ -17,6 +17,7 @@ pub mod format;
 pub mod functions;
 pub mod get;
 pub mod interrupt;
+pub mod plot;
 pub mod ratios;
 pub mod repl;
 pub mod resources;
@@ -27,6 +28,7 @@ mod tests;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
 use dataflows::views;
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::common::spawn_buffered;
@@ -36,6 +38,7 @@ use schemas::ids::IdHasher;
 
 pub use catalog::{Session, open};
 pub use format::Format;
+use plot::{Chart, PlotError};
 pub use resources::{Memory, Resources};
 
 /// What went wrong while reading a lake.
@@ -49,6 +52,9 @@ pub enum SqlError {
         "the query needs more than it may take: {0}\ngive it more (--memory 8GiB), or ask for less: fewer columns, a narrower filter"
     )]
     TooLarge(String),
+    /// The rows cannot be drawn.
+    #[error("the rows cannot be drawn: {0}")]
+    Plot(#[from] PlotError),
     /// A signal ended the statement.
     #[error("interrupted")]
     Interrupted(i32),
@@ -155,6 +161,10 @@ pub struct SqlOptions {
     pub format: Format,
     /// The memory that queries may take.
     pub memory: Memory,
+    /// A file to draw the rows of the one statement into.
+    pub plot: Option<PathBuf>,
+    /// What is drawn; the rows decide where nothing is said.
+    pub chart: Option<Chart>,
 }
 
 /// What the shell tells of a signal that ended the process: 128 and its number.
@@ -168,6 +178,7 @@ pub fn exit_code(error: &SqlError) -> Option<u8> {
 /// Runs statements over a lake, or the shell where there are none and a person is at the terminal. Each statement
 /// prints a result of its own (as JSON: an array of its own).
 pub async fn run(options: SqlOptions, hasher: &IdHasher) -> Result<(), SqlError> {
+    options.plot.as_deref().map(plot::check_name).transpose()?;
     let as_of = options.as_of.as_deref().map(catalog::parse_cut).transpose()?;
     let session = open(&options.lake, as_of, hasher, Resources::new(options.memory)?).await?;
     if !session.same_key() {
@@ -183,7 +194,7 @@ pub async fn run(options: SqlOptions, hasher: &IdHasher) -> Result<(), SqlError>
     let text = match (&options.query, &options.file) {
         (Some(query), _) => query.clone(),
         (None, Some(file)) => read(file)?,
-        (None, None) if std::io::stdin().is_terminal() => {
+        (None, None) if std::io::stdin().is_terminal() && options.plot.is_none() => {
             return repl::run(session, options.lake, hasher, options.format).await;
         }
         (None, None) => {
@@ -194,13 +205,31 @@ pub async fn run(options: SqlOptions, hasher: &IdHasher) -> Result<(), SqlError>
     };
     let (mut all, rest) = statements(&text);
     all.extend((!blank(&rest)).then_some(rest));
+    if options.plot.is_some() && all.len() != 1 {
+        return Err(PlotError::Rows(format!("one statement is drawn, and there are {}", all.len())).into());
+    }
     interrupt::unless_interrupted(&interrupt::ANY, async {
         for statement in all {
-            match execute(&session, &statement, options.format, std::io::stdout().lock()).await {
+            let (mut drawn, mut rows) = (Vec::new(), 0);
+            let keep = |batch: &RecordBatch| {
+                rows += batch.num_rows();
+                if options.plot.is_some() && rows <= plot::ROWS_MAX {
+                    drawn.push(batch.clone());
+                }
+            };
+            match execute_seen(&session, &statement, options.format, std::io::stdout().lock(), keep).await {
                 // Who reads the output has seen enough, as `head` does.
                 Err(SqlError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
                 done => done?,
             };
+            if let Some(path) = &options.plot {
+                if rows > plot::ROWS_MAX {
+                    return Err(
+                        PlotError::Rows(format!("there are {rows}, and at most {} are drawn", plot::ROWS_MAX)).into()
+                    );
+                }
+                plot::draw(&drawn, options.chart, path)?;
+            }
         }
         Ok(())
     })
@@ -217,12 +246,25 @@ const BATCHES_AHEAD_MAX: usize = 2;
 
 /// Runs one statement and prints its rows as they come; the number of rows.
 pub async fn execute(session: &Session, statement: &str, format: Format, out: impl Write) -> Result<usize, SqlError> {
+    execute_seen(session, statement, format, out, |_| ()).await
+}
+
+/// The same; `seen` sees each batch of rows as well.
+async fn execute_seen(
+    session: &Session,
+    statement: &str,
+    format: Format,
+    out: impl Write,
+    mut seen: impl FnMut(&RecordBatch),
+) -> Result<usize, SqlError> {
     // In a task of its own: what waits for the next rows, or for Ctrl-C, is never kept waiting by the work on them.
     let rows = session.query(statement).await?.execute_stream().await?;
     let mut rows = spawn_buffered(rows, BATCHES_AHEAD_MAX);
     let mut writer = format::Writer::new(out, rows.schema(), format, format::to_terminal())?;
     while let Some(batch) = rows.next().await {
-        writer.batch(&batch?)?;
+        let batch = batch?;
+        writer.batch(&batch)?;
+        seen(&batch);
     }
     writer.finish()
 }

@@ -1,0 +1,214 @@
+//! Charts that are asked for by name: a query of views, and how its rows are drawn.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use schemas::ids::IdHasher;
+
+use super::{Chart, PlotError, as_text, check_name, draw};
+use crate::sql::{Memory, Resources, SqlError, catalog, interrupt, open};
+
+/// A chart that has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum NamedChart {
+    /// Which share of a cohort was there at each age.
+    Retention,
+    /// What a user of a cohort had brought until each age.
+    Ltv,
+    /// How many visitors reached each step of funnels.
+    Funnel,
+    /// From which channel to which visitors went until they converted or left.
+    Paths,
+    /// A metric by hour, with its anomalies.
+    Metric,
+    /// What each channel earned by each model.
+    Credit,
+}
+
+impl NamedChart {
+    /// All of them.
+    pub const ALL: [NamedChart; 6] = [
+        NamedChart::Retention,
+        NamedChart::Ltv,
+        NamedChart::Funnel,
+        NamedChart::Paths,
+        NamedChart::Metric,
+        NamedChart::Credit,
+    ];
+
+    /// Which rows it takes where nobody says.
+    pub fn condition(self) -> &'static str {
+        match self {
+            NamedChart::Retention | NamedChart::Ltv => {
+                "milestone = 'install' AND cohort_period = 'day' AND age_unit = 'day' AND grouping = 'tenant'"
+            }
+            NamedChart::Funnel => "grouping = 'tenant'",
+            NamedChart::Paths | NamedChart::Metric | NamedChart::Credit => "TRUE",
+        }
+    }
+
+    fn chart(self) -> Chart {
+        match self {
+            NamedChart::Retention => Chart::Heatmap,
+            NamedChart::Ltv | NamedChart::Metric => Chart::Lines,
+            NamedChart::Funnel | NamedChart::Credit => Chart::Bars,
+            NamedChart::Paths => Chart::Flows,
+        }
+    }
+
+    /// Its query, of the rows for which `condition` holds.
+    pub fn sql(self, condition: &str, metric: Metric) -> String {
+        let sql = match self {
+            NamedChart::Retention => RETENTION,
+            NamedChart::Ltv => LTV,
+            NamedChart::Funnel => FUNNEL,
+            NamedChart::Paths => return paths(condition),
+            NamedChart::Metric => METRIC,
+            NamedChart::Credit => CREDIT,
+        };
+        let [measure, scale] = metric.measure();
+        let texts = [("{metric}", metric.name()), ("{measure}", measure), ("{scale}", scale), ("{where}", condition)];
+        texts.iter().fold(sql.to_owned(), |sql, (name, text)| sql.replace(name, text))
+    }
+}
+
+/// What `metric` shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Metric {
+    /// Impressions.
+    Impressions,
+    /// Clicks.
+    #[default]
+    Clicks,
+    /// Installs.
+    Installs,
+    /// Conversions.
+    Conversions,
+    /// Revenue, in units of its currency.
+    Revenue,
+}
+
+impl Metric {
+    fn name(self) -> &'static str {
+        match self {
+            Metric::Impressions => "impressions",
+            Metric::Clicks => "clicks",
+            Metric::Installs => "installs",
+            Metric::Conversions => "conversions",
+            Metric::Revenue => "revenue",
+        }
+    }
+
+    /// The measure of `metrics_hourly`, and what makes its unit that of the chart.
+    fn measure(self) -> [&'static str; 2] {
+        match self {
+            Metric::Revenue => ["revenue_micros", " / 1e6"],
+            other => [other.name(), ""],
+        }
+    }
+}
+
+const RETENTION: &str = "\
+WITH cells AS (
+  SELECT cohort_start, age, sum(users) AS users, sum(active_users) AS active FROM cohorts WHERE {where} GROUP BY 1, 2
+), sizes AS (SELECT cohort_start, sum(users) AS size FROM cells GROUP BY 1)
+SELECT cells.cohort_start, age, 100.0 * active / size AS \"there, %\"
+FROM cells JOIN sizes ON cells.cohort_start = sizes.cohort_start
+WHERE size > 0 AND active > 0
+ORDER BY 1, 2";
+
+const LTV: &str = "\
+WITH chosen AS (SELECT * FROM cohorts WHERE {where}),
+sizes AS (SELECT cohort_start, sum(users) AS size FROM chosen GROUP BY 1 HAVING sum(users) > 0 ORDER BY 1 DESC LIMIT 12),
+ages AS (SELECT cohort_start, currency, age, sum(revenue_micros) AS micros FROM chosen WHERE currency IS NOT NULL GROUP BY 1, 2, 3)
+SELECT age, CAST(CAST(ages.cohort_start AS DATE) AS VARCHAR) || ' ' || currency AS cohort,
+  sum(micros) OVER (PARTITION BY ages.cohort_start, currency ORDER BY age) / 1e6 / size AS \"brought a user\"
+FROM ages JOIN sizes ON ages.cohort_start = sizes.cohort_start
+ORDER BY 2, 1";
+
+const FUNNEL: &str = "\
+SELECT CAST(step AS VARCHAR) || ' ' || step_name AS step, funnel, sum(visitors) AS visitors
+FROM funnels WHERE {where}
+GROUP BY funnels.step, step_name, funnel ORDER BY funnel, funnels.step";
+
+const METRIC: &str = "\
+WITH hours AS (SELECT hour, sum({measure}){scale} AS measured FROM metrics_hourly WHERE {where} GROUP BY 1),
+odd AS (SELECT hour, sum(measured){scale} AS measured FROM anomalies WHERE metric = '{metric}' AND ({where}) GROUP BY 1)
+SELECT hours.hour, hours.measured AS {metric}, odd.measured AS anomalies
+FROM hours LEFT JOIN odd ON hours.hour = odd.hour ORDER BY 1";
+
+const CREDIT: &str = "\
+SELECT coalesce(channel, '(no channel)') AS channel, model, sum(credit_ppm) / 1e6 AS conversions
+FROM (
+  SELECT channel, model, credit_ppm FROM credits WHERE {where}
+  UNION ALL SELECT channel, model, credit_ppm FROM credits_shapley WHERE {where}
+)
+GROUP BY 1, 2 ORDER BY 1, 2";
+
+/// Channels that a path shows; longer paths end with `…`.
+const STEPS: usize = 4;
+
+/// A band for each step of paths.
+fn paths(condition: &str) -> String {
+    let mut parts = Vec::new();
+    for step in 1..=STEPS {
+        let name = |at: usize| format!("'{at} ' || coalesce(channels[{at}], '(no channel)')");
+        let next = step + 1;
+        let goes_on = if step == STEPS { "'…'".to_owned() } else { name(next) };
+        for (outcome, counted) in [("converted", "conversions"), ("left", "nulls")] {
+            parts.push(format!(
+                "SELECT {} AS source, CASE WHEN length > {step} THEN {goes_on} ELSE '{outcome}' END AS target, {counted} AS visitors \
+                 FROM counted WHERE length >= {step}",
+                name(step)
+            ));
+        }
+    }
+    for (outcome, counted) in [("converted", "conversions"), ("left", "nulls")] {
+        parts.push(format!(
+            "SELECT '…' AS source, '{outcome}' AS target, {counted} AS visitors FROM counted WHERE length > {STEPS}"
+        ));
+    }
+    format!(
+        "WITH counted AS (SELECT *, array_length(channels) AS length FROM path_counts WHERE {condition})\n\
+         SELECT source, target, sum(visitors) AS visitors FROM (\n  {}\n) GROUP BY 1, 2 HAVING sum(visitors) > 0 ORDER BY 3 DESC, 1, 2 LIMIT 60",
+        parts.join("\n  UNION ALL ")
+    )
+}
+
+/// What `bidstream plot` is asked for.
+pub struct PlotOptions {
+    /// Directory of the lake.
+    pub lake: PathBuf,
+    /// The chart.
+    pub chart: NamedChart,
+    /// Which rows of its view; none takes those that it takes by itself.
+    pub condition: Option<String>,
+    /// What `metric` shows.
+    pub metric: Metric,
+    /// A file to draw into; none prints it.
+    pub out: Option<PathBuf>,
+    /// As it was at a cut.
+    pub as_of: Option<String>,
+    /// The memory that the query may take.
+    pub memory: Memory,
+}
+
+/// Draws a chart of a lake.
+pub async fn run(options: &PlotOptions, hasher: &IdHasher, mut out: impl Write) -> Result<(), SqlError> {
+    options.out.as_deref().map(check_name).transpose()?;
+    let as_of = options.as_of.as_deref().map(catalog::parse_cut).transpose()?;
+    let session = open(&options.lake, as_of, hasher, Resources::new(options.memory)?).await?;
+    let chart = options.chart;
+    let sql = chart.sql(options.condition.as_deref().unwrap_or(chart.condition()), options.metric);
+    let asked = async { Ok::<_, SqlError>(session.query(&sql).await?.collect().await?) };
+    let rows = interrupt::unless_interrupted(&interrupt::ANY, asked).await?;
+    if rows.iter().all(|batch| batch.num_rows() == 0) {
+        let condition = options.condition.as_deref().unwrap_or(chart.condition());
+        return Err(PlotError::Rows(format!("no row is there where {condition}: say which with --where")).into());
+    }
+    match &options.out {
+        Some(path) => draw(&rows, Some(chart.chart()), path)?,
+        None => out.write_all(as_text(&rows, chart.chart())?.as_bytes())?,
+    }
+    Ok(())
+}
