@@ -1,5 +1,6 @@
 //! A small lake, written through the ledger with what the dataflow says, and read in every way that people have.
 
+mod of_charts;
 mod of_explain;
 mod of_gets;
 mod of_plans;
