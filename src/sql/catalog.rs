@@ -36,6 +36,7 @@ use super::current::{changes, current_rows};
 use super::first_rows::first_rows;
 use super::functions::{Names, functions, network_name_function, readable_function, symbol_name_function, time_type};
 use super::ratios::ratios;
+use super::removal::removal_effects;
 use super::resources::Resources;
 use super::rules::rules;
 use crate::lake::Lake;
@@ -156,7 +157,7 @@ async fn session(
         raw.register_udf(function.clone());
         public.register_udf(function);
     }
-    for ratio in ratios() {
+    for ratio in ratios().chain([removal_effects()]) {
         raw.register_udaf(ratio.clone());
         public.register_udaf(ratio);
     }

@@ -115,6 +115,12 @@ pub const COLUMNS: &[Column] = &[
         Kind::Plain,
         "median of the visitors' shortest time from the first step to this one, in whole seconds",
     ),
+    of(
+        "effects_of",
+        Kind::Time,
+        "the day (UTC) whose removal effects these are: of the 30 days of paths that were final when it began",
+    ),
+    of("effect_ppm", Kind::Plain, "share of conversions that would be lost without the channel, in millionths"),
     of("retention_ppm", Kind::Plain, "share of the users of a cohort that were there at an age, in millionths"),
     of("ltv_micros", Kind::Plain, "revenue up to an age, in millionths of the currency"),
     of("ltv_per_user_micros", Kind::Plain, "the same, for each user of the cohort"),

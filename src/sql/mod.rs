@@ -19,6 +19,7 @@ pub mod get;
 pub mod interrupt;
 pub mod plot;
 pub mod ratios;
+pub mod removal;
 pub mod repl;
 pub mod resources;
 pub mod rules;

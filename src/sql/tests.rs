@@ -3,6 +3,7 @@
 mod of_charts;
 mod of_explain;
 mod of_gets;
+mod of_markov;
 mod of_plans;
 mod of_records;
 mod of_resources;

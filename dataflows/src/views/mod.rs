@@ -65,6 +65,8 @@ views! {
     paths: PATHS => |inputs| inputs.visitors().paths(),
     path_counts: PATH_COUNTS,
     credits_shapley: CREDITS_SHAPLEY,
+    removal_effects: REMOVAL_EFFECTS,
+    credits_markov: CREDITS_MARKOV,
     uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques(), inputs.params.zones.clone()),
     identity_links: IDENTITY_LINKS => identity_links::build,
     identity: IDENTITY => identity::build,

@@ -152,7 +152,7 @@ const STEPS: usize = 4;
 fn paths(condition: &str) -> String {
     let mut parts = Vec::new();
     for step in 1..=STEPS {
-        let name = |at: usize| format!("'{at} ' || coalesce(channels[{at}], '(no channel)')");
+        let name = |at: usize| format!("'{at} ' || coalesce(channels[{at}]['channel'], '(no channel)')");
         let next = step + 1;
         let goes_on = if step == STEPS { "'…'".to_owned() } else { name(next) };
         for (outcome, counted) in [("converted", "conversions"), ("left", "nulls")] {

@@ -150,7 +150,10 @@ fn picture(batches: &[RecordBatch], chart: Option<Chart>) -> Result<Picture, Plo
                 Kind::Time => Scale::Time,
                 Kind::Number => Scale::Number,
                 Kind::Text => {
-                    return rows(format!("lines take a time or a number as their first column; {} is neither", name(0)));
+                    return rows(format!(
+                        "lines take a time or a number as their first column; {} is neither",
+                        name(0)
+                    ));
                 }
             };
             let mut lines: Lines = series.iter().map(|name| (name.clone(), Vec::new())).collect();
