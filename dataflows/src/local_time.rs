@@ -52,3 +52,47 @@ pub fn begins(date: &str) -> String {
 
 /// How long the day of a date is; 0 where the zone skipped the date.
 pub const LENGTH_MS: &str = "coalesce(zone_days.length_ms, 86400000)";
+
+/// Hours of the tenants that rows with a `tenant` and an `hour` have, as the last of common table expressions, without the parenthesis
+/// that ends it: `hours` has `whose`, when each `begins` and `ends`, what the clock showed then as if it were UTC (`local`), and when
+/// the last hour was over at a time (`until`). They go from the first hour of a tenant to `beyond` after that, and where `before` is
+/// not 0 from that long before it at most.
+pub fn hours_of_tenants(rows: &str, time: &str, [before, beyond]: [i64; 2]) -> String {
+    let since = if before == 0 { "since".to_owned() } else { format!("greatest(since, until - {before})") };
+    let texts = [
+        ("{rows}", rows.to_owned()),
+        ("{at}", time.to_owned()),
+        ("{half_year}", HALF_YEAR_MS.to_string()),
+        ("{since}", since),
+        ("{beyond}", beyond.to_string()),
+        ("{hour}", hour("instant")),
+        ("{zoned}", with_spans("instants", "instant")),
+    ];
+    texts.iter().fold(HOURS.to_owned(), |sql, (name, text)| sql.replace(name, text))
+}
+
+const HOURS: &str = "\
+spans AS (
+  SELECT *, (SELECT {at} FROM as_of) AS at FROM zone_spans
+), ends AS (
+  -- Of tenants with a zone: the end of the last hour that was over.
+  SELECT of_tenant, greatest(at - (at + offset_ms) % 3600000, starts) AS zoned_until
+  FROM spans
+  WHERE half_year = at / {half_year} AND at >= starts AND at < ends
+), tenants AS (
+  SELECT tenant, since, coalesce(zoned_until, (SELECT ({at}) / 3600000 * 3600000 FROM as_of)) AS until
+  FROM ends RIGHT JOIN (SELECT tenant, min(hour) AS since FROM {rows} GROUP BY tenant) AS firsts ON of_tenant = tenant
+), instants AS (
+  -- A time of each hour: an hour of less than 60 minutes begins or ends where the offset changes.
+  SELECT tenant, until, unnest(generate_series({since}, until + {beyond} - 1, 3600000)) AS instant
+  FROM tenants
+  UNION ALL
+  SELECT tenant, until, unnest(make_array(starts - 1, starts)) AS instant
+  FROM zone_spans JOIN tenants ON of_tenant = tenant AND starts > {since} AND starts <= until + {beyond}
+), begun AS (
+  SELECT DISTINCT tenant AS whose, until, {hour} AS begins, coalesce(offset_ms, 0) AS offset_ms, zone_spans.ends AS changes
+  FROM {zoned}
+), hours AS (
+  SELECT whose, until, begins, begins + offset_ms AS local, least(begins + 3600000 - (begins + offset_ms) % 3600000, changes) AS ends
+  FROM begun
+  WHERE begins < until + {beyond}";

@@ -2,6 +2,7 @@
 
 mod of_charts;
 mod of_explain;
+mod of_forecasts;
 mod of_gets;
 mod of_markov;
 mod of_plans;

@@ -25,7 +25,6 @@ use std::ops::Range;
 
 use operators::{ByKey, Expires, Keyed, arrange_forgetting, keyed};
 use schemas::units::{HOUR_MS, MINUTE_MS};
-use schemas::zones::HALF_YEAR_MS;
 use schemas::{EventTime, Symbol, Tick, Zones, columns};
 use serde::{Deserialize, Serialize};
 
@@ -62,30 +61,7 @@ WITH groupings AS (
       ELSE make_array('conversions', 'revenue') END) AS metric
     FROM hourly
   )
-), spans AS (
-  SELECT *, (SELECT cut - 1 - {after} FROM as_of) AS at FROM zone_spans
-), ends AS (
-  -- Of tenants with a zone: the end of the last hour that was over for ten minutes at the cut.
-  SELECT of_tenant, greatest(at - (at + offset_ms) % 3600000, starts) AS zoned_until
-  FROM spans
-  WHERE half_year = at / {half_year} AND at >= starts AND at < ends
-), tenants AS (
-  SELECT tenant, since, coalesce(zoned_until, (SELECT (cut - 1 - {after}) / 3600000 * 3600000 FROM as_of)) AS until
-  FROM ends RIGHT JOIN (SELECT tenant, min(hour) AS since FROM metrics_hourly GROUP BY tenant) AS firsts ON of_tenant = tenant
-), instants AS (
-  -- A time of each hour: an hour of less than 60 minutes begins or ends where the offset changes.
-  SELECT tenant, until, unnest(generate_series(since, until - 1, 3600000)) AS instant
-  FROM tenants
-  UNION ALL
-  SELECT tenant, until, unnest(make_array(starts - 1, starts)) AS instant
-  FROM zone_spans JOIN tenants ON of_tenant = tenant AND starts > since AND starts <= until
-), begun AS (
-  SELECT DISTINCT tenant AS whose, until, {hour} AS begins, coalesce(offset_ms, 0) AS offset_ms, zone_spans.ends AS changes
-  FROM {zoned}
-), hours AS (
-  SELECT whose, begins, begins + offset_ms AS local, least(begins + 3600000 - (begins + offset_ms) % 3600000, changes) AS ends
-  FROM begun
-  WHERE begins < until
+), {hours_of_tenants}
 ), brought AS (
   SELECT *, unnest(make_array(0, {before})) AS before
   FROM (SELECT amounts.*, local AS at, ends AS over_at FROM amounts JOIN hours ON whose = tenant AND begins = hour)
@@ -166,13 +142,11 @@ fn sql(params: &Params) -> String {
     let AnomaliesParams { groupings, bound, hours, floor_events, floor_micros, floor_percent } = &params.anomalies;
     let before: Vec<String> = before().map(|before| before.to_string()).collect();
     let texts = [
+        ("{hours_of_tenants}", local_time::hours_of_tenants("metrics_hourly", &format!("cut - 1 - {JUDGED_AFTER_MS}"), [0, 0])),
         ("{groupings}", Grouping::table(groupings)),
         ("{grouped}", GROUPED_COLUMNS.to_owned()),
         ("{group}", GROUP_COLUMNS.to_owned()),
         ("{after}", JUDGED_AFTER_MS.to_string()),
-        ("{half_year}", HALF_YEAR_MS.to_string()),
-        ("{hour}", local_time::hour("instant")),
-        ("{zoned}", local_time::with_spans("instants", "instant")),
         ("{before}", before.join(", ")),
         ("{window}", WINDOW_MS.to_string()),
         ("{floor_micros}", floor_micros.to_string()),

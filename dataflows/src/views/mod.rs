@@ -50,6 +50,7 @@ views! {
     metrics_daily: METRICS_DAILY,
     metrics_sliding: METRICS_SLIDING => metrics_sliding::build,
     anomalies: ANOMALIES => anomalies::build,
+    forecasts: FORECASTS,
     sessions: SESSIONS => |inputs| inputs.visitors().sessions(),
     frequency: FREQUENCY => |inputs| inputs.visitors().frequency(),
     frequency_now: FREQUENCY_NOW,
