@@ -121,6 +121,7 @@ pub const COLUMNS: &[Column] = &[
         "the day (UTC) whose removal effects these are: of the 30 days of paths that were final when it began",
     ),
     of("effect_ppm", Kind::Plain, "share of conversions that would be lost without the channel, in millionths"),
+    of("begins", Kind::Time, "when the hour or day begins"),
     of("horizon", Kind::Plain, "hour or day: what is forecast"),
     of("metric", Kind::Plain, "impressions, clicks, installs, conversions or revenue"),
     of(

@@ -67,7 +67,7 @@ WITH groupings AS (
     expected, samples, ends <= until AS is_over, coalesce(amount, 0) AS amount
   FROM expected LEFT JOIN amounts ON {same_hour} AND begins = hour
 ), spans_told AS (
-  SELECT {group}, currency, metric, 'hour' AS horizon, begins AS starts, is_over, expected, amount, samples
+  SELECT {group}, currency, metric, 'hour' AS horizon, begins, is_over, expected, amount, samples
   FROM measured
   WHERE begins >= until - 7 * 86400000 AND begins < until + 86400000
   UNION ALL
@@ -90,7 +90,7 @@ WITH groupings AS (
 )
 SELECT spans_told.grouping, spans_told.tenant, nullif(spans_told.campaign, 0) AS campaign, nullif(spans_told.source, 0) AS source,
   nullif(spans_told.channel, 0) AS channel, nullif(spans_told.country, 0) AS country, nullif(spans_told.currency, 0) AS currency,
-  spans_told.metric, spans_told.horizon, starts, expected,
+  spans_told.metric, spans_told.horizon, begins, expected,
   CASE WHEN spans_told.metric = 'revenue' THEN expected - width ELSE greatest(expected - width, 0) END AS low,
   expected + width AS high, samples, tried, CAST(error * 1000000 AS BIGINT) AS error_ppm
 FROM spans_told LEFT JOIN tests ON {same_test} AND spans_told.horizon = tests.horizon
@@ -106,7 +106,7 @@ const BEYOND_MS: i64 = 9 * DAY_MS;
 pub static FORECASTS: View = View {
     name: "forecasts",
     question: "What is to be expected of each metric in the next 24 hours and 7 days, and how far off were such forecasts?",
-    key: &["grouping", "tenant", "campaign", "source", "channel", "country", "currency", "metric", "horizon", "starts"],
+    key: &["grouping", "tenant", "campaign", "source", "channel", "country", "currency", "metric", "horizon", "begins"],
     read_by: &[&["tenant", "grouping"], &["tenant", "campaign"]],
     code: 1,
     reads: &["metrics_hourly", "as_of", "zone_spans"],

@@ -32,15 +32,15 @@ fn weeks() -> Records {
 async fn hours_and_days_to_come_follow_from_those_of_the_weeks_before() {
     let lake = lake_of(weeks()).await;
     let session = at(&lake, None).await;
-    let hours = "SELECT CAST(starts AS VARCHAR) AS starts, expected, low, high, samples, tried, error_ppm FROM forecasts \
-                 WHERE metric = 'clicks' AND horizon = 'hour' AND expected > 0 ORDER BY starts";
+    let hours = "SELECT CAST(begins AS VARCHAR) AS begins, expected, low, high, samples, tried, error_ppm FROM forecasts \
+                 WHERE metric = 'clicks' AND horizon = 'hour' AND expected > 0 ORDER BY begins";
     // Of noons 11, 10, 10 and 10 (one day 30): 10. In the last week noons were off by one: 7 of 7 * (11 + 1) clicks.
-    let expected = "starts,expected,low,high,samples,tried,error_ppm\n\
-                    2026-01-01T12:00:00Z,10,10,10,4,168,83333\n\
-                    2026-01-02T00:00:00Z,1,1,1,4,168,83333\n";
+    let expected = "begins,expected,low,high,samples,tried,error_ppm\n\
+                    2026-01-01T00:00:00Z,1,1,1,4,168,83333\n\
+                    2026-01-01T12:00:00Z,10,10,10,4,168,83333\n";
     assert_eq!(printed(&session, hours).await, expected);
-    let days = "SELECT CAST(starts AS VARCHAR) AS starts, expected, low, high, samples, tried, error_ppm FROM forecasts \
-                WHERE metric = 'clicks' AND horizon = 'day' ORDER BY starts";
+    let days = "SELECT CAST(begins AS VARCHAR) AS begins, expected, low, high, samples, tried, error_ppm FROM forecasts \
+                WHERE metric = 'clicks' AND horizon = 'day' ORDER BY begins";
     let days = printed(&session, days).await;
     assert_eq!(days.lines().count(), 8, "{days}");
     assert_eq!(days.lines().nth(1), Some("2026-01-02T00:00:00Z,11,10,12,4,7,83333"), "{days}");
