@@ -137,3 +137,24 @@ fn funnels_of_a_shop_are_as_walked_one_by_one() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     run(Path::new("python3"), "funnels.py", &[env!("CARGO_BIN_EXE_bidstream"), &path("lake"), &file]);
 }
+
+#[test]
+fn cohorts_of_a_web_shop_are_those_of_its_invoices() {
+    let test = "cohorts_of_a_web_shop_are_those_of_its_invoices";
+    let Some(data) = std::env::var_os("BIDSTREAM_DATA") else {
+        writeln!(std::io::stderr(), "SKIPPED {test}: BIDSTREAM_DATA is not set").expect("stderr takes a line");
+        return;
+    };
+    let Some(python) = python_or_skip(test) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().expect("a path that is text").to_owned();
+    let views = "{ only: [contested_events, activity, firsts, cohorts] }";
+    std::fs::write(path("job.yaml"), format!("lake: {}\nviews: {views}\n", path("lake"))).unwrap();
+    let file = Path::new(&data).join("retail/online_retail_2009_2010.parquet");
+    let file = file.to_str().expect("a path that is text").to_owned();
+    let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/mappings/online_retail.yaml");
+    let output =
+        bidstream().args(["import", &file, "--mapping", mapping, "--job", &path("job.yaml")]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    run(&python, "cohorts.py", &[env!("CARGO_BIN_EXE_bidstream"), &path("lake"), &file]);
+}

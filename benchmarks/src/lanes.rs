@@ -138,11 +138,11 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
         if matches!(views, Views::OfVisitors | Views::OfVisitorsRead) {
             let visitors = inputs.visitors();
             let (uniques, frequency) =
-                (uniques::output(visitors.uniques.clone(), params.zones.clone()), visitors.clone().frequency());
+                (uniques::output(visitors.clone().uniques(), params.zones.clone()), visitors.clone().frequency());
             let activity =
-                activity::output(visitors.activity.clone(), &inputs.events(), params.zones.clone(), inputs.horizons);
+                activity::output(visitors.clone().activity(), &inputs.events(), params.zones.clone(), inputs.horizons);
             let (firsts, cohorts) =
-                (Output::changes(visitors.firsts.clone()), Output::additions(visitors.cohorts.clone()));
+                (Output::changes(visitors.clone().firsts()), Output::additions(visitors.clone().cohorts()));
             for output in [visitors.sessions(), uniques, frequency, activity, firsts, cohorts] {
                 let (backlog, rows) = output.attach_live(&mut publisher, &probe, cutover);
                 backlogs.push(backlog);

@@ -11,21 +11,21 @@ use schemas::{EventType, Subject, Symbol, Tick};
 
 use crate::cohort::Milestone;
 use crate::horizon::{Bounds, Horizons};
-use crate::lives::{Kept, Lives, OfLives};
+use crate::lives::{Lives, OfLives};
 use crate::params::Params;
 use crate::standing::Events;
 use crate::view::{OfRecords, Output};
-use crate::views::activity::{self, ACTIVITY, Activity, ActivityRow, Days, Whose};
+use crate::views::activity::{self, ACTIVITY, Activity, ActivityRow, Whose};
 use crate::views::cohorts::{COHORTS, CohortRow};
 use crate::views::credits::channel;
 use crate::views::firsts::{FIRSTS, FirstRow};
-use crate::views::frequency::{Counts, FREQUENCY, Frequency, FrequencyRow};
+use crate::views::frequency::{FREQUENCY, Frequency};
 use crate::views::frequency_now::{FREQUENCY_NOW, Now};
-use crate::views::funnel_steps::{self, FUNNEL_STEPS, Filters, FunnelStep, FunnelSteps, StepKey, Steps};
+use crate::views::funnel_steps::{self, FUNNEL_STEPS, Filters, FunnelSteps};
 use crate::views::installs::InstallRow;
-use crate::views::paths::{self, Journeys, PATHS, PathKey, PathRow, Paths};
-use crate::views::sessions::{self, Chains, OfVisitor, SESSIONS, SessionKey, SessionRow, Sessions};
-use crate::views::uniques::{Seen, Told, UNIQUES, Uniques};
+use crate::views::paths::{self, PATHS, Paths};
+use crate::views::sessions::{self, OfVisitor, SESSIONS, Sessions};
+use crate::views::uniques::{Told, UNIQUES, Uniques};
 use crate::visitor_event::{First, Led, VisitorEvent, VisitorInput};
 
 keyed_sections! {

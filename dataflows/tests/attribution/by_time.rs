@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use dataflows::cohort::{Cohort, Milestone, Unit};
@@ -18,7 +18,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use schemas::event::Accepted;
 use schemas::table::Verdict;
-use schemas::{EventTime, EventType, Symbol, Tick, UserId, Zones};
+use schemas::{EventType, Symbol, Tick, UserId, Zones};
 
 use crate::events::{DAY, EPOCH_MS, Ev, HOUR, event};
 use crate::funnels;

@@ -23,7 +23,7 @@ pub type Changing<'scope, R> = VecCollection<'scope, Tick, R, isize>;
 /// An operator that takes changes apart, and where they come in.
 pub fn apart<'scope, R: Clone + 'static>(
     made: Changing<'scope, R>,
-) -> (OperatorBuilder<'scope, Tick>, InputHandleCore<Tick, Changes<R>, impl Pull<Message<Tick, Changes<R>>>>) {
+) -> (OperatorBuilder<'scope, Tick>, InputHandleCore<Tick, Changes<R>, impl Pull<Message<Tick, Changes<R>>> + use<R>>) {
     let mut builder = OperatorBuilder::new("parts".to_owned(), made.inner.scope());
     let input = builder.new_input(made.inner, Pipeline);
     builder.set_notify_for(0, FrontierInterest::Never);

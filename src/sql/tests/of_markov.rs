@@ -1,5 +1,7 @@
 //! Removal effects of final paths, and what conversions earn by them.
 
+use schemas::Symbol;
+
 use super::*;
 
 const HOUR_MS: i64 = 3_600_000;
