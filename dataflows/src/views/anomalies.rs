@@ -87,14 +87,14 @@ WITH groupings AS (
   FROM (SELECT *, unnest(make_array({before})) AS before FROM judged) AS judged JOIN hours ON whose = tenant AND local = at - before
   WHERE begins >= since AND ends + (SELECT cut - final_before FROM as_of) <= over_at + {after}
 ), medians AS (
-  -- A median of whole numbers is one: where two are in the middle, half their sum, truncated.
-  SELECT *, median(amount) OVER (PARTITION BY {group}, currency, metric, hour) AS middle,
+  -- Where two are in the middle the median is half their sum, truncated.
+  SELECT *, CAST(median(amount) OVER (PARTITION BY {group}, currency, metric, hour) AS BIGINT) AS middle,
     count(*) OVER (PARTITION BY {group}, currency, metric, hour) AS samples
   FROM samples
 ), expected AS (
   SELECT {group}, currency, metric, hour, over_at, measured, middle, samples,
     greatest(
-      median(greatest(amount - middle, middle - amount)),
+      CAST(median(greatest(amount - middle, middle - amount)) AS BIGINT),
       CASE WHEN metric = 'revenue' THEN {floor_micros} ELSE {floor_events} END,
       greatest(middle, -middle) * {floor_percent} / 100
     ) AS mad,

@@ -33,7 +33,7 @@ use crate::stream::{CUT, History, Life, history, rows_at};
 use crate::tables::{self, ByTenant};
 
 /// Cases where `PROPTEST_CASES` says nothing; each runs up to [`SCENARIOS_MAX`] scenarios.
-const CASES: u32 = 20;
+const CASES: u32 = 28;
 const SCENARIOS_MAX: usize = 48;
 const EVENTS_MAX: usize = 24;
 /// The zones of scenarios, in turn.
@@ -505,7 +505,7 @@ fn what_is_planted_is_found() {
         (Plant::LostRetraction, "metrics_hourly of scenario"),
         (Plant::LargeLater, "identity of scenario"),
     ] {
-        let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+        let config = Config { cases: 48, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         match runner.run(&run(), |run| check(&run, plant, &Mutex::default())) {
             Err(TestError::Fail(reason, _)) => assert!(reason.message().contains(found), "{plant:?}: {reason}"),

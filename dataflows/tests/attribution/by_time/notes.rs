@@ -9,14 +9,14 @@ use arrow::datatypes::{DataType, Int64Type};
 use proptest::prelude::*;
 use schemas::{EventTime, Symbol};
 
-use super::{Run, VIEWS, WEEKS};
+use super::{Run, WEEKS};
 use crate::events::{DAY, HOUR};
 
 /// Notes hours on both sides of a change of the clock, and days that are shorter and longer than 24 hours.
 pub(super) fn note_hours(uniques: &RecordBatch, run: &Run, seen: &Mutex<BTreeSet<&'static str>>) {
     let long = |name: &str| uniques[name].as_primitive::<Int64Type>().values().to_vec();
     let periods = uniques["period"].as_string::<i32>();
-    let zones = run.params(&VIEWS).zones;
+    let zones = run.params(&[]).zones;
     let mut hours = BTreeSet::new();
     for ((tenant, bucket), period) in long("tenant").into_iter().zip(long("bucket")).zip(periods) {
         let day = zones.day(Symbol(tenant), EventTime(bucket));
