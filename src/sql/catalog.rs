@@ -103,6 +103,7 @@ pub async fn open(
     let imports = Imports::read(&lake).await?;
     let came = columns_that_came(&lake).await?;
     let as_of = AsOf { cut, final_before: cut as i64 - lake.settings.sealing().final_after_ms };
+    let tables = if cut == 0 { tables.or_empty() } else { tables };
     let session = session(tables, imports, lake.settings.views, as_of, hasher, &came, resources).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
 }
@@ -110,7 +111,7 @@ pub async fn open(
 /// The catalogue without a lake: every table is empty.
 pub async fn empty(params: Params, hasher: &IdHasher) -> Result<Session, SqlError> {
     session(
-        Tables::default(),
+        Tables::default().or_empty(),
         Imports::default(),
         params,
         AsOf::default(),
@@ -157,7 +158,7 @@ async fn session(
         raw.register_udf(function.clone());
         public.register_udf(function);
     }
-    for ratio in ratios().chain([removal_effects()]) {
+    for ratio in ratios() {
         raw.register_udaf(ratio.clone());
         public.register_udaf(ratio);
     }
@@ -301,6 +302,14 @@ impl Tables {
         Ok(Tables { records, symbols, views })
     }
 
+    /// Where there is no record: tables without rows for views that have none, as their definitions would say, which are large.
+    fn or_empty(mut self) -> Tables {
+        for (view, _) in views::maintained() {
+            self.views.entry(view.name.to_owned()).or_default();
+        }
+        self
+    }
+
     /// Whether the lake names a table of the view.
     fn has(&self, view: &str) -> bool {
         self.views.contains_key(view)
@@ -383,6 +392,8 @@ fn context(
     }
     let context = SessionContext::new_with_state(state.build());
     context.register_catalog(CATALOG, catalog.clone());
+    // A definition of a view calls it.
+    context.register_udaf(removal_effects());
     context
 }
 

@@ -127,9 +127,9 @@ FROM ages JOIN sizes ON ages.cohort_start = sizes.cohort_start
 ORDER BY 2, 1";
 
 const FUNNEL: &str = "\
-SELECT CAST(step AS VARCHAR) || ' ' || step_name AS step, funnel, sum(visitors) AS visitors
+SELECT CAST(step AS VARCHAR) || ' ' || step_name AS reached, funnel, sum(visitors) AS visitors
 FROM funnels WHERE {where}
-GROUP BY funnels.step, step_name, funnel ORDER BY funnel, funnels.step";
+GROUP BY step, step_name, funnel ORDER BY funnel, step";
 
 const METRIC: &str = "\
 WITH hours AS (SELECT hour, sum({measure}){scale} AS measured FROM metrics_hourly WHERE {where} GROUP BY 1),
@@ -157,7 +157,7 @@ fn paths(condition: &str) -> String {
         let goes_on = if step == STEPS { "'…'".to_owned() } else { name(next) };
         for (outcome, counted) in [("converted", "conversions"), ("left", "nulls")] {
             parts.push(format!(
-                "SELECT {} AS source, CASE WHEN length > {step} THEN {goes_on} ELSE '{outcome}' END AS target, {counted} AS visitors \
+                "SELECT {} AS source, CASE WHEN length > {step} THEN {goes_on} ELSE '{outcome}' END AS target, {counted} AS many \
                  FROM counted WHERE length >= {step}",
                 name(step)
             ));
@@ -165,12 +165,12 @@ fn paths(condition: &str) -> String {
     }
     for (outcome, counted) in [("converted", "conversions"), ("left", "nulls")] {
         parts.push(format!(
-            "SELECT '…' AS source, '{outcome}' AS target, {counted} AS visitors FROM counted WHERE length > {STEPS}"
+            "SELECT '…' AS source, '{outcome}' AS target, {counted} AS many FROM counted WHERE length > {STEPS}"
         ));
     }
     format!(
         "WITH counted AS (SELECT *, array_length(channels) AS length FROM path_counts WHERE {condition})\n\
-         SELECT source, target, sum(visitors) AS visitors FROM (\n  {}\n) GROUP BY 1, 2 HAVING sum(visitors) > 0 ORDER BY 3 DESC, 1, 2 LIMIT 60",
+         SELECT source, target, sum(many) AS visitors FROM (\n  {}\n) GROUP BY 1, 2 HAVING sum(many) > 0 ORDER BY 3 DESC, 1, 2 LIMIT 60",
         parts.join("\n  UNION ALL ")
     )
 }

@@ -121,7 +121,7 @@ fn flows_and_text_are_drawn_of_the_same_rows() {
     let text = as_text(&[bands], Chart::Flows).unwrap();
     assert_eq!(
         text.lines().map(|line| line.split('→').next().unwrap().trim()).collect::<Vec<_>>(),
-        ["1 search", "1 search", "2 email"]
+        ["1 search", "2 email", "1 search"]
     );
 }
 
