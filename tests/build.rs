@@ -21,6 +21,7 @@ emit:
   - { type: click, when: { what: [click] }, set: { user: who, channel: by, campaign: by } }
   - { type: install, when: { what: [install] }, set: { user: who } }
   - { type: conversion, when: { what: [buy] }, set: { user: who, name: what, revenue_micros: paid, currency: { const: EUR } } }
+  - { type: identify, when: { what: [signin] }, set: { user: who, login: by } }
   - { type: cost, when: { what: [cost] }, set: { source: by, version: paid, cost_micros: paid, currency: { const: EUR } } }
 ";
 const HEADER: &str = "at,what,who,by,paid\n";
@@ -58,6 +59,9 @@ fn history(days: std::ops::Range<i64>) -> Vec<String> {
             rows.push(format!("{},click,u{person},{by},", at(start + 5)));
             if (day + person) % 40 == 0 {
                 rows.push(format!("{},install,u{person},,", at(start + 9)));
+            }
+            if (day + person) % 20 == 0 {
+                rows.push(format!("{},signin,u{person},u{}@shop.example,", at(start + 12), person / 2));
             }
             if (day + person) % 4 == 0 {
                 rows.push(format!("{},buy,u{person},,{}", at(start + 45), 1_000_000 + person));

@@ -35,6 +35,7 @@ use super::contested::is_contested;
 use super::current::{changes, current_rows};
 use super::first_rows::first_rows;
 use super::functions::{Names, functions, network_name_function, readable_function, symbol_name_function, time_type};
+use super::opaque::Opaque;
 use super::ratios::ratios;
 use super::removal::removal_effects;
 use super::resources::Resources;
@@ -169,12 +170,16 @@ async fn session(
     }
     for view in views::views() {
         let simpler = contested.as_ref().and_then(|_| views::ledger::where_contested_are_known(view));
-        let rows = match &view.maintained {
-            Some(maintained) if tables.has(view.name) => current_rows(&raw, view.name, maintained.form).await?,
-            // A lake that no run has written since the view came.
-            _ => raw.sql(&simpler.unwrap_or_else(|| (view.sql)(&params))).await?,
+        let definition = || simpler.unwrap_or_else(|| (view.sql)(&params));
+        let rows: Arc<dyn TableProvider> = match &view.maintained {
+            Some(maintained) if tables.has(view.name) => {
+                current_rows(&raw, view.name, maintained.form).await?.into_view()
+            }
+            // A job leaves it out, or no run has written the lake since it came.
+            Some(_) => Arc::new(Opaque(raw.sql(&definition()).await?.into_view())),
+            None => raw.sql(&definition()).await?.into_view(),
         };
-        raw.register_table(view.name, rows.into_view())?;
+        raw.register_table(view.name, rows)?;
     }
     let schema = catalog.schema(RAW).expect("it was registered above");
     for name in schema.table_names().into_iter().filter(|name| !OF_DEFINITIONS.contains(&name.as_str())) {

@@ -17,6 +17,7 @@ pub mod format;
 pub mod functions;
 pub mod get;
 pub mod interrupt;
+mod opaque;
 pub mod plot;
 pub mod ratios;
 pub mod removal;

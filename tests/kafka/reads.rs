@@ -110,7 +110,7 @@ fn views_are_read_by_key_from_a_running_job_and_its_lake_alike() {
         ("credits", vec!["tenant=shop", "event_id=conversion7"], "tick"),
         ("installs", vec!["tenant=shop", "user_id=u1"], "tick"),
         ("installs", vec!["tenant=shop", "user_id=u2"], "tick"),
-        ("sessions", vec!["tenant=shop", "visitor=user:u1"], "tick"),
+        ("sessions", vec!["tenant=shop", "visitor=user:u2"], "tick"),
         ("frequency_now", vec!["tenant=shop", "visitor=user:u1", "period=day"], "tick"),
         ("costs", vec!["tenant=shop", "campaign=spring"], "tick"),
         ("contested_events", vec!["tenant=shop", "subject=user:u1"], "tick"),

@@ -142,6 +142,7 @@ SELECT coalesce(channel, '(no channel)') AS channel, model, sum(credit_ppm) / 1e
 FROM (
   SELECT channel, model, credit_ppm FROM credits WHERE {where}
   UNION ALL SELECT channel, model, credit_ppm FROM credits_shapley WHERE {where}
+  UNION ALL SELECT channel, 'markov', credit_ppm FROM credits_markov WHERE {where}
 )
 GROUP BY 1, 2 ORDER BY 1, 2";
 
