@@ -174,7 +174,7 @@ fn campaign(week: usize) -> impl Strategy<Value = Scenario> {
                     for place in 0..number {
                         let id = arrivals.len() as u32 + 1;
                         let at = first + week as i64 * 7 * DAY + beside as i64 * HOUR + place as i64 * 6 * MINUTE;
-                        let revenue = (kind == EventType::Conversion && id % 4 != 0).then_some(2_000);
+                        let revenue = (kind == EventType::Conversion && !id.is_multiple_of(4)).then_some(2_000);
                         let event = Ev { id, user: 1, campaign: "autumn", revenue, ..event(kind, at - EPOCH_MS) };
                         let delay = delays[arrivals.len() % delays.len()];
                         arrivals.push(Arrival { what: What::New(event), delay });
