@@ -19,7 +19,8 @@ Examples:
   bidstream plot metric --lake ./lake --metric revenue --where \"campaign = 'spring'\" --out spring.svg
   bidstream plot paths --lake ./lake --print-sql                     the query, to change it: bidstream sql --plot FILE --chart flows
 Without --where, `retention` and `ltv` show cohorts by day of install (milestone, cohort_period, age_unit, grouping of `cohorts`),
-`funnel` all visitors (grouping of `funnels`), the others all rows of `path_counts`, `metrics_hourly` and `credits`.")]
+`funnel` all visitors (grouping of `funnels`), the others all rows of `path_counts`, `metrics_hourly` and `credits`. `ltv` shows the
+latest 12 cohorts, `paths` the 60 largest flows between the first four channels of paths.")]
 pub struct Plot {
     /// The chart.
     #[arg(value_enum)]

@@ -20,6 +20,7 @@ pub mod lives;
 pub mod local_time;
 pub mod needs;
 pub mod params;
+mod places;
 pub mod sealing;
 pub mod span;
 mod sql_text;

@@ -11,7 +11,6 @@
 mod kept;
 
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use foldhash::fast::FixedState;
 use operators::{Expires, Keyed};
@@ -22,6 +21,7 @@ use crate::changes::Sum;
 use crate::cohort::{AGE_DAYS_MAX, Cohort, Milestone, Unit};
 use crate::horizon::{Bounds, Horizons};
 use crate::params::Params;
+use crate::places::Places;
 use crate::sealing::Sealing;
 use crate::views::activity::{self, is_presence};
 use crate::views::cohorts::{COHORTS, CohortKey, CohortRow, MEASURES};
@@ -41,31 +41,6 @@ pub enum OfLives {
 /// What is kept of a visitor.
 #[derive(Clone, Default)]
 pub struct Kept(Vec<OfApp>);
-
-/// Values that were met, and their places.
-struct Places<V> {
-    values: Vec<V>,
-    places: HashMap<V, u32, FixedState>,
-}
-
-impl<V: Copy + Eq + Hash> Places<V> {
-    fn new() -> Places<V> {
-        Places { values: Vec::new(), places: HashMap::default() }
-    }
-
-    fn of(&mut self, value: V) -> u32 {
-        let next = u32::try_from(self.values.len()).expect("fewer names than bits tell apart");
-        let place = *self.places.entry(value).or_insert(next);
-        if place == next {
-            self.values.push(value);
-        }
-        place
-    }
-
-    fn at(&self, place: u32) -> V {
-        self.values[place as usize]
-    }
-}
 
 /// The section of `firsts` and `cohorts` in the records of visitors.
 pub struct Lives {

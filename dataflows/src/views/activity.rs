@@ -9,10 +9,7 @@
 //!
 //! **State.** Of each visitor, and of each device, how many events a day has, for as long as it can change: 12 bytes a day.
 
-use std::collections::HashMap;
-
 use differential_dataflow::VecCollection;
-use foldhash::fast::FixedState;
 use operators::{Expires, Keyed, keyed};
 use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::{DeviceId, EventTime, EventType, Micros, Subject, Symbol, Tick, Zones, columns};
@@ -21,6 +18,7 @@ use crate::event_row::EventRow;
 use crate::horizon::Horizons;
 use crate::local_time;
 use crate::needs::Needs;
+use crate::places::Places;
 use crate::standing::Events;
 use crate::view::{Maintained, Output, View};
 use crate::visitor_event::{VisitorEvent, VisitorInput};
@@ -133,29 +131,19 @@ pub struct Activity {
     whose: Whose,
     zones: Zones,
     horizons: Horizons,
-    /// The apps that were met, with their tenants, and their places: tiles have these.
-    apps: Vec<(Symbol, Symbol)>,
-    places: HashMap<(Symbol, Symbol), u32, FixedState>,
+    /// Tenants and apps.
+    apps: Places<(Symbol, Symbol)>,
 }
 
 impl Activity {
     /// Of the one or the other, where records are accepted as long as that says.
     pub fn new(whose: Whose, zones: Zones, horizons: Horizons) -> Activity {
-        Activity { whose, zones, horizons, apps: Vec::new(), places: HashMap::default() }
-    }
-
-    fn place(&mut self, app: (Symbol, Symbol)) -> u32 {
-        let next = u32::try_from(self.apps.len()).expect("fewer apps than bits tell apart");
-        let place = *self.places.entry(app).or_insert(next);
-        if place == next {
-            self.apps.push(app);
-        }
-        place
+        Activity { whose, zones, horizons, apps: Places::new() }
     }
 
     /// When nothing changes a day any more.
     fn final_at(&self, tile: &Tile) -> Tick {
-        let (tenant, _) = self.apps[tile.app as usize];
+        let (tenant, _) = self.apps.at(tile.app);
         self.horizons.target(self.zones.day_of_number(tenant, i64::from(tile.day)).ends).expiry()
     }
 
@@ -206,7 +194,7 @@ impl Keyed for Activity {
             return;
         }
         let VisitorEvent { tenant, app, time, .. } = *event;
-        let (place, day) = (self.place((tenant, app)), self.zones.day(tenant, time));
+        let (place, day) = (self.apps.of((tenant, app)), self.zones.day(tenant, time));
         let number = u32::try_from(day.number).expect("an event is of the years 1970 to 9999");
         if self.count(days, Tile { app: place, day: number, events: 0 }, diff) {
             out(ActivityRow { tenant, app, whose: self.whose, id, day: day.begins }, diff.signum());

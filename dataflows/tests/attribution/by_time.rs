@@ -29,7 +29,7 @@ mod plants;
 
 use plants::{Plant, as_one, diffs, of_period, takes_back, without_going};
 
-const CASES: u32 = 12;
+const CASES: u32 = 15;
 const MINUTE: i64 = HOUR / 60;
 /// The zones of scenarios; the first is none.
 const ZONES: [&str; 6] =
@@ -44,6 +44,13 @@ const WEEKS: [(i64, &[i64]); 4] = [
     (1_698_796_800_000, &[1_699_164_000_000]),
     // 2024-09-29, after Chatham's: Lord Howe forward on 5 October.
     (1_727_568_000_000, &[1_728_142_200_000]),
+];
+/// The zones whose clocks these changes are of.
+const CHANGED: [&[&str]; 4] = [
+    &["Europe/Berlin", "Pacific/Chatham", "Australia/Lord_Howe"],
+    &["Europe/Berlin"],
+    &["America/New_York"],
+    &["Australia/Lord_Howe"],
 ];
 /// No record comes later than this after it happened.
 const RETENTION: i64 = 3 * DAY;
@@ -157,17 +164,18 @@ fn arrival(week: usize) -> impl Strategy<Value = Arrival> {
 /// the weeks before it.
 fn campaign(week: usize) -> impl Strategy<Value = Scenario> {
     let (begins, changes) = WEEKS[week];
-    let any_hour = (0..DAYS * 24).prop_map(move |hour| begins + hour * HOUR);
-    // The same hours of later weeks lie around it.
-    let at_change = (prop::sample::select(changes), -3..3i64).prop_map(|(change, beside)| change + beside * HOUR);
+    let any_hour =
+        (0..DAYS * 24, prop::sample::select(&ZONES[..])).prop_map(move |(hour, zone)| (begins + hour * HOUR, zone));
+    // Where the clock changes, so that hours of later weeks are compared with what it skips or repeats.
+    let at_change = (0..changes.len(), -3..3i64)
+        .prop_map(move |(change, beside)| (changes[change] + beside * HOUR, CHANGED[week][change]));
     let of_hour = prop_oneof![4 => Just(3usize), 1 => Just(0), 1 => Just(9)];
     let hours = prop::collection::vec((of_hour, 0..2usize, 0..2usize), WEEKS_OF_CAMPAIGN as usize);
     let kinds = prop::sample::select(vec![EventType::Impression, EventType::Impression, EventType::Conversion]);
     let delays = prop::collection::vec(prop_oneof![4 => 0..MINUTE, 2 => 0..2 * HOUR, 2 => 0..RETENTION - HOUR], 16);
     let others = prop::collection::vec((any::<Index>(), any::<Index>(), any::<bool>(), 0..RETENTION - HOUR), 0..6);
-    let zones = prop::sample::select(&ZONES[..]);
-    (prop_oneof![1 => any_hour, 1 => at_change], hours, kinds, delays, others, zones).prop_map(
-        move |(first, hours, kind, delays, others, zone)| {
+    (prop_oneof![1 => any_hour, 2 => at_change], hours, kinds, delays, others).prop_map(
+        move |((first, zone), hours, kind, delays, others)| {
             let mut arrivals = Vec::new();
             for (week, (much, before, after)) in hours.into_iter().enumerate() {
                 for (beside, number) in [much.saturating_sub(before), much, much + after].into_iter().enumerate() {
@@ -518,7 +526,7 @@ fn what_is_planted_in_time_is_found() {
         Plant::AlertAtOnce,
         Plant::FewerWeeks,
     ] {
-        let config = Config { cases: 16, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+        let config = Config { cases: 96, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         match runner.run(&run(), |run| check(&run, plant, &Mutex::default())) {
             Err(TestError::Fail(reason, _)) => assert!(reason.message().contains(" of scenario "), "{reason}"),

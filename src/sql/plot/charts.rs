@@ -66,8 +66,15 @@ impl NamedChart {
             NamedChart::Metric => METRIC,
             NamedChart::Credit => CREDIT,
         };
-        let [measure, scale] = metric.measure();
-        let texts = [("{metric}", metric.name()), ("{measure}", measure), ("{scale}", scale), ("{where}", condition)];
+        let [measure, scale, kept, currency] = metric.measure();
+        let texts = [
+            ("{metric}", metric.name()),
+            ("{measure}", measure),
+            ("{scale}", scale),
+            ("{kept}", kept),
+            ("{currency}", currency),
+            ("{where}", condition),
+        ];
         texts.iter().fold(sql.to_owned(), |sql, (name, text)| sql.replace(name, text))
     }
 }
@@ -84,7 +91,7 @@ pub enum Metric {
     Installs,
     /// Conversions.
     Conversions,
-    /// Revenue, in units of its currency.
+    /// Revenue, in units of its currency: a line each.
     Revenue,
 }
 
@@ -99,11 +106,11 @@ impl Metric {
         }
     }
 
-    /// The measure of `metrics_hourly`, and what makes its unit that of the chart.
-    fn measure(self) -> [&'static str; 2] {
+    /// The measure of `metrics_hourly`, what makes its unit that of the chart, which rows have it, and its currency.
+    fn measure(self) -> [&'static str; 4] {
         match self {
-            Metric::Revenue => ["revenue_micros", " / 1e6"],
-            other => [other.name(), ""],
+            Metric::Revenue => ["revenue_micros", " / 1e6", "currency IS NOT NULL", "currency"],
+            other => [other.name(), "", "TRUE", "CAST(NULL AS VARCHAR)"],
         }
     }
 }
@@ -132,10 +139,17 @@ FROM funnels WHERE {where}
 GROUP BY step, step_name, funnel ORDER BY funnel, step";
 
 const METRIC: &str = "\
-WITH hours AS (SELECT hour, sum({measure}){scale} AS measured FROM metrics_hourly WHERE {where} GROUP BY 1),
-odd AS (SELECT hour, sum(measured){scale} AS measured FROM anomalies WHERE metric = '{metric}' AND ({where}) GROUP BY 1)
-SELECT hours.hour, hours.measured AS {metric}, odd.measured AS anomalies
-FROM hours LEFT JOIN odd ON hours.hour = odd.hour ORDER BY 1";
+WITH hours AS (
+  SELECT hour, {currency} AS currency, sum({measure}){scale} AS measured FROM metrics_hourly WHERE ({where}) AND {kept} GROUP BY 1, 2
+), odd AS (
+  SELECT DISTINCT hour, {currency} AS currency, TRUE AS is_odd FROM anomalies WHERE metric = '{metric}' AND ({where})
+), told AS (
+  SELECT hours.*, is_odd
+  FROM hours LEFT JOIN odd ON hours.hour = odd.hour AND coalesce(hours.currency, '') = coalesce(odd.currency, '')
+)
+SELECT hour, '{metric}' || coalesce(' ' || currency, '') AS series, measured AS {metric} FROM told
+UNION ALL SELECT hour, 'anomalies' || coalesce(' ' || currency, ''), CASE WHEN is_odd THEN measured END FROM told
+ORDER BY 1";
 
 const CREDIT: &str = "\
 SELECT coalesce(channel, '(no channel)') AS channel, model, sum(credit_ppm) / 1e6 AS conversions
