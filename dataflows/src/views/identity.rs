@@ -2,7 +2,7 @@
 //!
 //! A component follows from the links alone, not from the order in which they came: it is one where links lead from each of its ids to
 //! each other, and falls apart when the last event that says a link is withdrawn. Its name is the least hash among its ids, so
-//! nearly always that of the larger part where two become one, and of the part that stays where some ids leave: see [`operators::components`].
+//! nearly always that of the larger part where two become one, and of the part that stays where some ids leave: see [`mod@operators::components`].
 //!
 //! A component of more than `large_above` ids is no person but a shared device, a test account, a fault of whoever sends: it is flagged
 //! as `large`. How many ids each has is a question to SQL (`count(*)` by `component`); a column of it would have all rows of a component

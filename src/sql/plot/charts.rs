@@ -26,16 +26,6 @@ pub enum NamedChart {
 }
 
 impl NamedChart {
-    /// All of them.
-    pub const ALL: [NamedChart; 6] = [
-        NamedChart::Retention,
-        NamedChart::Ltv,
-        NamedChart::Funnel,
-        NamedChart::Paths,
-        NamedChart::Metric,
-        NamedChart::Credit,
-    ];
-
     /// Which rows it takes where nobody says.
     pub fn condition(self) -> &'static str {
         match self {
