@@ -39,7 +39,7 @@ use timely::progress::Timestamp;
 
 use crate::appends::Appends;
 use crate::pending::{Held, Pending, Updates, first};
-use crate::postings::{BLOCK, Postings, hash, hashes};
+use crate::postings::{BLOCK, Postings, hash, hashes, list_of};
 use crate::{Expires, late};
 
 /// A worker's share of the rows, and what comes.
@@ -186,8 +186,9 @@ fn contested<V: Data + Expires<T>, T: Timestamp + Ord>(
     rows: &[(u64, V, T)],
     from: u64,
 ) -> Vec<(V, T)> {
-    joined.sort_unstable();
-    joined.dedup();
+    // Two keys may share a list: it is told once.
+    joined.sort_unstable_by_key(|hash| list_of(*hash));
+    joined.dedup_by_key(|hash| list_of(*hash));
     let mut contested = Vec::new();
     for hash in joined {
         let time = |number: u64| number.checked_sub(from).map(|at| &rows[at as usize].2);

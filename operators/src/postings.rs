@@ -82,9 +82,9 @@ pub(crate) fn hashes(all: impl Iterator<Item = u64>) -> [u64; BLOCK] {
     hashes
 }
 
-/// Which table, and what its places keep of the hash: never zero.
+/// Which list: which table, and what its places keep of the hash, never zero. Two hashes may have one list.
 #[inline(always)]
-fn split(hash: u64) -> (usize, u64) {
+pub(crate) fn list_of(hash: u64) -> (usize, u64) {
     let table = hash >> (u64::BITS - TABLE_BITS);
     let kept = hash << TABLE_BITS >> NUMBER_BITS;
     (table as usize, kept.max(1))
@@ -203,7 +203,7 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
     /// As [`Postings::extend`], and tells each hash whose list had a row already.
     pub(crate) fn extend_and_tell(&mut self, hashes: &[u64], rows: impl Iterator<Item = V>, mut tell: impl FnMut(u64)) {
         // Read, so that all come into the cache at once.
-        let words = hashes.iter().map(|hash| split(*hash)).map(|(table, kept)| self.tables[table].first(kept));
+        let words = hashes.iter().map(|hash| list_of(*hash)).map(|(table, kept)| self.tables[table].first(kept));
         std::hint::black_box(words.fold(0, |all, word| all ^ word));
         let before = self.next();
         for (hash, value) in hashes.iter().zip(rows) {
@@ -236,7 +236,7 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
         for number in numbers {
             self.rows.get_mut(number).expect("it is in the list").back = SUPERSEDED;
         }
-        let (table, kept) = split(hash);
+        let (table, kept) = list_of(hash);
         *self.tables[table].place(kept) = kept << NUMBER_BITS | (self.rows.first() - 1) & NUMBER;
         for value in rows {
             self.push(hash, value);
@@ -246,7 +246,7 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
     /// The rows of a list, the latest first: the number, the value, and whether it was the first of its list and no other that came
     /// before those that are here has gone.
     pub(crate) fn list(&self, hash: u64) -> impl Iterator<Item = (u64, &V, bool)> {
-        let (table, kept) = split(hash);
+        let (table, kept) = list_of(hash);
         let mut next = number(self.tables[table].get(kept), self.rows.next());
         let first = self.rows.first();
         std::iter::from_fn(move || {
@@ -266,7 +266,7 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
     /// Adds a row to a list, and tells whether it is the first.
     fn push(&mut self, hash: u64, value: V) -> bool {
         let Postings { rows, tables, due, links, .. } = self;
-        let (table, kept) = split(hash);
+        let (table, kept) = list_of(hash);
         let next = rows.next();
         let lives = |number: u64| rows.has(number) || number >= rows.first() && links.contains_key(&number);
         if tables[table].is_full() {
@@ -299,7 +299,7 @@ impl<V: Expires<T>, T: Timestamp + Ord> Postings<V, T> {
         let (first, next) = (self.rows.first(), self.rows.next());
         let mut places = [(0, 0, 0); BLOCK];
         for (place, hash) in places.iter_mut().zip(hashes) {
-            let (table, kept) = split(*hash);
+            let (table, kept) = list_of(*hash);
             *place = (table, kept, self.tables[table].first(kept));
         }
         // The lists that have not ended: which hash, and the number of its next row.

@@ -327,6 +327,22 @@ proptest! {
 }
 
 #[test]
+fn rows_of_two_keys_that_share_a_list_are_contested_once() {
+    let mut lists = std::collections::HashMap::new();
+    let (one, other) = (0..u64::MAX)
+        .find_map(|key| lists.insert(list_of(hash(key)), key).map(|before| (before, key)))
+        .expect("there are fewer lists than keys");
+    let rows = |values: std::ops::Range<u8>| values.map(|value| (if value % 2 == 0 { one } else { other }, value, 0));
+    // All in one step, and in steps of which each has a further row of both keys.
+    for steps in [vec![0..6], vec![0..2, 2..4, 4..6]] {
+        let found = contested_of(steps.into_iter().map(|values| rows(values).collect()).collect(), 1);
+        let mut values: Vec<u8> = found.iter().map(|(row, _)| row.value).collect();
+        values.sort_unstable();
+        assert_eq!(values, [0, 1, 2, 3, 4, 5]);
+    }
+}
+
+#[test]
 fn a_row_is_contested_once_though_one_that_came_since_has_gone() {
     let (mut found, rows_left) = timely::execute_directly(|worker| {
         let (probe, found) = (Handle::new(), Rc::new(RefCell::new(Vec::new())));
