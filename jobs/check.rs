@@ -6,13 +6,16 @@ use std::process::ExitCode;
 use bidstream::ingest::source::kafka::KafkaConfig;
 use bidstream::job::Job;
 use bidstream::lake::Lake;
+use bidstream::sql::steps;
 
 use crate::run::{exit_code, plan};
+use crate::tables::finish;
 
 /// The exit codes of `check`, as its help prints them.
 pub const EXIT_CODES: &str = "\
 Checked are the file and its values, the settings of the Kafka client, the names of topics, mappings, certificates and the
-key of ids, and that the lake, where there is one, was made with the same settings. No broker is asked.
+key of ids, and that the lake, where there is one, was made with the same settings. No broker is asked. A step of a funnel that names
+what no event of the lake has is warned of, with the names that there are.
 
 Exit codes:
   0  `run` would start
@@ -49,6 +52,9 @@ impl Check {
         let lake = match Lake::exists(&job.lake) {
             true => {
                 Lake::read(&job.lake)?.check(&plan.settings)?;
+                for warning in finish(steps::unmatched(&job.lake, &job.views.funnels, &job.id_hasher()?))?? {
+                    eprintln!("warning: {warning}");
+                }
                 "goes on with"
             }
             false => "makes",

@@ -115,8 +115,8 @@ fn sessions_of_a_shop_are_those_that_its_file_names() {
 }
 
 #[test]
-fn funnels_of_a_shop_are_as_walked_one_by_one() {
-    let test = "funnels_of_a_shop_are_as_walked_one_by_one";
+fn funnels_and_paths_of_a_shop_are_as_walked_one_by_one() {
+    let test = "funnels_and_paths_of_a_shop_are_as_walked_one_by_one";
     let Some(data) = std::env::var_os("BIDSTREAM_DATA") else {
         writeln!(std::io::stderr(), "SKIPPED {test}: BIDSTREAM_DATA is not set").expect("stderr takes a line");
         return;
@@ -127,8 +127,10 @@ fn funnels_of_a_shop_are_as_walked_one_by_one() {
     let funnels = Command::new("python3").env("PYTHONDONTWRITEBYTECODE", "1").args([script, "--job"]).output().unwrap();
     let funnels = String::from_utf8(funnels.stdout).unwrap();
     // JSON is YAML, too.
-    let job =
-        format!("lake: {}\nviews: {{ only: [contested_events, funnel_steps], funnels: {funnels} }}\n", path("lake"));
+    let job = format!(
+        "lake: {}\nviews: {{ only: [contested_events, funnel_steps, paths], funnels: {funnels} }}\n",
+        path("lake")
+    );
     std::fs::write(path("job.yaml"), job).unwrap();
     let file = Path::new(&data).join("clickstream/ecom.csv.gz").to_str().expect("a path that is text").to_owned();
     let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/mappings/ecom.yaml");
@@ -136,6 +138,7 @@ fn funnels_of_a_shop_are_as_walked_one_by_one() {
         bidstream().args(["import", &file, "--mapping", mapping, "--job", &path("job.yaml")]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     run(Path::new("python3"), "funnels.py", &[env!("CARGO_BIN_EXE_bidstream"), &path("lake"), &file]);
+    run(Path::new("python3"), "paths.py", &[env!("CARGO_BIN_EXE_bidstream"), &path("lake"), &file]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bidstream::clock::Clock;
 use bidstream::ingest::gate::Gate;
 use bidstream::ingest::source::file::overlap::{Overlap, Shared};
-use bidstream::ingest::source::file::report::{Outcome, Report, Written};
+use bidstream::ingest::source::file::report::{Outcome, Report, Written, printable};
 use bidstream::ingest::source::file::survey::Survey;
 use bidstream::ingest::source::file::{FileSource, Input, Known, imported};
 use bidstream::ingest::source::{Source, SourceError};
@@ -15,11 +15,13 @@ use bidstream::lake::imports::{Import as Held, Imports, accepted};
 use bidstream::lake::{Lake, State};
 use bidstream::observe::telemetry;
 use bidstream::run::pipeline::{self, Plan};
+use bidstream::sql::steps;
 use schemas::table::Verdict;
 
 use super::{Import, Interrupted, Target, Told, Usage, exit_code, waiting};
 use crate::run::EXIT_REFUSED;
 use crate::service;
+use crate::tables::finish;
 
 /// How often the run is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -51,6 +53,12 @@ impl Import {
             _ => {}
         }
         self.print(&report);
+        if done.is_ok() && !self.dry_run {
+            let lake = target.path()?;
+            for warning in finish(steps::unmatched(&lake, &target.settings.views.funnels, &target.hasher))?? {
+                eprintln!("warning: {}", printable(&warning));
+            }
+        }
         done
     }
 

@@ -24,6 +24,7 @@ pub mod removal;
 pub mod repl;
 pub mod resources;
 pub mod rules;
+pub mod steps;
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,7 @@ mod of_markov;
 mod of_plans;
 mod of_records;
 mod of_resources;
+mod of_steps;
 mod of_zones;
 
 use std::sync::Arc;
