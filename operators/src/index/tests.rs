@@ -334,8 +334,9 @@ fn rows_of_two_keys_that_share_a_list_are_contested_once() {
         .expect("there are fewer lists than keys");
     let rows = |values: std::ops::Range<u8>| values.map(|value| (if value % 2 == 0 { one } else { other }, value, 0));
     // All in one step, and in steps of which each has a further row of both keys.
-    for steps in [vec![0..6], vec![0..2, 2..4, 4..6]] {
-        let found = contested_of(steps.into_iter().map(|values| rows(values).collect()).collect(), 1);
+    for step in [6, 2] {
+        let steps = (0..6).step_by(step).map(|first| rows(first..first + step as u8).collect());
+        let found = contested_of(steps.collect(), 1);
         let mut values: Vec<u8> = found.iter().map(|(row, _)| row.value).collect();
         values.sort_unstable();
         assert_eq!(values, [0, 1, 2, 3, 4, 5]);
