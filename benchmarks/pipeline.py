@@ -101,8 +101,7 @@ class Bench:
         with open(f"{self.dir}/{self.processes.index(process)}.log") as file:
             lines = file.readlines()
         panics = (place for place, line in enumerate(lines) if "panicked at" in line)
-        first = next(panics, len(lines))
-        return "".join(lines[first:first + 40] + lines[max(first, len(lines) - 5):])
+        return "".join(lines[next(panics, -5):])
 
     def finish(self, process, signal_number=signal.SIGTERM):
         process.send_signal(signal_number)

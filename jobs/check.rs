@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bidstream::ingest::source::file::report::printable;
 use bidstream::ingest::source::kafka::KafkaConfig;
 use bidstream::job::Job;
 use bidstream::lake::Lake;
@@ -15,7 +16,7 @@ use crate::tables::finish;
 pub const EXIT_CODES: &str = "\
 Checked are the file and its values, the settings of the Kafka client, the names of topics, mappings, certificates and the
 key of ids, and that the lake, where there is one, was made with the same settings. No broker is asked. A step of a funnel that names
-what no event of the lake has is warned of, with the names that there are.
+what the lake has never seen is warned of, with the names that there are.
 
 Exit codes:
   0  `run` would start
@@ -53,7 +54,7 @@ impl Check {
             true => {
                 Lake::read(&job.lake)?.check(&plan.settings)?;
                 for warning in finish(steps::unmatched(&job.lake, &job.views.funnels, &job.id_hasher()?))?? {
-                    eprintln!("warning: {warning}");
+                    eprintln!("warning: {}", printable(&warning));
                 }
                 "goes on with"
             }

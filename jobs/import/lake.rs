@@ -55,9 +55,12 @@ impl Import {
         self.print(&report);
         if done.is_ok() && !self.dry_run {
             let lake = target.path()?;
-            for warning in finish(steps::unmatched(&lake, &target.settings.views.funnels, &target.hasher))?? {
-                eprintln!("warning: {}", printable(&warning));
-            }
+            // What was imported is there, whether or not this can be told.
+            let warnings = match finish(steps::unmatched(&lake, &target.settings.views.funnels, &target.hasher))? {
+                Ok(warnings) => warnings,
+                Err(error) => vec![format!("steps of funnels could not be compared with the lake: {error}")],
+            };
+            warnings.iter().for_each(|warning| eprintln!("warning: {}", printable(warning)));
         }
         done
     }

@@ -1,5 +1,6 @@
 //! Steps of funnels that no event of a lake can be: they name what the lake has never seen.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
@@ -13,26 +14,29 @@ use super::{Resources, Session, SqlError, open};
 /// As many of the names that there are are told.
 const NAMES_TOLD: usize = 20;
 
-/// Warns of each name in these funnels that the lake has never seen, with those that there are. Nothing where it has seen nothing.
+/// Warns of each name in these funnels that the lake has never seen, in whatever column, with those that the step's column has. Nothing
+/// where that has none.
 pub async fn unmatched(lake: &Path, funnels: &[Funnel], hasher: &IdHasher) -> Result<Vec<String>, SqlError> {
     if funnels.is_empty() {
         return Ok(Vec::new());
     }
     let session = open(lake, None, hasher, Resources::of_machine()?).await?;
-    let mut warnings = Vec::new();
+    let (mut warnings, mut there) = (Vec::new(), BTreeMap::new());
     for (at, funnel) in funnels.iter().enumerate() {
         for (place, step) in funnel.steps.iter().enumerate() {
             for (column, names) in step.columns.all() {
                 let is_unknown = |symbol: &Symbol| !session.names().contains_key(&symbol.0);
                 for (name, _) in names.iter().zip(symbols(names)).filter(|(_, symbol)| is_unknown(symbol)) {
-                    let there = names_of(&session, column).await?;
-                    if there.is_empty() {
+                    if !there.contains_key(column) {
+                        there.insert(column, names_of(&session, column).await?);
+                    }
+                    if there[column].is_empty() {
                         continue;
                     }
                     warnings.push(format!(
                         "views.funnels[{at}].steps[{place}]: no event of the lake has the {column} {name:?}, which step {:?} of {:?} asks for; \
-                         there are {there}",
-                        step.step, funnel.name
+                         there are {}",
+                        step.step, funnel.name, there[column]
                     ));
                 }
             }
