@@ -434,7 +434,7 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<&'static str>>) -> Resul
         if plant == Plant::OtherVisitors {
             accepted.iter_mut().for_each(|(record, _)| record.event.user = UserId::NONE);
         }
-        let as_of = if plant == Plant::ClosedEarly { at + 6 * HOUR as Tick } else { at };
+        let as_of = if plant == Plant::ClosedEarly { at + MINUTE as Tick } else { at };
         let of_sql = oracle::at(&accepted, &sql_params, as_of, compared);
         let of_view = |view| of_sql.get(view).into_iter().flatten();
         of_view("sessions").for_each(|batch| notes::note_sessions(batch, seen));

@@ -195,7 +195,9 @@ fn live(
     let needed = needed.map(|needed| match (load, &needed.final_installs) {
         (Some(Load::WithoutTouchesBefore), Some(finals)) => Needed { events_since: finals.end, ..needed },
         (Some(Load::WithoutFirstWeeks), _) => {
-            Needed { events_since: EventTime(needed.events_since.0 + 14 * DAY), ..needed }
+            // Attribution has more loaded than the weeks that hours are compared with.
+            let first = records.iter().map(|(record, _)| record.event.event_time.0).min().unwrap_or(0);
+            Needed { events_since: EventTime(needed.events_since.0.max(first + 14 * DAY)), ..needed }
         }
         _ => needed,
     });

@@ -14,7 +14,7 @@ pub(super) enum Plant {
     Nothing,
     /// The SQL's gap is a millisecond longer.
     LongerGap,
-    /// The SQL closes sessions six hours early.
+    /// The SQL closes sessions a minute early.
     ClosedEarly,
     /// The SQL takes users and devices apart.
     OtherVisitors,
