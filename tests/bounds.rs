@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use bidstream::clock::Clock;
 use bidstream::ingest::gate::Gate;
 use bidstream::ingest::source::Source;
-use bidstream::ingest::source::kafka::produce::{self, Delivered};
 use bidstream::ingest::source::kafka::{KafkaConfig, KafkaSource, POLL_BYTES_MAX, SharedTicks, Start};
 use bidstream::job::{ID_KEY_DEMO, Lateness};
 use bidstream::run::cuts::WAITING_BYTES_MAX;
@@ -23,7 +22,7 @@ use schemas::wire::Encoding;
 
 use crate::endpoints::Endpoints;
 use crate::exactly_once::{CATCH_UP_MAX, terminate};
-use crate::faults::{Faulty, armed, hex};
+use crate::faults::{Faulty, armed};
 use crate::kafka::fixture;
 
 const WORKERS: usize = 2;
@@ -138,8 +137,7 @@ fn a_slow_store_on_kafka_stops_reading_at_the_bound_of_memory_and_is_told() {
     let faulty = Faulty::start(kafka, "slow-store", 500);
     // More than may wait. Dead letters keep their bytes, so they fill memory sooner than events.
     let large = "x".repeat(LARGE);
-    let records = (0..WAITING_BYTES_MAX / LARGE * 5 / 4).map(|number| (None::<&str>, format!("{number} {large}")));
-    let sent = produce::produce(&kafka.brokers(), &BTreeMap::new(), &faulty.topic, 4, records, |_| ()).unwrap();
+    let sent = faulty.send((0..WAITING_BYTES_MAX / LARGE * 5 / 4).map(|number| format!("{number} {large}")));
 
     let http = Endpoints::free();
     let run = armed(&faulty.job_with(1, &http.line()), "records.upload.before:sleep=5000:1-");
@@ -171,8 +169,7 @@ fn a_slow_store_on_kafka_stops_reading_at_the_bound_of_memory_and_is_told() {
     assert!(lags.len() > 4 && lags[1..].is_sorted(), "{lags:?}");
 
     let topic = faulty.topic.clone();
-    let line = |sent: Delivered| format!("{},{},{}", sent.partition, sent.offset, hex(sent.hash));
-    faulty.settle_with(1, sent.into_iter().map(line).collect());
+    faulty.settle_with(1, sent);
     // The broker's disk is others', too.
     kafka.delete(&topic);
 }

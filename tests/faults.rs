@@ -2,11 +2,13 @@
 //! lost, zombies, brokers and stores that go away, outages, clocks. After each, `records` is compared with the
 //! producer's list and every table with its SQL.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bidstream::clock::{self, Clock};
+use bidstream::ingest::source::kafka::produce::{self, Delivered};
 use bidstream::lake::directory;
 use bidstream::lake::failpoint;
 use dataflows::views;
@@ -75,6 +77,14 @@ impl Faulty {
         let text = std::fs::read_to_string(&job).unwrap();
         std::fs::write(&job, format!("{text}{lines}\n")).unwrap();
         job
+    }
+
+    /// Sends records beside the producer; where they went, as lines of the list.
+    pub(crate) fn send<P: AsRef<[u8]>>(&self, payloads: impl IntoIterator<Item = P>) -> Vec<String> {
+        let records = payloads.into_iter().map(|payload| (None::<&str>, payload));
+        let sent = produce::produce(&self.brokers, &BTreeMap::new(), &self.topic, 4, records, |_| ()).unwrap();
+        let line = |sent: Delivered| format!("{},{},{}", sent.partition, sent.offset, hex(sent.hash));
+        sent.into_iter().map(line).collect()
     }
 
     /// Ends the producer, lets a run catch up, and compares all there is.
@@ -264,18 +274,39 @@ fn data_files(dir: &Path) -> usize {
     entries.flatten().map(|entry| count(entry.path())).sum()
 }
 
+/// An install by a user, and under an account, of this name.
+fn install_of(name: &str) -> Vec<u8> {
+    wire::to_protobuf(&wire::Event {
+        r#type: wire::EventType::Install as i32,
+        event_id: name.to_owned(),
+        event_time: Some(Clock::system().now_ms()),
+        tenant: name.to_owned(),
+        app: name.to_owned(),
+        user: name.to_owned(),
+        ..wire::Event::default()
+    })
+}
+
 #[test]
 fn housekeeping_on_kafka_may_be_killed_at_each_step_beside_a_run() {
     let faulty = Faulty::start(fixture::shared(), "housekeeping", 800);
     let lake = faulty.lake();
     let mut run = Running::start(bidstream().arg("run").arg(faulty.job(2)));
-    // Each table that it is killed at has something to merge. What is sealed days later has not.
+    // Each table that it is killed at has something to merge. What is sealed days later has not. All names of the
+    // producer may have come with the first commit, so others are sent until there are two files of names, too.
     let started = Instant::now();
     let steps: Vec<String> = failpoints().collect();
     let is_killed_at = |table: &&str| steps.iter().any(|name| name.starts_with(&format!("{table}.")));
-    while directory::tables().filter(is_killed_at).any(|table| data_files(&lake.join(table)) < 2) {
-        assert!(started.elapsed() < REACHED_MAX, "too few files after {REACHED_MAX:?}");
-        std::thread::sleep(Duration::from_millis(100));
+    let tables: Vec<&str> = directory::tables().filter(is_killed_at).collect();
+    let mut sent = Vec::new();
+    loop {
+        let lacking: Vec<&&str> = tables.iter().filter(|table| data_files(&lake.join(table)) < 2).collect();
+        if lacking.is_empty() {
+            break;
+        }
+        assert!(started.elapsed() < REACHED_MAX, "too few files of {lacking:?} after {REACHED_MAX:?}");
+        sent.extend(faulty.send([install_of(&format!("new {}", sent.len()))]));
+        std::thread::sleep(Duration::from_millis(500));
     }
     let housekeeping = |name: &String| ["compact", "clean", "vacuum"].iter().any(|part| name.contains(part));
     let (mut reached, mut missed) = (Vec::new(), Vec::new());
@@ -297,7 +328,7 @@ fn housekeeping_on_kafka_may_be_killed_at_each_step_beside_a_run() {
     let records = &report["tables"][0];
     assert!(records["files_after"].as_u64() < Some(20), "{report}");
     assert_eq!(terminate(run), Some(0));
-    faulty.settle(1);
+    faulty.settle_with(1, sent);
 }
 
 #[test]
@@ -474,7 +505,7 @@ fn an_open_transaction_on_kafka_holds_its_partition_alone_and_its_records_come_o
 }
 
 /// A hash as the list has it.
-pub(crate) fn hex(hash: PayloadHash) -> String {
+fn hex(hash: PayloadHash) -> String {
     hash.0.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
