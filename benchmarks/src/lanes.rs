@@ -8,7 +8,7 @@ use dataflows::inputs::Inputs;
 use dataflows::live::{LiveRows, Value};
 use dataflows::params::{Params, PersonRule};
 use dataflows::view::Output;
-use dataflows::views::{self, activity, uniques};
+use dataflows::views::{self, uniques};
 use differential_dataflow::input::InputSession;
 use operators::{Hub, Publisher};
 use schemas::event::Accepted;
@@ -96,6 +96,8 @@ pub enum Views {
     Attribution,
     /// Besides, the standing events, read by nobody.
     WithEvents,
+    /// Besides, of the views of visitors `sessions`, `uniques` and `frequency`.
+    SomeOfVisitors,
     /// Besides, the views of visitors.
     OfVisitors,
     /// The same, while somebody reads what is kept of visitors.
@@ -113,6 +115,9 @@ pub fn attribution(worker: &mut Worker, hub: &Hub, person: PersonRule) -> Lane {
 pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) -> Lane {
     let mut params = Params::default();
     params.installs.person = person;
+    if views == Views::SomeOfVisitors {
+        params.only = ["sessions", "uniques", "frequency"].map(str::to_owned).into();
+    }
     let mut publisher: Publisher = hub.publisher(worker.index());
     let probe = ProbeHandle::new();
     let mut live: Option<Arc<dyn LiveRows>> = None;
@@ -135,15 +140,20 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
             events.arrivals.probe_with(&probe);
             events.corrections.probe_with(&probe);
         }
-        if matches!(views, Views::OfVisitors | Views::OfVisitorsRead) {
+        if matches!(views, Views::SomeOfVisitors | Views::OfVisitors | Views::OfVisitorsRead) {
             let visitors = inputs.visitors();
-            let (uniques, frequency) =
-                (uniques::output(visitors.clone().uniques(), params.zones.clone()), visitors.clone().frequency());
-            let activity =
-                activity::output(visitors.clone().activity(), &inputs.events(), params.zones.clone(), inputs.horizons);
-            let (firsts, cohorts) =
-                (Output::changes(visitors.clone().firsts()), Output::additions(visitors.clone().cohorts()));
-            for output in [visitors.sessions(), uniques, frequency, activity, firsts, cohorts] {
+            let of = || visitors.clone();
+            let mut outputs =
+                vec![of().sessions(), uniques::output(of().uniques(), params.zones.clone()), of().frequency()];
+            if views != Views::SomeOfVisitors {
+                outputs.extend([
+                    Output::changes(of().activity()),
+                    Output::changes(of().firsts()),
+                    Output::additions(of().cohorts()),
+                    of().paths(),
+                ]);
+            }
+            for output in outputs {
                 let (backlog, rows) = output.attach_live(&mut publisher, &probe, cutover);
                 backlogs.push(backlog);
                 live = live.take().or(rows.map(|(_, rows)| rows));
@@ -169,6 +179,7 @@ pub fn ours(worker: &mut Worker, hub: &Hub, person: PersonRule, views: Views) ->
     };
     let name = match (views, person) {
         (Views::All, _) => "all views",
+        (Views::SomeOfVisitors, _) => "sessions, uniques, frequency",
         (Views::OfVisitors, _) => "views of visitors",
         (Views::OfVisitorsRead, _) => "the same, read",
         (Views::WithEvents, _) => "with events",

@@ -9,7 +9,7 @@ use crate::groupings::{Grouping, check_groupings};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Milestone {
-    /// An install that is no reinstall.
+    /// An install that is neither a reinstall nor a reattribution.
     Install,
     /// A conversion that is no refund.
     Purchase,

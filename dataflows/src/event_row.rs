@@ -2,7 +2,9 @@
 
 use operators::Expires;
 use schemas::event::{Accepted, Event};
-use schemas::{DeviceId, EventId, EventTime, EventType, LoginId, Micros, PayloadHash, Subject, Symbol, Tick};
+use schemas::{
+    DeviceId, EventId, EventTime, EventType, JoinKey, LoginId, Micros, PayloadHash, Subject, Symbol, Tick, UserId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::identity::Identity;
@@ -61,6 +63,13 @@ pub enum OfType {
     Version(i64),
     /// The login of an `identify`.
     Login(LoginId),
+    /// By what touches are found that led to an `open`, beside its device and user.
+    Open {
+        /// Its click id in its app, or none.
+        click: JoinKey,
+        /// Its fingerprint in its app, or none.
+        fingerprint: JoinKey,
+    },
 }
 
 impl OfType {
@@ -68,6 +77,10 @@ impl OfType {
         match event.event_type {
             EventType::Cost => event.version.map_or(OfType::Nothing, OfType::Version),
             EventType::Identify => event.login.some().map_or(OfType::Nothing, OfType::Login),
+            EventType::Open => OfType::Open {
+                click: event.click_key().unwrap_or(JoinKey::NONE),
+                fingerprint: event.fingerprint_key().unwrap_or(JoinKey::NONE),
+            },
             _ => OfType::Nothing,
         }
     }
@@ -139,6 +152,12 @@ impl EventRow {
     /// Its user, else its device, where known.
     pub fn visitor(&self) -> Option<Subject> {
         self.has_visitor.then_some(self.subject)
+    }
+
+    /// Its user, where known, of one that is no touch.
+    pub fn user(&self) -> UserId {
+        // Ids of another kind have other bits: where the subject is not the device it is the user.
+        if self.has_visitor && self.subject.0 != self.device.0 { UserId(self.subject.0) } else { UserId::NONE }
     }
 
     /// What all copies of it share.

@@ -137,11 +137,6 @@ impl Feed {
         InputBatch::new(self.horizons, self.person, self.with_events.get(), self.no_target_before)
     }
 
-    /// From now on batches leave installs before this time to [`Feed::load_installs`].
-    pub fn installs_are_final_before(&mut self, time: EventTime) {
-        self.no_target_before = time;
-    }
-
     /// Takes in rows of `installs` as their table holds them: they are final. They enter now.
     pub fn load_installs(&mut self, changes: impl IntoIterator<Item = (InstallRow, isize)>) {
         for (row, diff) in changes {

@@ -65,6 +65,8 @@ pub struct Bounds {
     pub retention: Option<Retention>,
     /// Days that were sealed before this cut are loaded from their table, not from their events; 0 where none is.
     pub sealed_before: Tick,
+    /// Installs before this are loaded from their table, not from their events; none where none is.
+    pub installs_before: Option<EventTime>,
     /// Links of days that began before this are loaded from their table, not from their events; none where none is.
     pub links_before: Option<EventTime>,
 }
@@ -166,7 +168,7 @@ fn minutes(span_ms: i64) -> u32 {
 pub struct TargetKey {
     /// The identity.
     pub key: EventKey,
-    /// Whether it is an install; else a conversion.
+    /// Whether it is an install, or an open with which a device comes back; else a conversion.
     pub is_install: bool,
     /// Until when.
     pub until: Until,

@@ -15,6 +15,7 @@ use crate::attribution::targets::TargetRow;
 use crate::attribution::touches::Heaps;
 use crate::attribution::{Attribution, attribution};
 use crate::changes::each_change;
+use crate::devices::{Devices, devices};
 use crate::feed::Feed;
 use crate::horizon::{Bounds, Horizons, TargetKey};
 use crate::links::Link;
@@ -47,6 +48,7 @@ pub struct Inputs<'scope> {
     attribution: Option<Attribution<'scope>>,
     costs: Option<CostArrangement<'scope>>,
     visitors: Option<Visitors<'scope>>,
+    devices: Option<Devices<'scope>>,
     links: Option<VecCollection<'scope, Tick, Link, isize>>,
 }
 
@@ -84,7 +86,7 @@ impl<'scope> Inputs<'scope> {
             final_installs: final_input,
             finals_of_visitors: visitor_input,
             final_links: link_input,
-            no_target_before: EventTime(i64::MIN),
+            no_target_before: bounds.installs_before.unwrap_or(EventTime(i64::MIN)),
             heaps: heaps.clone(),
             horizons,
             person: params.installs.person,
@@ -106,6 +108,7 @@ impl<'scope> Inputs<'scope> {
             attribution: None,
             costs: None,
             visitors: None,
+            devices: None,
             links: None,
         };
         (feed, inputs)
@@ -119,11 +122,20 @@ impl<'scope> Inputs<'scope> {
         made.clone()
     }
 
+    /// What follows from what devices did.
+    pub fn devices(&mut self) -> Devices<'scope> {
+        let (events, finals) = (self.events(), self.finals_of_visitors.clone());
+        let made =
+            self.devices.get_or_insert_with(|| devices(&events, finals, &self.params, self.bounds, self.horizons));
+        made.clone()
+    }
+
     /// What `installs` and `credits` are made of.
     pub fn attribution(&mut self) -> Attribution<'scope> {
+        let returns = self.devices().returns;
         let made = self.attribution.get_or_insert_with(|| {
             let (targets, finals) = (self.target_copies.clone(), self.final_installs.clone());
-            attribution(targets, finals, &self.touches, &self.params, self.horizons)
+            attribution(targets, finals, returns, &self.touches, &self.params, self.horizons)
         });
         made.clone()
     }
@@ -142,7 +154,12 @@ impl<'scope> Inputs<'scope> {
                 let installs = self.attribution().installs.stream;
                 each_change(installs, "installs of visitors", |install: &Arc<InstallRow>| of_install(install))
             });
-            let finals = self.finals_of_visitors.clone();
+            let has_lives = has_lives(&self.params);
+            let finals = self.finals_of_visitors.clone().filter(move |(_, input)| match input {
+                VisitorInput::OfDevice(_) => false,
+                VisitorInput::Active(_) | VisitorInput::First(_) => has_lives,
+                _ => true,
+            });
             self.visitors = Some(visitors(&events, finals, installed, &self.params, self.bounds, self.horizons));
         }
         self.visitors.clone().expect("it was made")

@@ -6,6 +6,7 @@
 pub mod attribution;
 pub mod changes;
 pub mod cohort;
+pub mod devices;
 pub mod event_row;
 pub mod feed;
 pub mod funnels;

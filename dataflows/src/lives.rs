@@ -302,7 +302,7 @@ impl Keyed for Lives {
             }
             VisitorInput::Installed(first) | VisitorInput::First(first) => (first.tenant, first.app, first.time),
             VisitorInput::Active(ActiveDay { tenant, app, day }) => (*tenant, *app, *day),
-            VisitorInput::Event(_) | VisitorInput::Counted(_) => return,
+            VisitorInput::Event(_) | VisitorInput::Counted(_) | VisitorInput::OfDevice(_) => return,
         };
         let place = self.apps.of((tenant, app));
         let day = match input {
@@ -331,7 +331,7 @@ impl Keyed for Lives {
                 of.due = 0;
                 return of.count(day, diff);
             }
-            VisitorInput::Counted(_) => return,
+            VisitorInput::Counted(_) | VisitorInput::OfDevice(_) => return,
         };
         self.take_in(visitor, of, (day, says, diff), now, out);
         of.due = of.due.min(self.final_at(place, day));

@@ -31,13 +31,22 @@ pub struct Needs {
     pub attributed_ms: i64,
     /// At counts of days that are sealed, in the view's own table.
     pub sealed_ms: i64,
-    /// At days that are sealed on which visitors were there, in the table of `activity`; what they did first is needed of all time.
+    /// At days that are sealed on which visitors and devices were there, in the table of `activity`; what visitors did first is needed of
+    /// all time.
     pub lives_ms: i64,
     /// At links of days that may still change; all before comes from the table of links. 0 where it reads no links.
     pub links_ms: i64,
 }
 
 impl Needs {
+    /// Of what is attributed, too, all on days of which some can change; and the days that are final on which visitors and devices were
+    /// there that may come back.
+    pub fn of_lives(params: &Params, retention: Retention) -> Needs {
+        let of_days = retention.ms + DAY_MS + HOUR_MS;
+        let lives_ms = params.forget_after.0 + of_days + DAY_MS;
+        Needs { lives_ms, ..Needs::attributed_until_final(retention).at_least(of_days) }
+    }
+
     /// As long as events can change.
     pub fn until_final(retention: Retention) -> Needs {
         Needs { events_ms: retention.ms, costs_ms: retention.cost_ms, ..Needs::default() }

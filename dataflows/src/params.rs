@@ -112,6 +112,8 @@ pub struct InstallsParams {
     pub fingerprint_window: Span,
     /// How long an install speaks for its person: 1 d to 3650 d.
     pub attribution_lifetime: Span,
+    /// After how many days without a device in an app its next install or open there is attributed anew: 1 d to 365 d.
+    pub reattribution_after: Span,
 }
 
 impl Default for InstallsParams {
@@ -122,6 +124,7 @@ impl Default for InstallsParams {
             view_window: Windows::all(Span(DAY_MS)),
             fingerprint_window: Span(DAY_MS),
             attribution_lifetime: Span(365 * DAY_MS),
+            reattribution_after: Span(90 * DAY_MS),
         }
     }
 }
@@ -250,14 +253,23 @@ impl Default for IdentityParams {
 /// What `large_above` may be.
 const LARGE_ABOVE: std::ops::RangeInclusive<u32> = 2..=1_000_000;
 
-/// Views whose state a start takes from the tables of others.
-const LOADED: [(&str, &[&str]); 2] = [("firsts", &["activity"]), ("cohorts", &["activity", "firsts"])];
+/// Views whose state a start takes from the tables of others, each after those that it takes it from.
+const LOADED: [(&str, &[&str]); 7] = [
+    ("installs", &["activity"]),
+    ("credits", &["installs"]),
+    ("metrics_hourly", &["installs"]),
+    ("metrics_sliding", &["installs"]),
+    ("anomalies", &["installs"]),
+    ("firsts", &["installs"]),
+    ("cohorts", &["firsts"]),
+];
 
 /// The parameters of all views.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Params {
-    /// The views that a job maintains; all where it names none. The others are read by their SQL.
+    /// The views that a job maintains, beside those from whose tables their state comes; all where it names none. The others are read by
+    /// their SQL.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<String>,
     /// A visitor that was not there for so long is a new one: 62 d to 3650 d.
@@ -317,6 +329,17 @@ impl Params {
         self.only.is_empty() || self.only.iter().any(|name| name == view)
     }
 
+    /// Adds to the views that a job names those from whose tables their state comes.
+    pub fn complete(&mut self) {
+        for (view, of_tables) in LOADED.into_iter().rev() {
+            for of in of_tables {
+                if self.maintains(view) && !self.maintains(of) {
+                    self.only.push((*of).to_owned());
+                }
+            }
+        }
+    }
+
     /// Checks every range; the error names the field and what it may be.
     pub fn validate(&self) -> Result<(), String> {
         let installs = &self.installs;
@@ -354,16 +377,21 @@ impl Params {
             return Err(format!("views.identity.large_above is {large_above}: it may be {low} to {high}"));
         }
         self.cohorts.check()?;
-        for (view, of_tables) in LOADED {
-            if let Some(lacking) = of_tables.iter().find(|of| self.maintains(view) && !self.maintains(of)) {
-                return Err(format!(
-                    "views.only has {view} without {lacking}, from whose table its state comes: name both"
-                ));
-            }
-        }
         within("views.installs.fingerprint_window", installs.fingerprint_window, Span(HOUR_MS), Span(DAY_MS))?;
         let lifetime = installs.attribution_lifetime;
         within("views.installs.attribution_lifetime", lifetime, Span(DAY_MS), Span(3650 * DAY_MS))?;
+        let after = installs.reattribution_after;
+        within("views.installs.reattribution_after", after, Span(DAY_MS), Span(365 * DAY_MS))?;
+        if after.0 % DAY_MS != 0 {
+            return Err(format!("views.installs.reattribution_after is {after}: it may be whole days only, as 90d"));
+        }
+        if after >= self.forget_after {
+            return Err(format!(
+                "views.installs.reattribution_after is {after}: it may be less than views.forget_after, {}, after which a device is \
+                 a new one",
+                self.forget_after
+            ));
+        }
         let half_life = self.credits.half_life;
         within("views.credits.half_life", half_life, Span(36 * HOUR_MS), Span(365 * DAY_MS))?;
         if half_life.0 % HOUR_MS != 0 {

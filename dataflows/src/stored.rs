@@ -10,8 +10,8 @@ use schemas::{DeviceId, EventId, EventTime, EventType, Id, IdKind, LinkedId, Sub
 
 use crate::cohort::Milestone;
 use crate::links::Link;
-use crate::views::installs::InstallRow;
-use crate::visitor_event::{ActiveDay, DayCount, First, Led};
+use crate::views::installs::{InstallRow, REATTRIBUTION};
+use crate::visitor_event::{ActiveDay, DayCount, First, Led, OfVisitor, VisitorInput};
 
 /// The rows of a batch of `installs`. Their countries are no columns: they are none.
 pub fn installs(batch: &RecordBatch) -> Result<Vec<InstallRow>, ArrowError> {
@@ -23,6 +23,7 @@ pub fn installs(batch: &RecordBatch) -> Result<Vec<InstallRow>, ArrowError> {
     let (event_id, subject) = (columns.ids("event_id")?, columns.ids("subject")?);
     let (user, device) = (columns.ids("user_id")?, columns.ids("device_id")?);
     let (reinstall, method) = (columns.flags("reinstall")?, columns.texts("method")?);
+    let (kind, event_type) = (columns.texts("type")?, columns.texts("event_type")?);
     let touches = Touches::of(&columns, "touch_")?;
     let paths = columns.list("path")?;
     let frozen = Touches::of(&Columns { array: paths.values().as_struct().clone() }, "")?;
@@ -41,6 +42,9 @@ pub fn installs(batch: &RecordBatch) -> Result<Vec<InstallRow>, ArrowError> {
                 user: UserId(id(&user, row)?),
                 device: DeviceId(id(&device, row)?),
                 country: Symbol::NONE,
+                event_type: named(&event_type, row, EventType::from_name)?,
+                reattribution: kind.value(row) == REATTRIBUTION,
+                comes_back: false,
                 reinstall: reinstall.value(row),
                 method: named(&method, row, Method::from_name)?,
                 candidates: candidates.value(row),
@@ -74,16 +78,21 @@ pub fn day_counts(batch: &RecordBatch) -> Result<Vec<(Subject, DayCount)>, Arrow
     (0..batch.num_rows()).map(count).collect()
 }
 
-/// Days on which visitors were there, as a batch of changes of `activity` has them; those of devices are left out.
-pub fn active_days(batch: &RecordBatch) -> Result<Vec<(Subject, ActiveDay, isize)>, ArrowError> {
+/// Days on which visitors and devices were there, as a batch of changes of `activity` has them.
+pub fn active_days(batch: &RecordBatch) -> Result<Vec<OfVisitor>, ArrowError> {
     let columns = Columns { array: batch.clone().into() };
     let [tenant, app, day, diff] = ["tenant", "app", "day", "_diff"].map(|name| columns.longs(name));
-    let (tenant, app, day, diff, visitor) = (tenant?, app?, day?, diff?, columns.ids("visitor")?);
+    let (tenant, app, day, diff) = (tenant?, app?, day?, diff?);
+    let (visitor, device) = (columns.ids("visitor")?, columns.ids("device_id")?);
     let active = |row| {
         let day = ActiveDay { tenant: symbol(&tenant, row), app: symbol(&app, row), day: EventTime(day.value(row)) };
-        Ok((Subject(id(&visitor, row)?), day, diff.value(row) as isize))
+        let (whose, input) = match visitor.is_valid(row) {
+            true => (&visitor, VisitorInput::Active(day)),
+            false => (&device, VisitorInput::OfDevice(day)),
+        };
+        Ok((Subject(id(whose, row)?), input, diff.value(row) as isize))
     };
-    (0..batch.num_rows()).filter(|row| visitor.is_valid(*row)).map(active).collect()
+    (0..batch.num_rows()).map(active).collect()
 }
 
 /// What visitors did first, as a batch of changes of `firsts` has it.

@@ -17,11 +17,23 @@ pub enum VisitorInput {
     Counted(DayCount),
     /// At a start: a row of `activity`.
     Active(ActiveDay),
+    /// At a start: a row of `activity` of a device; it comes to the record of that.
+    OfDevice(ActiveDay),
     /// At a start: a row of `firsts`.
     First(First),
 }
 
-/// A day on which a visitor was there, that is sealed.
+impl VisitorInput {
+    /// The day, of a row of `activity`.
+    pub fn day(&self) -> Option<&ActiveDay> {
+        match self {
+            VisitorInput::Active(day) | VisitorInput::OfDevice(day) => Some(day),
+            _ => None,
+        }
+    }
+}
+
+/// A day on which a visitor or a device was there, that is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ActiveDay {
     /// Account.

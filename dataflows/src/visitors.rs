@@ -15,7 +15,7 @@ use crate::lives::{Lives, OfLives};
 use crate::params::Params;
 use crate::standing::Events;
 use crate::view::{OfRecords, Output};
-use crate::views::activity::{self, ACTIVITY, Activity, ActivityRow, Whose};
+use crate::views::activity::{self, ACTIVITY, Activity, ActivityRow};
 use crate::views::cohorts::{COHORTS, CohortRow};
 use crate::views::credits::channel;
 use crate::views::firsts::{FIRSTS, FirstRow};
@@ -130,10 +130,10 @@ pub fn has_lives(params: &Params) -> bool {
     [FIRSTS.name, COHORTS.name].iter().any(|view| params.maintains(view))
 }
 
-/// An install of a visitor that is no reinstall.
+/// An install of a visitor that is neither a reinstall nor a reattribution.
 pub fn of_install(install: &InstallRow) -> Option<(Subject, VisitorInput)> {
     let InstallRow { tenant, app, subject, event_time: time, event_id: id, user, device, country, touch, .. } = install;
-    if install.reinstall || (user.is_none() && device.is_none()) {
+    if install.reinstall || install.reattribution || (user.is_none() && device.is_none()) {
         return None;
     }
     let (campaign, source) = touch.map_or((Symbol::NONE, Symbol::NONE), |touch| (touch.campaign, touch.source));
@@ -159,8 +159,7 @@ pub fn visitors<'scope>(
     let funnel_steps = has_funnels.then(|| FunnelSteps::new(params, horizons));
     let filters = Filters::new(if has_funnels { &params.funnels } else { &[] });
     let paths = params.maintains(PATHS.name).then(|| Paths::new(&params.paths, horizons));
-    let activity =
-        params.maintains(ACTIVITY.name).then(|| Activity::new(Whose::Visitor, params.zones.clone(), horizons));
+    let activity = params.maintains(ACTIVITY.name).then(|| Activity::new(params.zones.clone(), horizons));
     let lives = has_lives(params).then(|| Lives::new(params, bounds, horizons));
     let of_sessions = sessions.iter().flat_map(Sessions::types);
     let of_uniques = uniques.iter().flat_map(|_| Uniques::TYPES);

@@ -84,8 +84,8 @@ pub struct Job {
     /// default 7d; longer than the longest recovery or query.
     #[serde(default = "retention_default")]
     pub retention: Span,
-    /// Parameters of the views, and with `only: [installs, credits]` which of them it maintains; default: all. Those that it leaves
-    /// out are read by their SQL; without `contested_events` that is slow for `events` too.
+    /// Parameters of the views, and with `only: [installs, credits]` which of them it maintains, with those from whose tables their
+    /// state comes; default: all. Those that it leaves out are read by their SQL; without `contested_events` that is slow for `events` too.
     #[serde(default)]
     pub views: Params,
     /// Additions to the lists of texts that are no ids, and of parameters of a referrer that hold a click id; default: none.
@@ -159,8 +159,9 @@ impl Job {
     }
 
     fn parse_with(path: &Path, text: &str, lookup: environment::Lookup<'_>) -> Result<Job, ConfigError> {
-        let (job, outline) = located::from_text_with::<Job>(path, text, lookup)?;
+        let (mut job, outline) = located::from_text_with::<Job>(path, text, lookup)?;
         job.validate(&outline)?;
+        job.views.complete();
         Ok(job)
     }
 

@@ -120,12 +120,17 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "views:\n",
             "views:\n  only: [credits, credit]\n",
-            r#"9: views.only: names "credit": a job can maintain contested_events, costs, installs, credits, metrics_hourly, metrics_sliding, anomalies, sessions, frequency, activity, firsts, cohorts, funnel_steps, paths, uniques, identity_links, identity"#,
+            r#"9: views.only: names "credit": a job can maintain contested_events, costs, activity, installs, credits, metrics_hourly, metrics_sliding, anomalies, sessions, frequency, firsts, cohorts, funnel_steps, paths, uniques, identity_links, identity"#,
         ),
         (
             "views:\n",
-            "views:\n  only: [installs, firsts, cohorts]\n",
-            r#"9: views.only: has firsts without activity, from whose table its state comes: name both"#,
+            "views:\n  installs: { reattribution_after: 36h }\n",
+            r#"9: views.installs.reattribution_after: is 36h: it may be whole days only, as 90d"#,
+        ),
+        (
+            "views:\n",
+            "views:\n  forget_after: 62d\n",
+            r#"9: views.installs.reattribution_after: is 90d: it may be less than views.forget_after, 62d, after which a device is a new one"#,
         ),
         (
             "views:\n",

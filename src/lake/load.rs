@@ -20,7 +20,7 @@ use dataflows::views::firsts::FIRSTS;
 use dataflows::views::frequency::FREQUENCY;
 use dataflows::views::identity_links::IDENTITY_LINKS;
 use dataflows::views::installs::{INSTALLS, InstallRow};
-use dataflows::visitor_event::{OfVisitor, VisitorInput};
+use dataflows::visitor_event::{ActiveDay, OfVisitor, VisitorInput};
 use deltalake_core::DeltaTableError;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
@@ -30,7 +30,7 @@ use parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderOptions, Parquet
 use schemas::symbols::Name;
 use schemas::table::{RecordRow, Verdict, records_rows, symbols_rows};
 use schemas::units::DAY_MS;
-use schemas::{EventTime, EventType, Symbol, Tick};
+use schemas::{EventTime, EventType, Subject, Symbol, Tick};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -228,8 +228,8 @@ pub(super) async fn finals<'a>(
     if let Some((log, sealed)) = table(ACTIVITY.name).zip(needed.lives.clone()) {
         let days = move |batch: &RecordBatch| {
             let days = stored::active_days(batch)?.into_iter();
-            let days = days.filter(|(visitor, active, _)| sealed.has(active.tenant, *visitor, active.day));
-            Ok(days.map(|(visitor, active, diff)| (visitor, VisitorInput::Active(active), diff)).collect())
+            let is_sealed = |of: &Subject, active: &ActiveDay| sealed.has(active.tenant, *of, active.day);
+            Ok(days.filter(|(of, input, _)| input.day().is_some_and(|active| is_sealed(of, active))).collect())
         };
         of_visitors(log, &["day"], needed.lives.as_ref(), days, &mut each).await?;
     }

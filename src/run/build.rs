@@ -226,6 +226,7 @@ fn make(
             final_after_ms: settings.sealing().final_after_ms,
             retention: Gate::of(&settings.lateness()).retention(settings.lateness_bound_ms + DAY_MS),
             sealed_before: 0,
+            installs_before: None,
             links_before: None,
         },
         cut: history.cut(),

@@ -168,6 +168,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
             final_after_ms: sealing.final_after_ms,
             retention,
             sealed_before: recovered.sealed_before,
+            installs_before: recovered.installs_before,
             links_before: recovered.links_before,
         },
         gate: plan.gate,

@@ -36,7 +36,7 @@ pub struct Recovered {
     /// Whether a commit is due though no record comes.
     pub behind: bool,
     /// Installs before this time come from their table.
-    pub final_installs_before: Option<EventTime>,
+    pub installs_before: Option<EventTime>,
     /// Days of visitors that were sealed before this cut come from their table; 0 where none does.
     pub sealed_before: Tick,
     /// Links of days that began before this come from their table.
@@ -70,7 +70,7 @@ pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
     let committed = state.committed.unwrap_or(0);
     let of_tables = needed.as_ref();
     let final_installs = of_tables.and_then(|needed| needed.final_installs.as_ref());
-    let final_installs_before = final_installs.map(|times| times.end);
+    let installs_before = final_installs.map(|times| times.end);
     let sealed_before = of_tables.map_or(0, Needed::sealed_before);
     let links_before = of_tables.and_then(|needed| needed.links_before);
     let since = of_tables.map_or(0, |needed| needed.events_since.0.max(0) as Tick);
@@ -90,7 +90,7 @@ pub fn loading(state: &State, needed: Option<Needed>) -> (Loader, Recovered) {
                 .map(|fresh| Cutover { replay_from: state.load_to, snapshot_at: fresh.then_some(committed) })
                 .collect(),
             behind: state.behind,
-            final_installs_before,
+            installs_before,
             sealed_before,
             links_before,
             since,

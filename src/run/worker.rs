@@ -86,9 +86,6 @@ impl Running<'_> {
     /// a sink lacks them.
     fn recover(&mut self) -> Result<(), RunError> {
         let load_to = self.shared.recovered.load_to;
-        if let Some(before) = self.shared.recovered.final_installs_before {
-            self.feed.installs_are_final_before(before);
-        }
         // Not long before: what moves with time would go through all that time.
         self.feed.advance_to(self.shared.recovered.since.min(load_to.max(1) - 1));
         let mut batch = self.feed.batch();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use dataflows::attribution::explain;
+use dataflows::views::installs::REATTRIBUTION;
 use datafusion::prelude::{DataFrame, SessionContext};
 use schemas::ids::IdHasher;
 use schemas::{Id, Symbol};
@@ -164,11 +165,12 @@ impl Event<'_> {
 }
 
 async fn of_event(session: &Session, event: &Event<'_>) -> Result<Explained, SqlError> {
-    let (is_install, this) =
-        (event.text("type").as_deref() == Some("install"), event.is_it("").expect("an event has its identity"));
+    let this = event.is_it("").expect("an event has its identity");
     let mut text = headline(event);
-    let touches = if is_install {
-        text += &install(session, &this).await?;
+    // An install, or an open with which a device came back.
+    let says = install(session, &this).await?;
+    let touches = if !says.is_empty() || event.text("type").as_deref() == Some("install") {
+        text += &says;
         rows_readable(session, &listed(session, &this, true, None)).await?
     } else {
         let credits = rows(session, &format!("SELECT * FROM credits WHERE {this} LIMIT 1")).await?;
@@ -177,8 +179,7 @@ async fn of_event(session: &Session, event: &Event<'_>) -> Result<Explained, Sql
             Some(of_install) => {
                 let time = credit.time("install_event_time").unwrap_or_default();
                 let id = credit.text("install_event_id").unwrap_or_default();
-                let _ =
-                    write!(text, "\n  follows the install {id} of {time}, and earns for the path that was frozen then");
+                let _ = write!(text, "\n  follows {id} of {time}, and earns for the path that was frozen then");
                 text += &install(session, &of_install).await?;
                 rows_readable(session, &listed(session, &of_install, true, Some(&this))).await?
             }
@@ -214,14 +215,23 @@ async fn install(session: &Session, is_it: &str) -> Result<String, SqlError> {
         return Ok(String::new());
     }
     let text = |name: &str| row.text(name).unwrap_or_default();
+    let it = text("type");
     let mut says = match text("method").as_str() {
-        "organic" => "\n  the install is organic: no touch was eligible".to_owned(),
+        "organic" => format!("\n  the {it} is organic: no touch was eligible"),
         method => format!(
-            "\n  the install was won by the {} {}, matched by {method}",
+            "\n  the {it} was won by the {} {}, matched by {method}",
             text("touch_type"),
             text("touch_event_id")
         ),
     };
+    if it == REATTRIBUTION {
+        let after = session.params().installs.reattribution_after;
+        let _ = write!(
+            says,
+            "\n  it is one as the device was back in the app with this {} after more than {after} without it; later conversions follow it",
+            text("event_type")
+        );
+    }
     match text("candidates").as_str() {
         "1" => {}
         many => {

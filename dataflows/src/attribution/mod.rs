@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use operators::ByKey;
-use schemas::Tick;
+use schemas::{EventType, Tick};
 
 use crate::attribution::eligibility::Eligibility;
 use crate::attribution::indexes::TouchIndexes;
@@ -25,7 +25,7 @@ use crate::attribution::touches::Forgetting;
 use crate::horizon::{Horizons, TargetKey};
 use crate::params::{InstallsParams, Params};
 use crate::views::credits::{Credited, credited, governed_matches, governors};
-use crate::views::installs::{InstallRow, install_rows, reinstalls};
+use crate::views::installs::{InstallRow, governing, install_rows, lasting_rows, reinstalls};
 
 /// What attribution makes. The streams are batches of changes, none of which was forgotten.
 #[derive(Clone)]
@@ -36,10 +36,12 @@ pub struct Attribution<'scope> {
     pub credited: Forgetting<'scope, TargetKey, Arc<Credited>, ByKey>,
 }
 
-/// Builds it over all copies of touches and of targets, and installs whose rows are loaded as they are.
+/// Builds it over all copies of touches and of targets, installs whose rows are loaded as they are, and the installs and opens with
+/// which devices come back.
 pub fn attribution<'scope>(
     target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     final_installs: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
+    returns: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     touches: &TouchIndexes<'scope>,
     params: &Params,
     horizons: Horizons,
@@ -47,14 +49,29 @@ pub fn attribution<'scope>(
     let eligibility = Eligibility::of(&params.installs);
     let InstallsParams { attribution_lifetime: lifetime, person, .. } = params.installs;
 
+    let is_install = |row: &TargetRow| row.event_type == EventType::Install;
     let targets = standing(target_copies, touches);
     let finals = final_installs.clone().map(|(key, row)| (key, Arc::new(row.target())));
-    let installs = reinstalls(targets.clone().filter(|(_, row)| row.is_install), finals, lifetime, person);
-    let conversions = governors(targets.filter(|(_, row)| !row.is_install), &installs, lifetime, person, horizons);
+    let of_installs = returns.clone().filter(move |(_, row)| is_install(row)).map(|(key, _)| key);
+    let of_opens = returns.filter(move |(_, row)| !is_install(row));
+    let installs = targets.clone().filter(move |(_, row)| is_install(row));
+    let known = finals.clone().filter(move |(_, row)| is_install(row));
+    let installs = reinstalls(installs, known, of_installs, lifetime, person);
 
-    let paths = installs.all.concat(conversions.own);
+    // Whether an install or open with which a device comes back governs conversions is decided by its path: that is found first.
+    let returning = installs.clone().filter(|(_, row)| row.comes_back).concat(of_opens);
+    let [return_matches, _] = matches(returning, touches, &eligibility, horizons);
+    let returned = install_rows(return_matches, "returns", eligibility.clone());
+    let others = installs.filter(|(_, row)| !row.comes_back);
+    let decided = returned.clone().map(|(key, row)| (key, Arc::new(row.target())));
+    let governing = governing(others.clone().concat(decided).concat(finals), person);
+    let conversions =
+        governors(targets.filter(move |(_, row)| !is_install(row)), governing, lifetime, person, horizons);
+
+    let paths = others.concat(conversions.own);
     let [install_matches, own_matches] = matches(paths, touches, &eligibility, horizons);
-    let installs = install_rows(install_matches, final_installs, eligibility.clone(), horizons);
+    let rows = install_rows(install_matches, "installs", eligibility.clone());
+    let installs = lasting_rows(rows.concat(returned).concat(final_installs), horizons);
     let governed = governed_matches(conversions.governed, installs.clone());
     let credited = credited(own_matches.concat(governed), eligibility);
     Attribution { installs, credited }

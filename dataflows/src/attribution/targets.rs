@@ -1,4 +1,4 @@
-//! Targets: the installs and conversions that touches are matched to. About one event in fifty. Each copy has one row in
+//! Targets: the installs and conversions that touches are matched to, and the opens with which devices come back. About one event in fifty. Each copy has one row in
 //! memory, which all steps share.
 
 use std::sync::Arc;
@@ -14,15 +14,17 @@ use crate::attribution::indexes::TouchIndexes;
 use crate::attribution::touches::Copied;
 use crate::horizon::TargetKey;
 
-/// One install or conversion. Ordered by payload hash first: of its copies the least stands.
+/// One install, open or conversion. Ordered by payload hash first: of its copies the least stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TargetRow {
     /// Hash of its bytes.
     pub payload_hash: PayloadHash,
-    /// Whether it is an install; else a conversion.
-    pub is_install: bool,
+    /// An install, an open or a conversion.
+    pub event_type: EventType,
     /// Whether it is a further install of its person; false until [`crate::views::installs::reinstalls`] has told.
     pub reinstall: bool,
+    /// Whether its device comes back with it: see [`crate::devices`].
+    pub comes_back: bool,
     /// Account.
     pub tenant: Symbol,
     /// App.
@@ -57,8 +59,9 @@ impl TargetRow {
         let event = &record.event;
         TargetRow {
             payload_hash: record.payload_hash,
-            is_install: event.event_type == EventType::Install,
+            event_type: event.event_type,
             reinstall: false,
+            comes_back: false,
             tenant: event.tenant,
             app: event.app,
             event_time: event.event_time,

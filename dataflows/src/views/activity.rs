@@ -7,20 +7,17 @@
 //! A row comes with the first event of a day and goes when the last is withdrawn; a second event adds nothing. So it is written at
 //! once: how many events a day has would be two rows an event.
 //!
-//! **State.** Of each visitor, and of each device, how many events a day has, for as long as it can change: 12 bytes a day.
+//! **State.** Of each visitor how many events a day has, for as long as it can change: 12 bytes a day. Of devices: [`crate::devices`].
 
-use differential_dataflow::VecCollection;
-use operators::{Expires, Keyed, keyed};
+use operators::{Expires, Keyed};
 use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::{DeviceId, EventTime, EventType, Micros, Subject, Symbol, Tick, Zones, columns};
 
-use crate::event_row::EventRow;
 use crate::horizon::Horizons;
 use crate::local_time;
 use crate::needs::Needs;
 use crate::places::Places;
-use crate::standing::Events;
-use crate::view::{Maintained, Output, View};
+use crate::view::{Maintained, View};
 use crate::visitor_event::{VisitorEvent, VisitorInput};
 
 const SQL: &str = "\
@@ -69,11 +66,16 @@ pub enum Whose {
 /// One row of `activity`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ActivityRow {
-    tenant: Symbol,
-    app: Symbol,
-    whose: Whose,
-    id: Subject,
-    day: EventTime,
+    /// Account.
+    pub tenant: Symbol,
+    /// App.
+    pub app: Symbol,
+    /// Whose presence it is.
+    pub whose: Whose,
+    /// The visitor or device.
+    pub id: Subject,
+    /// When the day began.
+    pub day: EventTime,
 }
 
 impl ActivityRow {
@@ -106,7 +108,7 @@ pub fn is_presence(event_type: EventType, revenue: Option<Micros>) -> bool {
     TYPES.contains(&event_type) && (event_type != EventType::Conversion || revenue.is_none_or(|revenue| revenue.0 >= 0))
 }
 
-/// A day on which somebody was there.
+/// A day on which a visitor was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tile {
     /// The place of the app.
@@ -117,7 +119,7 @@ struct Tile {
     events: u32,
 }
 
-/// What is kept of a visitor or device.
+/// What is kept of a visitor.
 #[derive(Clone, Default)]
 pub struct Days {
     /// In the order of apps and days; none without events.
@@ -126,9 +128,8 @@ pub struct Days {
     due: Tick,
 }
 
-/// Tells on which days visitors, or devices, are there.
+/// Tells on which days visitors are there.
 pub struct Activity {
-    whose: Whose,
     zones: Zones,
     horizons: Horizons,
     /// Tenants and apps.
@@ -136,9 +137,9 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Of the one or the other, where records are accepted as long as that says.
-    pub fn new(whose: Whose, zones: Zones, horizons: Horizons) -> Activity {
-        Activity { whose, zones, horizons, apps: Places::new() }
+    /// Where records are accepted as long as that says.
+    pub fn new(zones: Zones, horizons: Horizons) -> Activity {
+        Activity { zones, horizons, apps: Places::new() }
     }
 
     /// When nothing changes a day any more.
@@ -197,7 +198,7 @@ impl Keyed for Activity {
         let (place, day) = (self.apps.of((tenant, app)), self.zones.day(tenant, time));
         let number = u32::try_from(day.number).expect("an event is of the years 1970 to 9999");
         if self.count(days, Tile { app: place, day: number, events: 0 }, diff) {
-            out(ActivityRow { tenant, app, whose: self.whose, id, day: day.begins }, diff.signum());
+            out(ActivityRow { tenant, app, whose: Whose::Visitor, id, day: day.begins }, diff.signum());
         }
     }
 
@@ -219,22 +220,4 @@ impl Keyed for Activity {
     fn bytes(&self, days: &Days) -> usize {
         size_of_val(&*days.tiles)
     }
-}
-
-/// An event for which its device is there.
-fn of_device(event: &EventRow) -> Option<(Subject, VisitorInput)> {
-    let is_there = !event.device.is_none() && is_presence(event.event_type, event.amount);
-    is_there.then(|| (Subject(event.device.0), VisitorInput::Event(VisitorEvent::of(event, 0))))
-}
-
-/// The view: days of visitors are a section of their records, those of devices are kept by records of their own.
-pub fn output<'scope>(
-    of_visitors: VecCollection<'scope, Tick, ActivityRow, isize>,
-    events: &Events<'scope>,
-    zones: Zones,
-    horizons: Horizons,
-) -> Output<'scope> {
-    let events = events.flat_map("events of devices", of_device);
-    let of_devices = keyed(events, "devices", Activity::new(Whose::Device, zones, horizons));
-    Output::changes(of_visitors.concat(of_devices))
 }

@@ -14,9 +14,9 @@ use crate::changes::Sum;
 use crate::cohort::{AGE_DAYS_MAX, Cohort, Milestone, Unit};
 use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Group};
 use crate::local_time;
+use crate::needs::Needs;
 use crate::params::Params;
 use crate::view::{Maintained, View};
-use crate::views::firsts;
 
 const SQL: &str = "\
 WITH definitions AS (
@@ -102,7 +102,7 @@ pub static COHORTS: View = View {
     code: 1,
     reads: &["events", "activity", "firsts", "zone_spans", "zone_days"],
     sql,
-    maintained: Some(Maintained::sums::<CohortKey, MEASURES>(firsts::needs)),
+    maintained: Some(Maintained::sums::<CohortKey, MEASURES>(Needs::of_lives)),
 };
 
 fn sql(params: &Params) -> String {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
-use crate::views::installs::{InstallRow, Installs, lasting};
+use crate::views::installs::{Governing, InstallRow, lasting};
 use crate::needs::Needs;
 use crate::params::{Params, PersonRule, Span};
 use crate::attribution::paths::{self, Match, Path};
@@ -389,7 +389,7 @@ struct Candidate {
 /// of the same device and app, else of the same user and app.
 pub fn governors<'scope>(
     conversions: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
-    installs: &Installs<'scope>,
+    installs: Governing<'scope>,
     lifetime: Span,
     rule: PersonRule,
     horizons: Horizons,
@@ -399,7 +399,7 @@ pub fn governors<'scope>(
         keys.map(move |(person, by_person)| (person, Converted { key, by_person, event_time: row.event_time }))
     });
     let by_person = arrange_forgetting(by_person, "conversions by person", ByVal);
-    let candidates = by_person.join_core(installs.by_person.clone(), move |_, conversion, (install, row)| {
+    let candidates = by_person.join_core(installs, move |_, conversion, (install, row)| {
         let age_ms = conversion.event_time.0 - row.event_time.0;
         (0..=lifetime.0).contains(&age_ms).then(|| {
             let key = lasting(*install, row.event_time, &horizons);

@@ -8,10 +8,8 @@
 //! final from their table, as a life may have begun long before the events that it reads.
 
 use schemas::symbols::NO_CHANNEL;
-use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::{EventId, EventTime, Subject, Symbol, columns};
 
-use crate::horizon::Retention;
 use crate::local_time;
 use crate::needs::Needs;
 use crate::params::Params;
@@ -29,7 +27,7 @@ WITH done AS (
     installs.campaign, installs.source, CASE WHEN method = 'organic' THEN {no_channel} ELSE installs.channel END,
     events.country, 'install'
   FROM installs JOIN events USING (tenant, subject, event_id, event_time)
-  WHERE NOT reinstall AND events.type = 'install'
+  WHERE NOT reinstall AND installs.type = 'install'
 ), dated AS (
   SELECT done.*, {date} AS date
   FROM {zoned}
@@ -61,16 +59,8 @@ pub static FIRSTS: View = View {
     code: 1,
     reads: &["events", "installs", "zone_spans"],
     sql,
-    maintained: Some(Maintained::rows::<FirstRow>(needs)),
+    maintained: Some(Maintained::rows::<FirstRow>(Needs::of_lives)),
 };
-
-/// All events, and all installs, of days of which some can change; and of the days that are final on which a visitor of a life that may go
-/// on was there the last time, and what was first in it.
-pub fn needs(params: &Params, retention: Retention) -> Needs {
-    let of_days = retention.ms + DAY_MS + HOUR_MS;
-    let lives_ms = params.forget_after.0 + of_days + DAY_MS;
-    Needs { lives_ms, ..Needs::attributed_until_final(retention).at_least(of_days) }
-}
 
 fn sql(params: &Params) -> String {
     let texts = [

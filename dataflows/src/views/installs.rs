@@ -1,15 +1,21 @@
 //! Which touch led to each install, how surely, and which path did it freeze?
+//!
+//! Where a device comes back to an app after more than `reattribution_after` days ([`crate::devices`]), and a touch is eligible for the
+//! install or open with which it does, attribution begins anew: the row is a reattribution, and later conversions follow it. Without
+//! such a touch nothing changes.
 
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use operators::{ByKey, arrange_forgetting, arrange_shared, reduce, reduce_shared};
+use schemas::units::DAY_MS;
 use schemas::view::{Method, PathTouch};
 use schemas::{DeviceId, EventId, EventKey, EventTime, EventType, JoinKey, PayloadHash, Subject, Symbol, Tick, UserId, columns};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
+use crate::local_time;
 use crate::needs::Needs;
 use crate::params::{Params, PersonRule, Span};
 use crate::attribution::paths::{self, Match, Path};
@@ -20,11 +26,45 @@ use crate::view::{Maintained, Output, View};
 
 const SQL: &str = "\
 WITH
+-- Days on which a device was back in an app after more than {after_days} days; away for more than {forget_after_days} it is a new one.
+back AS (
+  SELECT tenant, scope, device_id, day
+  FROM (
+    SELECT tenant, scope, device_id, day, date - lag(date) OVER (PARTITION BY tenant, scope, device_id ORDER BY date) AS away
+    FROM (
+      SELECT tenant, coalesce(app, 0) AS scope, device_id, day, {date} AS date
+      FROM {dated}
+      WHERE whose = 'device'
+    ) AS dates
+  ) AS aways
+  WHERE away > {after} AND away <= {forget_after}
+),
+-- What it did first on such a day.
+ranked AS (
+  SELECT done.*, row_number() OVER (
+      PARTITION BY tenant, scope, device_id, day ORDER BY event_time, event_id, subject
+    ) AS rank_of_day
+  FROM (
+    SELECT tenant, app, coalesce(app, 0) AS scope, event_id, subject, event_time, user_id, device_id, click_id, fingerprint, type,
+      {day} AS day
+    FROM {events}
+    WHERE device_id IS NOT NULL
+      AND (type IN ('install', 'open', 'event') OR type = 'conversion' AND coalesce(revenue_micros, 0) >= 0)
+  ) AS done LEFT SEMI JOIN back USING (tenant, scope, device_id, day)
+),
+-- It comes back with that, if that is an install or an open.
+returns AS (
+  SELECT *, true AS comes_back FROM ranked WHERE rank_of_day = 1 AND type IN ('install', 'open')
+),
 targets AS (
   SELECT tenant, app, coalesce(app, 0) AS scope, event_id, subject, event_time, user_id, device_id,
-    coalesce(device_id, user_id) AS person, click_id, fingerprint
+    coalesce(device_id, user_id) AS person, click_id, fingerprint, type AS event_type
   FROM events
   WHERE type = 'install'
+  UNION ALL
+  SELECT tenant, app, scope, event_id, subject, event_time, user_id, device_id, device_id AS person, click_id, fingerprint, type
+  FROM returns
+  WHERE type = 'open'
 ),
 {paths},
 -- Whom a fingerprint may stand for: devices, else users, else touches.
@@ -48,6 +88,23 @@ winners AS (
   WHERE place = 1
 ),
 {installed},
+-- Where a device comes back and a touch led there, attribution begins anew.
+begun AS (
+  SELECT tenant, app, event_id, subject, event_time, user_id, device_id, event_type,
+    reinstall AND NOT reattribution AS reinstall, reattribution
+  FROM (
+    SELECT installed.tenant, installed.app, installed.event_id, installed.subject, installed.event_time, installed.user_id,
+      installed.device_id, event_type, reinstall, coalesce(comes_back, false) AND rank IS NOT NULL AS reattribution
+    FROM installed
+    LEFT JOIN winners USING (tenant, event_id, subject, event_time)
+    LEFT JOIN (SELECT tenant, event_id, subject, event_time, comes_back FROM returns WHERE type = 'install') AS again
+      USING (tenant, event_id, subject, event_time)
+  ) AS told
+  UNION ALL
+  SELECT tenant, app, event_id, subject, event_time, user_id, device_id, event_type, false, true
+  FROM targets LEFT SEMI JOIN winners USING (tenant, event_id, subject, event_time)
+  WHERE event_type = 'open'
+),
 -- A reinstall freezes no path.
 frozen AS (
   SELECT tenant, event_id, subject, event_time,
@@ -55,17 +112,18 @@ frozen AS (
       'type', touch_type, 'method', method, 'channel', channel, 'campaign', campaign, 'ad_group', ad_group,
       'creative', creative, 'source', source) ORDER BY touch_event_time, touch_event_id, touch_subject) AS path,
     max(dropped) AS path_dropped
-  FROM paths LEFT SEMI JOIN (SELECT * FROM installed WHERE NOT reinstall) AS first_installs
+  FROM paths LEFT SEMI JOIN (SELECT * FROM begun WHERE NOT reinstall) AS first_installs
     USING (tenant, event_id, subject, event_time)
   GROUP BY tenant, event_id, subject, event_time
 )
-SELECT installed.tenant, app, installed.event_id, installed.subject, installed.event_time, user_id, device_id, reinstall,
+SELECT begun.tenant, app, begun.event_id, begun.subject, begun.event_time, user_id, device_id,
+  CASE WHEN reattribution THEN 'reattribution' ELSE 'install' END AS type, event_type, reinstall,
   coalesce(winners.method, 'organic') AS method,
   CASE WHEN rank = 3 THEN candidates ELSE 1 END AS candidates,
   touch_event_id, touch_subject, touch_event_time, touch_type, channel, campaign, ad_group, creative, source,
-  installed.event_time - touch_event_time AS ctit_ms, coalesce(path, []) AS path,
+  begun.event_time - touch_event_time AS ctit_ms, coalesce(path, []) AS path,
   coalesce(path_dropped, 0) AS path_dropped
-FROM installed
+FROM begun
 LEFT JOIN winners USING (tenant, event_id, subject, event_time)
 LEFT JOIN frozen USING (tenant, event_id, subject, event_time)
 ";
@@ -77,9 +135,10 @@ pub static INSTALLS: View = View {
     key: &["tenant", "subject", "event_id", "event_time"],
     read_by: &[&["tenant", "user_id"], &["tenant", "device_id"], &["tenant", "subject"]],
     code: 1,
-    reads: &["events"],
+    reads: &["events", "activity", "zone_spans"],
     sql,
-    maintained: Some(Maintained::rows::<InstallRow>(|_, retention| Needs::attributed_until_final(retention))),
+    // The days of devices, too: they tell which of them come back.
+    maintained: Some(Maintained::rows::<InstallRow>(Needs::of_lives)),
 };
 
 /// What is written of it.
@@ -95,6 +154,7 @@ installed AS (
       PARTITION BY tenant, scope, person ORDER BY event_time, event_id, subject
     ) <= {lifetime_ms}, false) AS reinstall
   FROM targets
+  WHERE event_type = 'install'
 )";
 
 /// As [`INSTALLED_SQL`], where a person is a device or a user.
@@ -110,6 +170,7 @@ earlier AS (
     END AS of_user_alone,
     CASE WHEN user_id IS NOT NULL AND device_id IS NULL THEN max(event_time) OVER of_user END AS of_user
   FROM targets
+  WHERE event_type = 'install'
   WINDOW of_user AS (
     PARTITION BY tenant, scope, user_id ORDER BY event_time, event_id, subject
     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
@@ -128,9 +189,22 @@ fn sql(params: &Params) -> String {
         PersonRule::DeviceOrUser => INSTALLED_BY_DEVICE_OR_USER_SQL,
         PersonRule::DeviceElseUser => INSTALLED_SQL,
     };
-    SQL.replace("{installed}", installed)
-        .replace("{paths}", &paths::sql(&params.installs))
-        .replace("{lifetime_ms}", &params.installs.attribution_lifetime.0.to_string())
+    let days = |span: Span| (span.0 / DAY_MS).to_string();
+    let (after, forget_after) = (params.installs.reattribution_after, params.forget_after);
+    let texts = [
+        ("{installed}", installed.to_owned()),
+        ("{paths}", paths::sql(&params.installs)),
+        ("{lifetime_ms}", params.installs.attribution_lifetime.0.to_string()),
+        ("{after_days}", days(after)),
+        ("{forget_after_days}", days(forget_after)),
+        ("{after}", after.0.to_string()),
+        ("{forget_after}", forget_after.0.to_string()),
+        ("{date}", local_time::date("day")),
+        ("{dated}", local_time::with_spans("activity", "day")),
+        ("{day}", local_time::day("event_time")),
+        ("{events}", local_time::with_spans("events", "event_time")),
+    ];
+    texts.iter().fold(SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
 }
 
 /// One row of `installs`: unique by (tenant, subject, event id, event time) of the install.
@@ -152,7 +226,13 @@ pub struct InstallRow {
     pub device: DeviceId,
     /// Where it was installed; not a column of the table.
     pub country: Symbol,
-    /// Whether the same device or user had the app within the attribution lifetime before.
+    /// An install, or an open.
+    pub event_type: EventType,
+    /// Whether its device came back with it, and a touch led there.
+    pub reattribution: bool,
+    /// Whether its device came back with it; not a column of the table, and of a row from there not known.
+    pub comes_back: bool,
+    /// Whether the same device or user had the app within the attribution lifetime before, and it is no reattribution.
     pub reinstall: bool,
     /// How the winner was matched.
     pub method: Method,
@@ -177,7 +257,11 @@ columns! {
         event_time: EventTime = row.event_time,
         user_id: Option<UserId> = row.user.some(),
         device_id: Option<DeviceId> = row.device.some(),
-        /// whether the same person had the app within the attribution lifetime before
+        /// install, or reattribution: its device came back after more than `reattribution_after`, and a touch led there
+        r#type: &'static str = if row.reattribution { REATTRIBUTION } else { "install" },
+        /// what it begins with: an install, or of a reattribution an open
+        event_type: EventType = row.event_type,
+        /// whether the same person had the app within the attribution lifetime before; false of a reattribution
         reinstall: bool = row.reinstall,
         method: Method = row.method,
         /// 1 / confidence: distinct candidates of a fingerprint match, else 1
@@ -209,8 +293,9 @@ impl InstallRow {
     pub fn target(&self) -> TargetRow {
         TargetRow {
             payload_hash: PayloadHash::NONE,
-            is_install: true,
+            event_type: self.event_type,
             reinstall: self.reinstall,
+            comes_back: self.comes_back,
             tenant: self.tenant,
             app: self.app,
             event_time: self.event_time,
@@ -228,6 +313,9 @@ impl InstallRow {
     }
 }
 
+/// What the column `type` calls a reattribution.
+pub const REATTRIBUTION: &str = "reattribution";
+
 /// Rows of `installs` from what is arranged: the same.
 struct Rows;
 
@@ -244,19 +332,15 @@ impl ToRows<Arc<InstallRow>> for Rows {
     }
 }
 
-/// The standing installs, and an index of those that may govern conversions.
-pub struct Installs<'scope> {
-    /// All installs; of the further ones of a person `reinstall` is set.
-    pub all: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
-    /// Those that are no reinstalls, by each key of their person.
-    pub by_person: SharedByKey<'scope, JoinKey, (TargetKey, Arc<TargetRow>)>,
-}
+/// Installs that may govern conversions, by each key of their person: those that are no reinstalls.
+pub type Governing<'scope> = SharedByKey<'scope, JoinKey, (TargetKey, Arc<TargetRow>)>;
 
 /// What is known of an install.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Fact {
     Install(Arc<TargetRow>),
     Again,
+    ComesBack,
 }
 
 /// Tells the reinstalls: those at most `lifetime` after any earlier install of the same device and app, or of the same user
@@ -265,14 +349,16 @@ enum Fact {
 /// The installs of a person decide about each other, so none of them is forgotten: one event in a few hundred. Whether one is a
 /// reinstall is final when it is, as only earlier ones decide.
 ///
-/// `finals` are installs that were loaded with what was found of them: they decide about others and may govern conversions.
+/// `finals` are installs that were loaded with what was found of them: they decide about others. With those of `returns` devices come
+/// back.
 pub fn reinstalls<'scope>(
     installs: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     finals: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    returns: VecCollection<'scope, Tick, TargetKey, isize>,
     lifetime: Span,
     rule: PersonRule,
-) -> Installs<'scope> {
-    let all_by_person = installs.clone().concat(finals.clone()).flat_map(move |install| by_person(rule, install));
+) -> VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize> {
+    let all_by_person = installs.clone().concat(finals).flat_map(move |install| by_person(rule, install));
     let again = reduce_shared(
         all_by_person.arrange_by_key_named("all installs by person"),
         "installs again",
@@ -298,18 +384,30 @@ pub fn reinstalls<'scope>(
     );
     let again = again.as_collection(|_, install| (*install, Fact::Again));
     // Of one that is final it is known already: nothing is made of being told again.
-    let facts = installs.map(|(key, row)| (key, Fact::Install(row))).concat(again);
-    let all = reduce(facts, "reinstalls", |_, facts, output| {
+    let installs = installs.map(|(key, row)| (key, Fact::Install(row)));
+    let facts = installs.concat(again).concat(returns.map(|key| (key, Fact::ComesBack)));
+    reduce(facts, "reinstalls", |_, facts, output| {
         // In order, the install itself is the first.
-        if let Some((Fact::Install(row), _)) = facts.first() {
-            let reinstall = facts.len() > 1;
-            let row = if reinstall { Arc::new(TargetRow { reinstall, ..**row }) } else { Arc::clone(row) };
+        if let Some(((Fact::Install(row), _), others)) = facts.split_first() {
+            let is = |told: Fact| others.iter().any(|(fact, _)| **fact == told);
+            let (reinstall, comes_back) = (is(Fact::Again), is(Fact::ComesBack));
+            let row = if others.is_empty() {
+                Arc::clone(row)
+            } else {
+                Arc::new(TargetRow { reinstall, comes_back, ..**row })
+            };
             output.push((row, 1));
         }
-    });
-    let first = all.clone().concat(finals).filter(|(_, row)| !row.reinstall);
-    let by_person = arrange_shared(first.flat_map(move |install| by_person(rule, install)), "installs by person");
-    Installs { all, by_person }
+    })
+}
+
+/// Of installs those that may govern conversions.
+pub fn governing<'scope>(
+    installs: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    rule: PersonRule,
+) -> Governing<'scope> {
+    let first = installs.filter(|(_, row)| !row.reinstall);
+    arrange_shared(first.flat_map(move |install| by_person(rule, install)), "installs by person")
 }
 
 /// An install by each key of its person.
@@ -320,18 +418,24 @@ fn by_person(
     rule.keys(row.app, row.device, row.user).map(move |person| (person, (key, Arc::clone(&row))))
 }
 
-/// The rows of the view by install, from what the joins found for each. They are found as long as the install speaks
-/// for its person; what they are made of leaves once it is final.
+/// The rows of the view by install, from what the joins found for each.
 pub fn install_rows<'scope>(
     found: VecCollection<'scope, Tick, (TargetKey, Match), isize>,
-    finals: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
+    name: &str,
     eligibility: Eligibility,
+) -> VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize> {
+    reduce(found, name, move |_, found, output| {
+        let row = Path::of(found, &eligibility).and_then(|(install, path)| install_row(&install, path));
+        output.extend(row.map(|row| (Arc::new(row), 1)));
+    })
+}
+
+/// The rows of installs for as long as these speak for their persons; what they are made of leaves once they are final.
+pub fn lasting_rows<'scope>(
+    rows: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
     horizons: Horizons,
 ) -> Forgetting<'scope, TargetKey, Arc<InstallRow>, ByKey> {
-    let rows = reduce(found, "installs", move |_, found, output| {
-        output.extend(Path::of(found, &eligibility).map(|(install, path)| (Arc::new(install_row(&install, path)), 1)));
-    });
-    let lasting = rows.concat(finals).map(move |(install, row)| (lasting(install, row.event_time, &horizons), row));
+    let lasting = rows.map(move |(install, row)| (lasting(install, row.event_time, &horizons), row));
     arrange_forgetting(lasting, "installs", ByKey)
 }
 
@@ -340,9 +444,15 @@ pub fn lasting(install: TargetKey, event_time: EventTime, horizons: &Horizons) -
     TargetKey { until: horizons.install(event_time), ..install }
 }
 
-fn install_row(install: &TargetRow, path: Path) -> InstallRow {
-    let frozen = !install.reinstall;
-    InstallRow {
+/// The row of an install; none of an open to which no touch led.
+fn install_row(install: &TargetRow, path: Path) -> Option<InstallRow> {
+    let reattribution = install.comes_back && path.winner.is_some();
+    if install.event_type == EventType::Open && !reattribution {
+        return None;
+    }
+    let reinstall = install.reinstall && !reattribution;
+    let frozen = !reinstall;
+    Some(InstallRow {
         tenant: install.tenant,
         app: install.app,
         event_id: install.event_id,
@@ -351,12 +461,15 @@ fn install_row(install: &TargetRow, path: Path) -> InstallRow {
         user: install.user,
         device: install.device,
         country: install.country,
-        reinstall: install.reinstall,
+        event_type: install.event_type,
+        reattribution,
+        comes_back: install.comes_back,
+        reinstall,
         method: path.winner.map_or(Method::Organic, |touch| touch.method),
         candidates: path.candidates,
         touch: path.winner,
         ctit_ms: path.winner.map(|touch| install.event_time.0 - touch.event_time.0),
         path: if frozen { path.touches } else { Vec::new() },
         path_dropped: if frozen { path.dropped } else { 0 },
-    }
+    })
 }

@@ -35,7 +35,7 @@ WITH additions AS (
     CASE WHEN method = 'organic' THEN {no_channel} ELSE installs.channel END, events.country, NULL,
     installs.event_time, 0, 0, 1, 0, 0, 0
   FROM installs JOIN events USING (tenant, subject, event_id, event_time)
-  WHERE NOT reinstall AND events.type = 'install'
+  WHERE NOT reinstall AND installs.type = 'install'
   UNION ALL
   SELECT credits.tenant, credits.currency, credits.app, credits.campaign, credits.ad_group, credits.creative,
     credits.source, credits.channel, events.country, credits.name,
@@ -130,7 +130,7 @@ columns! {
         impressions: i64 = row.sums[0],
         /// advertisements clicked
         clicks: i64 = row.sums[1],
-        /// installs but reinstalls, each for the touch that won it
+        /// installs but reinstalls and reattributions, each for the touch that won it
         installs: i64 = row.sums[2],
         /// conversions, each for the touch that has its last credit
         conversions: i64 = row.sums[3],
@@ -191,7 +191,7 @@ fn won(touch: Option<&PathTouch>, [tenant, app, country, currency, name]: [Symbo
 }
 
 fn of_install(install: &InstallRow, zones: &Zones) -> Option<MetricsRow> {
-    if install.reinstall {
+    if install.reinstall || install.reattribution {
         return None;
     }
     let InstallRow { tenant, app, country, event_time, .. } = *install;

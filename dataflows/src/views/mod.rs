@@ -44,6 +44,7 @@ macro_rules! views {
 views! {
     contested_events: CONTESTED_EVENTS => contested_events::build,
     costs: COSTS => |inputs| costs::output(inputs.costs()),
+    activity: ACTIVITY => |inputs| Output::changes(inputs.visitors().activity().concat(inputs.devices().days)),
     installs: INSTALLS => |inputs| installs::output(inputs.attribution().installs),
     credits: CREDITS => |inputs| credits::output(inputs.attribution().credited, &inputs.params),
     metrics_hourly: METRICS_HOURLY => metrics_hourly::build,
@@ -54,10 +55,6 @@ views! {
     sessions: SESSIONS => |inputs| inputs.visitors().sessions(),
     frequency: FREQUENCY => |inputs| inputs.visitors().frequency(),
     frequency_now: FREQUENCY_NOW,
-    activity: ACTIVITY => |inputs| {
-        let (of_visitors, zones) = (inputs.visitors().activity(), inputs.params.zones.clone());
-        activity::output(of_visitors, &inputs.events(), zones, inputs.horizons)
-    },
     firsts: FIRSTS => |inputs| Output::changes(inputs.visitors().firsts()),
     cohorts: COHORTS => |inputs| Output::additions(inputs.visitors().cohorts()),
     retention: RETENTION,

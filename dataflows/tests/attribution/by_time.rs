@@ -338,6 +338,7 @@ impl Run {
         let zoned = self.scenarios.iter().enumerate().filter(|(_, scenario)| !scenario.zone.is_empty());
         params.zones = Zones::new(zoned.map(|(place, scenario)| (tenant(place), scenario.zone))).expect("zones");
         params.only = views.iter().chain([&"installs"]).map(|view| (*view).to_owned()).collect();
+        params.complete();
         params
     }
 }

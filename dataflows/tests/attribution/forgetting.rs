@@ -35,6 +35,7 @@ fn short_windows() -> Params {
     params.installs.view_window = Windows::all(Span(DAY));
     params.installs.fingerprint_window = Span(6 * HOUR);
     params.installs.attribution_lifetime = Span(8 * DAY);
+    params.installs.reattribution_after = Span(2 * DAY);
     params
 }
 
@@ -121,6 +122,7 @@ fn forgetting_changes_no_result() {
     let kept = sorted(stream_within(&records, &params, None, 1, &[true]));
     assert!(kept.credits.iter().any(|(row, _, _)| row.install.is_some()), "some conversions are governed");
     assert!(kept.installs.iter().any(|(_, _, diff)| *diff < 0), "some results are corrected");
+    assert!(kept.installs.iter().any(|(row, _, _)| row.reattribution), "some devices come back");
     assert!(kept.views["costs"].iter().any(|batch| batch.num_rows() > 0), "there are costs");
     let retention = Retention { ms: RETENTION, cost_ms: COST_RETENTION };
     let days: Vec<Tick> = (0..DAYS + 14).map(|day| (EPOCH_MS + day * DAY) as Tick).collect();
@@ -145,6 +147,7 @@ fn differs_after(compared: &[&str], stops: &[i64], workers: usize, load: Load) -
     let records = records(50);
     let mut params = short_windows();
     params.only = compared.iter().map(|view| (*view).to_owned()).collect();
+    params.complete();
     // What came in a day is loaded at its end.
     let retention = Retention { ms: RETENTION + DAY, cost_ms: COST_RETENTION + DAY };
     let kept = stream_within(&records, &params, Some(retention), 1, &[true]);
@@ -201,6 +204,7 @@ fn a_start_that_reads_too_little_is_found() {
         (Load::WithoutFinalInstalls, &of_installs[..]),
         (Load::WithoutTouchesBefore, &of_installs),
         (Load::WithoutFinalLinks, &of_links),
+        (Load::WithoutLives, &of_installs),
     ] {
         let found = catch_unwind(|| differs_after(compared, &[17], 1, load));
         // What is revised was another row than that which is written.

@@ -115,7 +115,11 @@ fn winner(install: &InstallRow) -> String {
     } else {
         assert_eq!(install.candidates, 1);
     }
-    if install.reinstall { text + " reinstall" } else { text }
+    match (install.reinstall, install.reattribution) {
+        (false, false) => text,
+        (true, _) => text + " reinstall",
+        (false, true) => format!("{text} reattribution with {}", install.event_type.name()),
+    }
 }
 
 fn path(install: &InstallRow) -> String {

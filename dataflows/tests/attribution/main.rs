@@ -13,6 +13,7 @@ mod golden_funnels;
 mod golden_installs;
 mod golden_paths;
 mod golden_persons;
+mod golden_returns;
 mod golden_zones;
 mod live;
 mod now;

@@ -131,6 +131,7 @@ fn differs(plant: Plant) -> Option<String> {
             final_after_ms: SEALING.final_after_ms,
             retention: Some(retention),
             sealed_before: sealed.filter(|_| plant != Plant::SealedAgain).map_or(0, |sealed| sealed.before),
+            installs_before: None,
             links_before: None,
         };
         let read: Vec<_> = records

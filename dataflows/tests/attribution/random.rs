@@ -121,6 +121,8 @@ enum Plant {
     LostRetraction,
     /// The SQL takes one id more for a person.
     LargeLater,
+    /// The SQL has devices come back some days later.
+    BackLater,
 }
 
 fn channel() -> impl Strategy<Value = &'static str> {
@@ -155,7 +157,7 @@ fn kind() -> impl Strategy<Value = EventType> {
         6 => Just(EventType::Click),
         3 => Just(EventType::Install),
         4 => Just(EventType::Conversion),
-        1 => Just(EventType::Open),
+        3 => Just(EventType::Open),
         2 => Just(EventType::Identify),
         1 => Just(EventType::Cost),
     ]
@@ -310,6 +312,7 @@ impl Run {
             (0..2 * self.scenarios.len()).map(|place| (Symbol(place as i64 + 2), ZONES[place / 2 % ZONES.len()]));
         params.zones = Zones::new(zoned).expect("zones of the database");
         if self.short_windows {
+            params.installs.reattribution_after = Span(30 * DAY);
             params.installs.fingerprint_window = Span(6 * HOUR);
             params.installs.attribution_lifetime = Span(40 * DAY);
             params.credits.half_life = Span(36 * HOUR);
@@ -355,6 +358,9 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<String>>) -> Result<(), 
     }
     if plant == Plant::LargeLater {
         sql_params.identity.large_above += 1;
+    }
+    if plant == Plant::BackLater {
+        sql_params.installs.reattribution_after.0 += 15 * DAY;
     }
     if plant == Plant::OtherPersonRule {
         sql_params.installs.person = match run.person {
@@ -445,11 +451,19 @@ fn without_retractions(batch: &RecordBatch) -> RecordBatch {
 fn note(rows: &oracle::Rows, records: &[(Accepted, Verdict)], rule: PersonRule, seen: &Mutex<BTreeSet<String>>) {
     let mut seen = seen.lock().expect("no panic");
     for row in &rows.installs {
+        if row.reattribution {
+            seen.insert(format!("reattribution with {}", row.event_type.name()));
+            continue;
+        }
         let again = if row.reinstall { "again" } else { "first" };
         seen.insert(format!("{} {again}", row.method.name()));
     }
     for row in &rows.credits {
         let by = if row.install.is_some() { "governed" } else { "own" };
+        let is_it = |install: &InstallRow| Some(install.event_id) == row.install.map(|install| install.event_id);
+        if rows.installs.iter().any(|install| install.tenant == row.tenant && install.reattribution && is_it(install)) {
+            seen.insert("governed by a reattribution".to_owned());
+        }
         let earned = if row.touch.is_some() { "earned" } else { "unearned" };
         seen.insert(format!("{by} {earned}"));
         if row.credit_ppm < 1_000_000 && row.revenue.is_some_and(|revenue| revenue.0 < 0) {
@@ -482,6 +496,9 @@ fn streamed_is_sql() {
         "rows of costs",
         "rows of metrics_hourly",
         "rows of identity",
+        "reattribution with install",
+        "reattribution with open",
+        "governed by a reattribution",
     ]);
     wanted.extend(persons::WANTED);
     let methods = [Method::Person, Method::ClickId, Method::Fingerprint, Method::Organic];
@@ -504,6 +521,7 @@ fn what_is_planted_is_found() {
         (Plant::WrittenTwice, "every row is there once"),
         (Plant::LostRetraction, "metrics_hourly of scenario"),
         (Plant::LargeLater, "identity of scenario"),
+        (Plant::BackLater, "installs of scenario"),
     ] {
         let config = Config { cases: 48, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));

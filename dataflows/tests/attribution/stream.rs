@@ -17,11 +17,11 @@ use dataflows::stored;
 use dataflows::views;
 use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
-use dataflows::visitor_event::{OfVisitor, VisitorInput};
+use dataflows::visitor_event::{ActiveDay, OfVisitor, VisitorInput};
 use operators::Hub;
 use schemas::event::Accepted;
 use schemas::units::DAY_MS as DAY;
-use schemas::{EventTime, Symbol, Tick};
+use schemas::{EventTime, Subject, Symbol, Tick};
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
@@ -171,8 +171,8 @@ pub(crate) fn of_visitors(written: &BTreeMap<&'static str, Vec<RecordBatch>>, ne
     }
     if let Some(sealed) = &needed.lives {
         let days = table("activity").flat_map(|batch| stored::active_days(batch).expect("it was written so"));
-        let days = days.filter(|(visitor, active, _)| sealed.has(active.tenant, *visitor, active.day));
-        all.extend(days.map(|(visitor, active, diff)| (visitor, VisitorInput::Active(active), diff)));
+        let is_sealed = |of: &Subject, active: &ActiveDay| sealed.has(active.tenant, *of, active.day);
+        all.extend(days.filter(|(of, input, _)| input.day().is_some_and(|active| is_sealed(of, active))));
         let firsts = table("firsts").flat_map(|batch| stored::firsts(batch).expect("it was written so"));
         let firsts = firsts.filter(|(visitor, first, _)| sealed.has_time(first.tenant, *visitor, first.time));
         all.extend(firsts.map(|(visitor, first, diff)| (visitor, VisitorInput::First(first), diff)));
@@ -231,7 +231,9 @@ fn live(
         })
         .collect();
     let finals = needed.and_then(|needed| needed.final_installs);
-    let bounds = Bounds { final_after_ms: SEALING.final_after_ms, retention, sealed_before, links_before };
+    let installs_before = finals.as_ref().map(|times| times.end);
+    let final_after_ms = SEALING.final_after_ms;
+    let bounds = Bounds { final_after_ms, retention, sealed_before, installs_before, links_before };
     let written = written.installs.iter().filter(|(_, tick, _)| *tick < life.load_to);
     let final_installs: Vec<(InstallRow, isize)> = written
         .filter(|_| load != Some(Load::WithoutFinalInstalls))
@@ -258,10 +260,11 @@ fn live(
         let (mut feed, mut backlogs) = worker.dataflow::<Tick, _, _>(|scope| {
             let (feed, mut inputs) = Inputs::new(scope, &params, bounds);
             let attribution = inputs.attribution();
-            let rows = attribution
-                .installs
-                .clone()
-                .as_collection(|_, row| InstallRow { country: Symbol::NONE, ..(**row).clone() });
+            let rows = attribution.installs.clone().as_collection(|_, row| InstallRow {
+                country: Symbol::NONE,
+                comes_back: false,
+                ..(**row).clone()
+            });
             rows.inspect(move |change| installs.lock().expect("no panic").installs.push(change.clone()))
                 .probe_with(&probe);
             let weights = Weights::of(&params.credits);
@@ -287,9 +290,6 @@ fn live(
                 worker.step();
             }
         };
-        if let Some(times) = &finals {
-            feed.installs_are_final_before(times.end);
-        }
         if life.load_to > 0 && retention.is_some() {
             feed.advance_to(since.min(ticks.first().map_or(0, |first| first - 1)));
         }

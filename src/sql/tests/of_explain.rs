@@ -63,6 +63,18 @@ fn touched() -> Records {
     let guessed =
         Event { user: UserId::default(), fingerprint, ..all.event(EventType::Install, "", "guessed", 50_000) };
     all.push(guessed, first);
+    // A device that comes back.
+    let device = schemas::DeviceId(id(IdKind::Device, "back"));
+    let of_device = |event: Event| Event { user: UserId::default(), device, subject: Subject(device.0), ..event };
+    let channel = all.symbols.intern("drew back").unwrap();
+    for (kind, id, at) in [
+        (EventType::Install, "came", -100 * DAY_MS),
+        (EventType::Click, "drew back", 30_000),
+        (EventType::Open, "came back", 50_000),
+    ] {
+        let event = of_device(all.event(kind, "", id, at));
+        all.push(Event { channel: if kind == EventType::Click { channel } else { event.channel }, ..event }, first);
+    }
     // One with a path of its own.
     all.touch(EventType::Impression, "v", "seen by v", 5_000, "seen", first);
     all.touch(EventType::Click, "v", "clicked by v", 1_000, "clicked", first);
@@ -98,13 +110,19 @@ async fn each_touch_is_told_why_it_won_lost_or_did_not_count() {
 }
 
 #[tokio::test]
+async fn a_device_that_comes_back_is_told_so() {
+    let lake = lake_of(touched()).await;
+    let (text, touches) = verdicts(&lake, "came back").await;
+    assert!(text.contains("\n  the reattribution was won by the click "), "{text}");
+    assert!(text.contains("the device was back in the app with this open after more than 90d without it"), "{text}");
+    assert_eq!(touches, ["drew back (device): won"]);
+}
+
+#[tokio::test]
 async fn a_conversion_is_told_by_the_path_that_earns() {
     let lake = lake_of(touched()).await;
     let (text, touches) = verdicts(&lake, "buys").await;
-    assert!(
-        text.contains("\n  follows the install ") && text.contains("\n  the install was won by the click "),
-        "{text}"
-    );
+    assert!(text.contains("\n  follows ") && text.contains("\n  the install was won by the click "), "{text}");
     assert_eq!((touches.len(), touches[0].as_str()), (7, "winner (user): won"));
     let explained = explain(&lake, Some("shop"), "buys").await.unwrap();
     let linear: i64 =
