@@ -218,6 +218,7 @@ impl Keyed for OfDevices {
     type Event = Input;
     type Record = Record;
     type Output = Made;
+    const TIMERS_TELL: bool = false;
 
     fn on_event(
         &mut self,

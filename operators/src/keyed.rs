@@ -17,7 +17,7 @@
 //!
 //! Other threads may read the records, as of a tick ([`keyed_published`]).
 //!
-//! **Progress.** The operator holds a capability for its earliest timer, so output at that tick can follow whenever the frontier
+//! **Progress.** The operator holds a capability for its earliest timer, unless timers only forget ([`Keyed::TIMERS_TELL`]), so output at that tick can follow whenever the frontier
 //! of its input has passed it. Once the input is closed time ends: no further timer goes off, or windows would step on for as long
 //! as anything is dated ahead.
 
@@ -49,6 +49,9 @@ pub trait Keyed: 'static {
     type Record: Clone + Default + Send + 'static;
     /// What follows.
     type Output: Clone + 'static;
+    /// Whether timers say anything. Where they only forget, nothing that follows waits for them: else, when the input is closed, whoever
+    /// moves with time would go through all the time to the last of them.
+    const TIMERS_TELL: bool = true;
 
     /// Takes in that an event came (`diff` > 0) or was taken back (< 0) at `now`.
     fn on_event(
@@ -205,7 +208,7 @@ fn operator<'scope, K: Keyed>(
     finish: impl Fn(&mut Vec<(K::Output, Tick, isize)>) + 'static,
 ) -> (VecCollection<'scope, Tick, K::Output, isize>, Records<K::Key, K::Record>) {
     let records = Records::new();
-    let published = records.clone();
+    let (published, operator) = (records.clone(), name.to_owned());
     let to_worker = Exchange::new(|((key, _), _, _): &((K::Key, K::Event), Tick, isize)| key.hashed().into());
     let made = events.inner.unary_frontier(to_worker, name, move |_, _| {
         let mut table = Table::<K> { records, timers: BTreeMap::new() };
@@ -266,11 +269,13 @@ fn operator<'scope, K: Keyed>(
             }
             table.writer.complete(complete.unwrap_or(Tick::MAX));
             table.writer.tidy(&mut next_to_tidy);
+            assert!(held.is_some() || made.is_empty(), "timers of {operator} say nothing");
             if let Some(holding) = &held {
                 finish(&mut made);
                 output.session(holding).give_container(&mut made);
             }
-            let next = waiting.iter().map(|(_, tick, _)| *tick).chain(table.timers.keys().next().copied()).min();
+            let next_timer = table.timers.keys().next().copied().filter(|_| K::TIMERS_TELL);
+            let next = waiting.iter().map(|(_, tick, _)| *tick).chain(next_timer).min();
             match (next.filter(|_| complete.is_some()), &mut held) {
                 (Some(next), Some(held)) => held.downgrade(&next),
                 _ => held = None,
