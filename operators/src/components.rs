@@ -44,8 +44,8 @@
 //! });
 //! ```
 
-mod links;
-mod numbers;
+pub(crate) mod links;
+pub(crate) mod numbers;
 mod partition;
 mod pieces;
 

@@ -24,7 +24,7 @@ struct Link {
 
 /// All links of a worker.
 #[derive(Default)]
-pub(super) struct Links {
+pub(crate) struct Links {
     links: Vec<Link>,
     free: Vec<u32>,
     numbers: HashTable<u32>,
@@ -35,7 +35,7 @@ pub(super) struct Links {
 
 /// What became of a link at a time.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(crate) enum Settled {
     /// It stands from now on.
     Came,
     /// It stands no more, and is forgotten.
@@ -48,14 +48,14 @@ pub(super) enum Settled {
 
 /// How far the links of a node are gone through.
 #[derive(Clone, Copy)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     node: u32,
     link: u32,
 }
 
 impl Links {
     /// Knows a node, from its first link on.
-    pub(super) fn cover(&mut self, node: u32) {
+    pub(crate) fn cover(&mut self, node: u32) {
         let nodes = node as usize + 1;
         if self.first.len() < nodes {
             self.first.resize(nodes, NONE);
@@ -63,7 +63,7 @@ impl Links {
     }
 
     /// Counts that a link came (`diff` > 0) or went (< 0): its number, to be settled once all of a time is counted.
-    pub(super) fn change(&mut self, mut ends: [u32; 2], diff: isize) -> u32 {
+    pub(crate) fn change(&mut self, mut ends: [u32; 2], diff: isize) -> u32 {
         ends.sort_unstable();
         let hash = self.hasher.hash_one(ends);
         if let Some(link) = self.numbers.find(hash, |link| self.links[*link as usize].ends == ends) {
@@ -88,7 +88,7 @@ impl Links {
     }
 
     /// Has the ends of a link have it, or not, as its count says.
-    pub(super) fn settle(&mut self, number: u32) -> ([u32; 2], Settled) {
+    pub(crate) fn settle(&mut self, number: u32) -> ([u32; 2], Settled) {
         let Link { ends, count, stands, .. } = self.links[number as usize];
         debug_assert!(count >= 0, "a link went more often than it came");
         match (stands, count > 0) {
@@ -149,24 +149,29 @@ impl Links {
     }
 
     /// Whether a node has a link.
-    pub(super) fn has_any(&self, node: u32) -> bool {
+    pub(crate) fn has_any(&self, node: u32) -> bool {
         self.first[node as usize] != NONE
     }
 
     /// Begins to go through the links of a node.
-    pub(super) fn walk(&self, node: u32) -> Walk {
+    pub(crate) fn walk(&self, node: u32) -> Walk {
         Walk { node, link: self.first[node as usize] }
     }
 
-    /// The other end of the next link of the node; none after the last.
-    pub(super) fn next(&self, walk: &mut Walk) -> Option<u32> {
+    /// The next link of the node, and its other end; none after the last.
+    pub(crate) fn next(&self, walk: &mut Walk) -> Option<(u32, u32)> {
         if walk.link == NONE {
             return None;
         }
-        let link = &self.links[walk.link as usize];
+        let (number, link) = (walk.link, &self.links[walk.link as usize]);
         let side = link.side(walk.node);
         walk.link = link.next[side];
-        Some(link.ends[1 - side])
+        Some((number, link.ends[1 - side]))
+    }
+
+    /// The ends of a link, the lesser first.
+    pub(crate) fn ends(&self, number: u32) -> [u32; 2] {
+        self.links[number as usize].ends
     }
 }
 

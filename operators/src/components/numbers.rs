@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 /// The numbers of nodes. That of a node which is released goes to another.
-pub(super) struct Numbers<N> {
+pub(crate) struct Numbers<N> {
     nodes: Vec<N>,
     free: Vec<u32>,
     numbers: HashTable<u32>,
@@ -21,7 +21,7 @@ impl<N> Default for Numbers<N> {
 
 impl<N: Copy + Eq + Hash> Numbers<N> {
     /// The number of a node, an unused one where it has none.
-    pub(super) fn number(&mut self, node: N) -> u32 {
+    pub(crate) fn number(&mut self, node: N) -> u32 {
         let hash = self.hasher.hash_one(node);
         if let Some(number) = self.numbers.find(hash, |number| self.nodes[*number as usize] == node) {
             return *number;
@@ -42,13 +42,19 @@ impl<N: Copy + Eq + Hash> Numbers<N> {
         number
     }
 
+    /// The number of a node, where it has one.
+    pub(crate) fn find(&self, node: &N) -> Option<u32> {
+        let hash = self.hasher.hash_one(node);
+        self.numbers.find(hash, |number| self.nodes[*number as usize] == *node).copied()
+    }
+
     /// The node of a number.
-    pub(super) fn node(&self, number: u32) -> &N {
+    pub(crate) fn node(&self, number: u32) -> &N {
         &self.nodes[number as usize]
     }
 
     /// Frees the number of a node.
-    pub(super) fn release(&mut self, number: u32) {
+    pub(crate) fn release(&mut self, number: u32) {
         let hash = self.hasher.hash_one(self.nodes[number as usize]);
         let entry = self.numbers.find_entry(hash, |other| *other == number);
         entry.unwrap_or_else(|_| panic!("node {number} has its number")).remove();

@@ -90,7 +90,7 @@ impl Search {
     fn turn(&mut self, links: &Links, findings: &mut [Finding], number: usize) -> Turn {
         for _ in 0..TURN {
             let Some(walk) = findings[number].open.front_mut() else { return Turn::Ended };
-            let Some(node) = links.next(walk) else {
+            let Some((_, node)) = links.next(walk) else {
                 findings[number].open.pop_front();
                 continue;
             };
