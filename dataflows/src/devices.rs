@@ -56,22 +56,23 @@ struct Deed {
     country: Symbol,
     click: JoinKey,
     fingerprint: JoinKey,
+    late: bool,
 }
 
 impl Deed {
     fn of(event: &EventRow) -> Deed {
         let EventRow { tenant, app, event_time: time, event_id: id, subject, event_type, country, .. } = *event;
-        let (click, fingerprint) = match event.of_type {
-            OfType::Open { click, fingerprint } => (click, fingerprint),
-            _ => (JoinKey::NONE, JoinKey::NONE),
+        let (click, fingerprint, late) = match event.of_type {
+            OfType::Open { click, fingerprint, late } => (click, fingerprint, late),
+            _ => (JoinKey::NONE, JoinKey::NONE, false),
         };
-        Deed { tenant, app, time, id, subject, user: event.user(), event_type, country, click, fingerprint }
+        Deed { tenant, app, time, id, subject, user: event.user(), event_type, country, click, fingerprint, late }
     }
 
     /// What is kept of it, on this day in the app of this place.
     fn kept(&self, app: u32, day: u32) -> Kept {
-        let Deed { time, id, subject, user, event_type, country, click, fingerprint, .. } = *self;
-        let opens = (event_type == EventType::Open).then(|| Box::new(Opened { user, country, click, fingerprint }));
+        let Deed { time, id, subject, user, event_type, country, click, fingerprint, late, .. } = *self;
+        let opens = (event_type == EventType::Open).then(|| Box::new(Opened { user, country, click, fingerprint, late }));
         Kept { app, day, time, id, subject, installs: event_type == EventType::Install, opens }
     }
 }
@@ -97,6 +98,7 @@ struct Opened {
     country: Symbol,
     click: JoinKey,
     fingerprint: JoinKey,
+    late: bool,
 }
 
 impl Kept {
@@ -187,10 +189,11 @@ impl OfDevices {
         }
         let (tenant, app) = self.apps.at(kept.app);
         let none =
-            Opened { user: UserId::NONE, country: Symbol::NONE, click: JoinKey::NONE, fingerprint: JoinKey::NONE };
-        let Opened { user, country, click, fingerprint } = kept.opens.as_deref().copied().unwrap_or(none);
+            Opened { user: UserId::NONE, country: Symbol::NONE, click: JoinKey::NONE, fingerprint: JoinKey::NONE, late: false };
+        let Opened { user, country, click, fingerprint, late } = kept.opens.as_deref().copied().unwrap_or(none);
         let row = TargetRow {
             payload_hash: PayloadHash::NONE,
+            late,
             event_type: if kept.installs { EventType::Install } else { EventType::Open },
             reinstall: false,
             comes_back: true,

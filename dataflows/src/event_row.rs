@@ -1,7 +1,7 @@
 //! What is kept of an event: its row, and the parts of it that lie apart.
 
 use operators::Expires;
-use schemas::event::{Accepted, Event};
+use schemas::event::Accepted;
 use schemas::{
     DeviceId, EventId, EventTime, EventType, JoinKey, LoginId, Micros, PayloadHash, Subject, Symbol, Tick, UserId,
 };
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::attribution::identity::Identity;
 use crate::attribution::touch_row::TouchRow;
 use crate::horizon::{Horizons, Until};
+use crate::moments::Moments;
 
 /// What views read of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -69,17 +70,21 @@ pub enum OfType {
         click: JoinKey,
         /// Its fingerprint in its app, or none.
         fingerprint: JoinKey,
+        /// Whether it came later than a gate lets pass: see [`crate::moments`].
+        late: bool,
     },
 }
 
 impl OfType {
-    fn of(event: &Event) -> OfType {
+    fn of(record: &Accepted, moments: &Moments) -> OfType {
+        let event = &record.event;
         match event.event_type {
             EventType::Cost => event.version.map_or(OfType::Nothing, OfType::Version),
             EventType::Identify => event.login.some().map_or(OfType::Nothing, OfType::Login),
             EventType::Open => OfType::Open {
                 click: event.click_key().unwrap_or(JoinKey::NONE),
                 fingerprint: event.fingerprint_key().unwrap_or(JoinKey::NONE),
+                late: moments.is_late(event.event_type, event.event_time, record.arrival_ms),
             },
             _ => OfType::Nothing,
         }
@@ -98,7 +103,7 @@ impl OfType {
 
 impl EventRow {
     /// The row of an accepted record.
-    pub fn of(record: &Accepted) -> EventRow {
+    pub fn of(record: &Accepted, moments: &Moments) -> EventRow {
         let event = &record.event;
         let is_touch = event.event_type.is_touch();
         EventRow {
@@ -120,7 +125,7 @@ impl EventRow {
             name: if is_touch { Symbol::NONE } else { event.name },
             currency: if is_touch { Symbol::NONE } else { event.currency },
             amount: if event.event_type == EventType::Cost { event.cost } else { event.revenue }.filter(|_| !is_touch),
-            of_type: OfType::of(event),
+            of_type: OfType::of(record, moments),
         }
     }
 

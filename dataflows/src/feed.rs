@@ -9,28 +9,27 @@ use std::sync::Arc;
 use differential_dataflow::input::InputSession;
 use operators::AppendInput;
 use schemas::event::Accepted;
-use schemas::{EventTime, EventType, Subject, Tick};
+use schemas::{EventTime, EventType, Subject, Tick, Zones};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 
 use crate::attribution::hot::CappedCopy;
+use crate::attribution::persons::Said;
 use crate::attribution::targets::TargetRow;
 use crate::attribution::touch_row::TouchRow;
 use crate::attribution::touches::{Contender, Entry, Heaps, Stored, entries};
 use crate::event_row::{EventRow, OtherEvent, TouchRest};
 use crate::horizon::{Horizons, TargetKey};
 use crate::links::Link;
+use crate::moments::Moments;
 use crate::params::PersonRule;
-use crate::standing::{Pool, Step};
+use crate::standing::{Contested, Pool, Step};
 use crate::views::installs::InstallRow;
 use crate::visitor_event::{OfVisitor, VisitorInput};
 
 /// What accepted records say: for each input of the dataflow the rows that go there, and their ticks.
 pub struct InputBatch {
-    horizons: Horizons,
-    person: PersonRule,
-    /// An install before this is no target: what was found of it is loaded.
-    no_target_before: EventTime,
+    rules: Arc<Rules>,
     records: usize,
     /// Whether a view reads events.
     with_events: bool,
@@ -41,15 +40,25 @@ pub struct InputBatch {
     capped: Vec<((u64, CappedCopy), Tick)>,
     targets: Vec<((TargetKey, Arc<TargetRow>), Tick)>,
     others: Vec<((u64, Contender), Option<OtherEvent>, Tick)>,
+    said: Vec<((Contested, Said), Tick)>,
+}
+
+/// By what rules a record says them.
+pub(crate) struct Rules {
+    pub(crate) horizons: Horizons,
+    pub(crate) person: PersonRule,
+    /// An install before this is no target: what was found of it is loaded.
+    pub(crate) no_target_before: EventTime,
+    pub(crate) moments: Moments,
+    /// Where targets are known by other ids, too: the days of links.
+    pub(crate) identity: Option<Zones>,
 }
 
 impl InputBatch {
-    fn new(horizons: Horizons, person: PersonRule, with_events: bool, no_target_before: EventTime) -> InputBatch {
-        let (events, touches, by_id, by_fingerprint, capped, targets, others) = Default::default();
+    fn new(rules: Arc<Rules>, with_events: bool) -> InputBatch {
+        let (events, touches, by_id, by_fingerprint, capped, targets, others, said) = Default::default();
         InputBatch {
-            horizons,
-            person,
-            no_target_before,
+            rules,
             records: 0,
             with_events,
             events,
@@ -59,12 +68,13 @@ impl InputBatch {
             capped,
             targets,
             others,
+            said,
         }
     }
 
     /// None, for the same feed.
     pub fn like(&self) -> InputBatch {
-        InputBatch::new(self.horizons, self.person, self.with_events, self.no_target_before)
+        InputBatch::new(Arc::clone(&self.rules), self.with_events)
     }
 
     /// The records that say them.
@@ -74,17 +84,17 @@ impl InputBatch {
 
     /// Adds what an accepted record says at a tick.
     pub fn push(&mut self, record: &Accepted, tick: Tick) {
-        let horizons = &self.horizons;
+        let Rules { horizons, person, no_target_before, moments, identity } = &*self.rules;
         self.records += 1;
         let event_type = record.event.event_type;
-        let event = self.with_events.then(|| EventRow::of(record));
+        let event = self.with_events.then(|| EventRow::of(record, moments));
         if event_type != EventType::Tombstone {
             self.events.extend(event.map(|event| (event, tick)));
         }
         if event_type.is_touch() {
             let rest = event.map(|event| TouchRest::of(&event, horizons));
             self.touches.push((TouchRow::of(record, horizons), rest, tick));
-            for (of_fingerprint, entry) in entries(record, horizons, self.person) {
+            for (of_fingerprint, entry) in entries(record, horizons, *person) {
                 let entries = if of_fingerprint { &mut self.by_fingerprint } else { &mut self.by_id };
                 entries.push((entry, tick));
             }
@@ -100,9 +110,12 @@ impl InputBatch {
                 self.others.push((Contender::of(record, of_costs, horizons), event, tick));
             }
         }
-        let is_final = event_type == EventType::Install && record.event.event_time < self.no_target_before;
+        if let Some(zones) = identity {
+            self.said.extend(Said::of(record, horizons, zones).map(|said| (said, tick)));
+        }
+        let is_final = event_type == EventType::Install && record.event.event_time < *no_target_before;
         if matches!(event_type, EventType::Install | EventType::Conversion) && !is_final {
-            let target = Arc::new(TargetRow::of(record));
+            let target = Arc::new(TargetRow::of(record, moments));
             self.targets.push(((TargetKey::of(record, horizons), target), tick));
         }
     }
@@ -125,23 +138,22 @@ pub struct Feed {
     pub(crate) final_installs: InputSession<Tick, (TargetKey, Arc<InstallRow>), isize>,
     pub(crate) finals_of_visitors: InputSession<Tick, (Subject, VisitorInput), isize>,
     pub(crate) final_links: InputSession<Tick, Link, isize>,
-    pub(crate) no_target_before: EventTime,
+    pub(crate) said: AppendInput<Tick, (Contested, Said)>,
     pub(crate) heaps: Heaps,
-    pub(crate) horizons: Horizons,
-    pub(crate) person: PersonRule,
+    pub(crate) rules: Arc<Rules>,
 }
 
 impl Feed {
     /// A batch without rows, to be filled on any thread.
     pub fn batch(&self) -> InputBatch {
-        InputBatch::new(self.horizons, self.person, self.with_events.get(), self.no_target_before)
+        InputBatch::new(Arc::clone(&self.rules), self.with_events.get())
     }
 
     /// Takes in rows of `installs` as their table holds them: they are final. They enter now.
     pub fn load_installs(&mut self, changes: impl IntoIterator<Item = (InstallRow, isize)>) {
         for (row, diff) in changes {
             // As long as it is asked for: it decides about later ones, and is itself decided.
-            let until = self.horizons.install(row.event_time);
+            let until = self.rules.horizons.install(row.event_time);
             let key = TargetKey { key: row.key(), is_install: true, until };
             self.final_installs.update((key, Arc::new(row)), diff);
         }
@@ -178,6 +190,7 @@ impl Feed {
         batch.by_fingerprint.drain(..).for_each(|(entry, tick)| self.by_fingerprint.push(entry, tick));
         batch.capped.drain(..).for_each(|(copy, tick)| self.capped.push(copy, tick));
         batch.targets.drain(..).for_each(|(target, tick)| self.targets.push(target, tick));
+        batch.said.drain(..).for_each(|(said, tick)| self.said.push(said, tick));
         batch.records = 0;
     }
 
@@ -194,6 +207,7 @@ impl Feed {
         self.copies.advance_to(tick);
         self.capped.advance_to(tick);
         self.targets.advance_to(tick);
+        self.said.advance_to(tick);
         self.final_installs.advance_to(tick);
         self.finals_of_visitors.advance_to(tick);
         self.final_links.advance_to(tick);
@@ -207,6 +221,7 @@ impl Feed {
         self.copies.flush();
         self.capped.flush();
         self.targets.flush();
+        self.said.flush();
         self.final_installs.flush();
         self.finals_of_visitors.flush();
         self.final_links.flush();

@@ -20,6 +20,7 @@ use schemas::{EventKey, EventTime, EventType, Tick};
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::eligibility::Eligibility;
+use crate::moments::Moments;
 use crate::params::InstallsParams;
 
 /// Two thousand years: more than any two accepted records lie apart where nothing is too late.
@@ -69,6 +70,8 @@ pub struct Bounds {
     pub installs_before: Option<EventTime>,
     /// Links of days that began before this are loaded from their table, not from their events; none where none is.
     pub links_before: Option<EventTime>,
+    /// As of when links count for a target.
+    pub moments: Moments,
 }
 
 /// How long rows of each kind can be found.

@@ -11,16 +11,17 @@ use schemas::{EventTime, Subject, Tick};
 use timely::dataflow::{InputHandle, Scope, Stream};
 
 use crate::attribution::indexes::{TouchIndexes, touch_indexes};
+use crate::attribution::persons::{Said, Sources};
 use crate::attribution::targets::TargetRow;
 use crate::attribution::touches::Heaps;
 use crate::attribution::{Attribution, attribution};
 use crate::changes::each_change;
 use crate::devices::{Devices, devices};
-use crate::feed::Feed;
+use crate::feed::{Feed, Rules};
 use crate::horizon::{Bounds, Horizons, TargetKey};
 use crate::links::Link;
 use crate::params::Params;
-use crate::standing::{Events, Step, standing};
+use crate::standing::{Contested, Events, Step, standing};
 use crate::views::costs::{CostArrangement, costs};
 use crate::views::installs::InstallRow;
 use crate::visitor_event::VisitorInput;
@@ -36,6 +37,8 @@ pub struct Inputs<'scope> {
     pub bounds: Bounds,
     touches: TouchIndexes<'scope>,
     target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    /// What `identify` events say, and when that came; nothing where targets are known by their own ids alone.
+    said: VecCollection<'scope, Tick, (Contested, Said), isize>,
     final_installs: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
     /// What is final of visitors.
     finals_of_visitors: VecCollection<'scope, Tick, (Subject, VisitorInput), isize>,
@@ -64,6 +67,7 @@ impl<'scope> Inputs<'scope> {
         let (copy_input, copies) = AppendInput::new(scope);
         let (capped_input, capped) = AppendInput::new(scope);
         let (target_input, target_copies) = AppendInput::new(scope);
+        let (said_input, said) = AppendInput::new(scope);
         let mut final_input = InputSession::new();
         let final_installs = final_input.to_collection(scope);
         let mut visitor_input = InputSession::new();
@@ -86,10 +90,15 @@ impl<'scope> Inputs<'scope> {
             final_installs: final_input,
             finals_of_visitors: visitor_input,
             final_links: link_input,
-            no_target_before: bounds.installs_before.unwrap_or(EventTime(i64::MIN)),
+            said: said_input,
             heaps: heaps.clone(),
-            horizons,
-            person: params.installs.person,
+            rules: Arc::new(Rules {
+                horizons,
+                person: params.installs.person,
+                no_target_before: bounds.installs_before.unwrap_or(EventTime(i64::MIN)),
+                moments: bounds.moments,
+                identity: params.installs.identity.then(|| params.zones.clone()),
+            }),
         };
         let touches = touch_indexes(by_id, by_fingerprint, copies, heaps, capped.into_collection());
         let target_copies = target_copies.into_collection();
@@ -99,6 +108,7 @@ impl<'scope> Inputs<'scope> {
             bounds,
             touches,
             target_copies,
+            said: said.into_collection(),
             final_installs,
             finals_of_visitors,
             final_links,
@@ -135,7 +145,11 @@ impl<'scope> Inputs<'scope> {
         let returns = self.devices().returns;
         let made = self.attribution.get_or_insert_with(|| {
             let (targets, finals) = (self.target_copies.clone(), self.final_installs.clone());
-            attribution(targets, finals, returns, &self.touches, &self.params, self.horizons)
+            let persons = self.params.installs.identity.then(|| Sources {
+                said: self.said.clone(),
+                finals: self.final_links.clone(),
+            });
+            attribution(targets, finals, returns, persons, &self.touches, &self.params, self.bounds)
         });
         made.clone()
     }

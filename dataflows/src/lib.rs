@@ -19,6 +19,7 @@ pub mod links;
 pub mod live;
 pub mod lives;
 pub mod local_time;
+pub mod moments;
 pub mod needs;
 pub mod params;
 mod places;

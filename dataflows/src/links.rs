@@ -25,7 +25,24 @@ pub struct Link {
     pub day: EventTime,
 }
 
+/// An id within its tenant. Those of a tenant order as their hashes do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Node {
+    /// Account.
+    pub tenant: Symbol,
+    /// The id.
+    pub id: LinkedId,
+    /// What it is.
+    pub kind: IdKind,
+}
+
 impl Link {
+    /// What it links.
+    pub fn nodes(&self) -> (Node, Node) {
+        let Link { tenant, id, id_kind, other_id, other_kind, .. } = *self;
+        (Node { tenant, id, kind: id_kind }, Node { tenant, id: other_id, kind: other_kind })
+    }
+
     /// The links that an event says.
     pub fn of(event: &EventRow, zones: &Zones) -> impl Iterator<Item = Link> + use<> {
         let visitor = event.visitor().filter(|_| event.event_type == EventType::Identify);

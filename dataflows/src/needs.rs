@@ -19,6 +19,7 @@ use crate::attribution::eligibility::Eligibility;
 use crate::horizon::Retention;
 use crate::params::Params;
 use crate::sealing::{SealedDays, Sealing};
+use crate::views::identity_links::IDENTITY_LINKS;
 
 /// How far back a view looks, in event time, milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,8 +125,15 @@ impl Needed {
         load_to: Tick,
     ) -> Needed {
         let before = |ms: i64| EventTime((load_to as i64).saturating_sub(ms));
-        let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms, lives_ms, links_ms } = needs;
+        let Needs { mut events_ms, costs_ms, mut attributed_ms, sealed_ms, lives_ms, mut links_ms } = needs;
         let mut final_installs = None;
+        if attributed_ms > 0 && params.installs.identity {
+            // What a target is known by is final a retention after it happened, and the links of its moment as long before; their table tells
+            // not when they came.
+            links_ms = links_ms.max(2 * retention.ms + 2 * DAY_MS);
+            let of_links_ms = if params.maintains(IDENTITY_LINKS.name) { links_ms + 2 * DAY_MS } else { i64::MAX };
+            events_ms = events_ms.max(of_links_ms);
+        }
         if attributed_ms > 0 {
             let lifetime_ms = params.installs.attribution_lifetime.0;
             if has_installs {

@@ -104,6 +104,8 @@ impl PersonRule {
 pub struct InstallsParams {
     /// Who is one person: `device_or_user` or `device_else_user`.
     pub person: PersonRule,
+    /// Whether the other ids that `identify` events link with those of an install or conversion are its person's, too.
+    pub identity: bool,
     /// How long a click can be credited: 1 d to 90 d.
     pub click_window: Windows,
     /// How long an impression can be credited: 1 h to 7 d.
@@ -120,6 +122,7 @@ impl Default for InstallsParams {
     fn default() -> InstallsParams {
         InstallsParams {
             person: PersonRule::DeviceOrUser,
+            identity: false,
             click_window: Windows::all(Span(7 * DAY_MS)),
             view_window: Windows::all(Span(DAY_MS)),
             fingerprint_window: Span(DAY_MS),
@@ -331,7 +334,8 @@ impl Params {
 
     /// Adds to the views that a job names those from whose tables their state comes.
     pub fn complete(&mut self) {
-        for (view, of_tables) in LOADED.into_iter().rev() {
+        let links = self.installs.identity.then_some(("installs", &["identity_links"][..]));
+        for (view, of_tables) in LOADED.into_iter().rev().chain(links) {
             for of in of_tables {
                 if self.maintains(view) && !self.maintains(of) {
                     self.only.push((*of).to_owned());

@@ -20,14 +20,14 @@ use std::rc::Rc;
 use differential_dataflow::{AsCollection, Data, VecCollection};
 use foldhash::fast::FixedState;
 use operators::{Expires, reduce};
-use schemas::{EventType, Tick};
+use schemas::{EventTime, EventType, Tick};
 use serde::{Deserialize, Serialize};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Filter;
 
-use crate::attribution::identity::{split_cost_identity, split_identity};
+use crate::attribution::identity::{Identity, split_cost_identity, split_identity};
 use crate::attribution::touches::Copies;
 use crate::event_row::{EventRow, until};
 use crate::horizon::{Horizons, Until};
@@ -89,6 +89,13 @@ pub struct Events<'scope> {
 pub struct Contested {
     halves: (u64, u64),
     until: Until,
+}
+
+impl Contested {
+    /// Of an event that is no cost.
+    pub fn of(identity: Identity, event_time: EventTime, horizons: &Horizons) -> Contested {
+        Contested { halves: split_identity(identity), until: until(event_time, false, horizons) }
+    }
 }
 
 impl Expires<Tick> for Contested {

@@ -188,6 +188,8 @@ pub struct Event {
 pub struct Accepted {
     /// The decoded event.
     pub event: Event,
+    /// When it arrived, milliseconds since 1970.
+    pub arrival_ms: i64,
     /// The hash of its bytes; among copies that differ the smallest stands.
     pub payload_hash: PayloadHash,
     /// The join keys by which it is no candidate.

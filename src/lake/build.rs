@@ -90,6 +90,11 @@ impl History {
         self.cut
     }
 
+    /// Up to which cut records came without a gate; none where all passed one.
+    pub fn any_age(&self) -> Option<Tick> {
+        load::any_age(&self.records)
+    }
+
     /// How the lake was made.
     pub fn settings(&self) -> &LakeSettings {
         &self.lake.settings

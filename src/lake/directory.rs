@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dataflows::moments::Moments;
 use dataflows::params::{Params, PersonRule, Span};
 use dataflows::sealing::Sealing;
 use dataflows::views;
@@ -23,7 +24,7 @@ use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::{DeltaTableBuilder, ObjectStore};
 use schemas::ids::{IdHasher, IdKind};
 use schemas::units::DAY_MS;
-use schemas::{EventType, Symbol, Zones};
+use schemas::{EventType, Symbol, Tick, Zones};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -91,6 +92,14 @@ impl LakeSettings {
     pub fn changes_within_ms(&self) -> Option<i64> {
         self.allowed_lateness_ms?;
         Some(self.sealing().final_after_ms + DAY_MS)
+    }
+
+    /// As of when links count for a target, where records without a gate came up to a cut.
+    pub fn moments(&self, any_age_until: Option<Tick>) -> Moments {
+        let lateness = self.lateness();
+        let lateness_ms = (lateness != Lateness::Unbounded)
+            .then(|| EventType::ALL.map(|of| lateness.of(of).expect("it is bounded")));
+        Moments { lateness_ms, any_age_until: any_age_until.unwrap_or(0) }
     }
 
     /// The same with these zones, by the names of tenants. An error says what is wrong with one.

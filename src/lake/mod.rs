@@ -101,7 +101,7 @@ const TOPIC: &str = "bidstream/topic/";
 const VOID: &str = "bidstream/void/";
 const COLUMN: &str = "bidstream/column/";
 const NOTE: &str = "bidstream/note/";
-const ANY_AGE: &str = "bidstream/any-age";
+pub(crate) const ANY_AGE: &str = "bidstream/any-age";
 
 /// A lake that this process writes to.
 pub struct Ledger {

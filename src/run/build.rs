@@ -228,6 +228,7 @@ fn make(
             sealed_before: 0,
             installs_before: None,
             links_before: None,
+            moments: settings.moments(history.any_age()),
         },
         cut: history.cut(),
         records: Mutex::new(records),

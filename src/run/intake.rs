@@ -166,7 +166,7 @@ impl<'a> Intake<'a> {
                 self.hot_keys.push(HotKeys::default());
             }
             capped = self.hot_keys[partition].count(event, arrival_ms);
-            batch.push(&Accepted { event: *event, payload_hash, capped }, tick);
+            batch.push(&Accepted { event: *event, arrival_ms, payload_hash, capped }, tick);
             self.arrivals.note(tick, arrival_ms);
         }
         let extras = match (decoded, verdict) {

@@ -117,6 +117,13 @@ fn loads_any_age(state: &State) -> bool {
     state.any_age.is_some_and(|until| until > state.load_to || state.fresh.contains(&true))
 }
 
+/// Whether links that came without a gate may have come after the moment of a target that is not final: the table of links tells not when
+/// one came.
+fn links_came_late(params: &Params, retention: Retention, state: &State) -> bool {
+    let since = state.load_to.saturating_sub(2 * retention.ms as Tick);
+    params.installs.identity && state.any_age.is_some_and(|until| until > since)
+}
+
 /// Starts a run. `source` is told what the ledger knows and makes the sources of the workers.
 pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<Run, RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -140,7 +147,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let sealing = plan.settings.sealing();
     // A view that is made anew needs all there is.
     let needed = retention
-        .filter(|_| !state.fresh.contains(&true))
+        .filter(|retention| !state.fresh.contains(&true) && !links_came_late(&params, *retention, &state))
         .map(|retention| views::needed(&params, retention, sealing, state.load_to));
     // Views name it, whether or not a producer does.
     symbols.intern(NO_CHANNEL).expect("names of a lake that it loaded do not clash with a constant of ours");
@@ -170,6 +177,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
             sealed_before: recovered.sealed_before,
             installs_before: recovered.installs_before,
             links_before: recovered.links_before,
+            moments: plan.settings.moments(if accepts.is_some() { state.any_age } else { Some(Tick::MAX) }),
         },
         gate: plan.gate,
         clock: plan.clock,

@@ -219,7 +219,8 @@ pub(super) fn take_day(feed: &mut Feed, batch: &mut InputBatch, day: i64, rows: 
     feed.flush();
     for row in rows {
         if let Some(event) = row.event {
-            let accepted = Accepted { event, payload_hash: row.payload_hash, capped: row.capped };
+            let RecordRow { arrival_ms, payload_hash, capped, .. } = row;
+            let accepted = Accepted { event, arrival_ms, payload_hash, capped };
             batch.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
         }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
 use chrono::DateTime;
+use dataflows::moments::Moments;
 use dataflows::params::Params;
 use dataflows::views;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, TableProvider};
@@ -40,7 +41,7 @@ use super::ratios::ratios;
 use super::removal::removal_effects;
 use super::resources::Resources;
 use super::rules::rules;
-use crate::lake::Lake;
+use crate::lake::{ANY_AGE, Lake};
 use crate::lake::about::columns_that_came;
 use crate::lake::compact::SINCE;
 use crate::lake::directory::id_key_check;
@@ -103,7 +104,8 @@ pub async fn open(
     }
     let imports = Imports::read(&lake).await?;
     let came = columns_that_came(&lake).await?;
-    let as_of = AsOf { cut, final_before: cut as i64 - lake.settings.sealing().final_after_ms };
+    let moments = lake.settings.moments(tables.any_age(cut).await?);
+    let as_of = AsOf { cut, final_before: cut as i64 - lake.settings.sealing().final_after_ms, moments };
     let tables = if cut == 0 { tables.or_empty() } else { tables };
     let session = session(tables, imports, lake.settings.views, as_of, hasher, &came, resources).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
@@ -129,13 +131,14 @@ struct AsOf {
     cut: Tick,
     /// What happened before this is final.
     final_before: i64,
+    moments: Moments,
 }
 
 async fn session(
     tables: Tables,
     imports: Imports,
     params: Params,
-    AsOf { cut, final_before }: AsOf,
+    AsOf { cut, final_before, moments }: AsOf,
     hasher: &IdHasher,
     came: &BTreeSet<String>,
     resources: Arc<Resources>,
@@ -151,7 +154,8 @@ async fn session(
         register_batch(&raw, name, rows)?;
     }
     // For the definitions of views whose rows follow from the time too, as a session that is over.
-    let as_of = format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before");
+    let moments = moments.columns_sql();
+    let as_of = format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before, {moments}");
     raw.register_table("as_of", raw.sql(&as_of).await?.into_view())?;
     let names = Arc::new(names(&raw).await?);
     let public = context(PUBLIC, &catalog, &resources, Some(rules(&names)));
@@ -341,6 +345,17 @@ impl Tables {
             since = since.max(transaction(table, SINCE).await?);
         }
         Ok(since)
+    }
+
+    /// Up to which cut of those that are read records came without a gate; none where all passed one.
+    async fn any_age(&self, cut: Tick) -> Result<Option<Tick>, SqlError> {
+        let Some(records) = &self.records else { return Ok(None) };
+        // A release noted that there were some, and not until when.
+        Ok(match transaction(records, ANY_AGE).await? {
+            0 => None,
+            1 => Some(cut),
+            until => Some(until.min(cut)),
+        })
     }
 
     async fn register(&self, raw: &SessionContext, cut: Tick, came: &BTreeSet<String>) -> Result<(), SqlError> {

@@ -6,6 +6,7 @@ pub mod hot;
 pub mod identity;
 pub mod indexes;
 pub mod paths;
+pub mod persons;
 pub mod targets;
 pub mod touch_row;
 pub mod touches;
@@ -20,9 +21,10 @@ use schemas::{EventType, Tick};
 use crate::attribution::eligibility::Eligibility;
 use crate::attribution::indexes::TouchIndexes;
 use crate::attribution::paths::matches;
+use crate::attribution::persons::{Sources, other_ids};
 use crate::attribution::targets::{TargetRow, standing};
 use crate::attribution::touches::Forgetting;
-use crate::horizon::{Horizons, TargetKey};
+use crate::horizon::{Bounds, Horizons, TargetKey};
 use crate::params::{InstallsParams, Params};
 use crate::views::credits::{Credited, credited, governed_matches, governors};
 use crate::views::installs::{InstallRow, governing, install_rows, lasting_rows, reinstalls};
@@ -36,16 +38,18 @@ pub struct Attribution<'scope> {
     pub credited: Forgetting<'scope, TargetKey, Arc<Credited>, ByKey>,
 }
 
-/// Builds it over all copies of touches and of targets, installs whose rows are loaded as they are, and the installs and opens with
-/// which devices come back.
+/// Builds it over all copies of touches and of targets, installs whose rows are loaded as they are, the installs and opens with
+/// which devices come back, and what persons follow from, where targets are known by other ids, too.
 pub fn attribution<'scope>(
     target_copies: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
     final_installs: VecCollection<'scope, Tick, (TargetKey, Arc<InstallRow>), isize>,
     returns: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    persons: Option<Sources<'scope>>,
     touches: &TouchIndexes<'scope>,
     params: &Params,
-    horizons: Horizons,
+    bounds: Bounds,
 ) -> Attribution<'scope> {
+    let horizons = Horizons::of(&params.installs, bounds.retention);
     let eligibility = Eligibility::of(&params.installs);
     let InstallsParams { attribution_lifetime: lifetime, person, .. } = params.installs;
 
@@ -54,22 +58,27 @@ pub fn attribution<'scope>(
     let finals = final_installs.clone().map(|(key, row)| (key, Arc::new(row.target())));
     let of_installs = returns.clone().filter(move |(_, row)| is_install(row)).map(|(key, _)| key);
     let of_opens = returns.filter(move |(_, row)| !is_install(row));
+    let others = persons.map(|sources| {
+        other_ids(targets.clone().concat(of_opens.clone()), sources, &params.identity, bounds)
+    });
+    let of_conversions = others.clone().map(|others| others.filter(|(asker, _)| !asker.target.is_install));
+    let of_installs_and_opens = others.clone().map(|others| others.filter(|(asker, _)| asker.target.is_install));
     let installs = targets.clone().filter(move |(_, row)| is_install(row));
     let known = finals.clone().filter(move |(_, row)| is_install(row));
     let installs = reinstalls(installs, known, of_installs, lifetime, person);
 
     // Whether an install or open with which a device comes back governs conversions is decided by its path: that is found first.
     let returning = installs.clone().filter(|(_, row)| row.comes_back).concat(of_opens);
-    let [return_matches, _] = matches(returning, touches, &eligibility, horizons);
+    let [return_matches, _] = matches(returning, of_installs_and_opens, touches, &eligibility, horizons);
     let returned = install_rows(return_matches, "returns", eligibility.clone());
-    let others = installs.filter(|(_, row)| !row.comes_back);
+    let staying = installs.filter(|(_, row)| !row.comes_back);
     let decided = returned.clone().map(|(key, row)| (key, Arc::new(row.target())));
-    let governing = governing(others.clone().concat(decided).concat(finals), person);
+    let governing = governing(staying.clone().concat(decided).concat(finals), person);
     let conversions =
-        governors(targets.filter(move |(_, row)| !is_install(row)), governing, lifetime, person, horizons);
+        governors(targets.filter(move |(_, row)| !is_install(row)), of_conversions, governing, lifetime, person, horizons);
 
-    let paths = others.concat(conversions.own);
-    let [install_matches, own_matches] = matches(paths, touches, &eligibility, horizons);
+    let paths = staying.concat(conversions.own);
+    let [install_matches, own_matches] = matches(paths, others, touches, &eligibility, horizons);
     let rows = install_rows(install_matches, "installs", eligibility.clone());
     let installs = lasting_rows(rows.concat(returned).concat(final_installs), horizons);
     let governed = governed_matches(conversions.governed, installs.clone());

@@ -17,6 +17,7 @@ use crate::attribution::eligibility::Eligibility;
 use crate::attribution::hot;
 use crate::attribution::identity::Identity;
 use crate::attribution::indexes::TouchIndexes;
+use crate::attribution::persons::{Asker, OtherId, OtherIds};
 use crate::attribution::targets::TargetRow;
 use crate::attribution::touch_row::{KeyCheck, TouchRow};
 use crate::attribution::touches::{Contender, Copied, Dedup};
@@ -36,7 +37,7 @@ touches AS (
   WHERE type IN ('impression', 'click')
 ),
 {by_person},
-by_click AS (
+{by_other_ids}by_click AS (
   SELECT 2 AS rank, *
   FROM targets JOIN touches USING (tenant, scope)
   WHERE click_id = touch_click AND event_time - touch_event_time BETWEEN 0 AND window_ms AND capped & 2 = 0
@@ -62,7 +63,9 @@ by_fingerprint AS (
 eligible AS (
   SELECT tenant, event_id, subject, event_time, touch_event_time, touch_event_id, touch_subject, touch_type, channel,
     campaign, ad_group, creative, source, min(rank) AS rank
-  FROM (SELECT * FROM by_person UNION ALL SELECT * FROM by_click UNION ALL SELECT * FROM by_fingerprint) AS found
+  FROM (
+    SELECT * FROM by_person UNION ALL SELECT * FROM by_click UNION ALL SELECT * FROM by_fingerprint{and_by_other_ids}
+  ) AS found
   GROUP BY tenant, event_id, subject, event_time, touch_event_time, touch_event_id, touch_subject, touch_type, channel,
     campaign, ad_group, creative, source
 ),
@@ -102,13 +105,44 @@ by_person AS (
   WHERE user_id = touch_user AND event_time - touch_event_time BETWEEN 0 AND window_ms AND capped & 9 = 0
 )";
 
+/// The step by which touches of other ids of the person are found.
+const BY_OTHER_IDS_SQL: &str = "\
+-- What links had led to by the moment of the target.
+targets_of_person AS (
+  SELECT targets.*, linked.id_kind AS linked_kind, linked.id AS linked_id
+  FROM targets JOIN attributed_ids AS linked
+    ON targets.tenant = linked.tenant AND targets.subject = linked.subject AND targets.event_id = linked.event_id
+    AND targets.event_time = linked.event_time
+),
+by_other_ids AS (
+  {found}
+),
+";
+
 /// The shared steps of SQL with these parameters.
 pub fn sql(params: &InstallsParams) -> String {
     let by_person = match params.person {
         PersonRule::DeviceOrUser => BY_DEVICE_OR_USER_SQL,
         PersonRule::DeviceElseUser => BY_PERSON_SQL,
     };
+    let found = |touch_id: &str, condition: &str| {
+        format!(
+            "SELECT 1 AS rank, * EXCLUDE (linked_kind, linked_id)
+  FROM targets_of_person JOIN touches USING (tenant, scope)
+  WHERE linked_id = {touch_id} AND event_time - touch_event_time BETWEEN 0 AND window_ms AND {condition}"
+        )
+    };
+    let found = match params.person {
+        PersonRule::DeviceOrUser => {
+            let of_devices = found("touch_device", "linked_kind = 'device' AND capped & 1 = 0");
+            format!("{of_devices}\n  UNION ALL\n  {}", found("touch_user", "linked_kind = 'user' AND capped & 9 = 0"))
+        }
+        PersonRule::DeviceElseUser => found("touch_person", "capped & 1 = 0"),
+    };
+    let by_other_ids = if params.identity { BY_OTHER_IDS_SQL.replace("{found}", &found) } else { String::new() };
     SQL.replace("{by_person}", by_person)
+        .replace("{by_other_ids}", &by_other_ids)
+        .replace("{and_by_other_ids}", if params.identity { " UNION ALL SELECT * FROM by_other_ids" } else { "" })
         .replace("{click_window}", &window_sql(&params.click_window))
         .replace("{view_window}", &window_sql(&params.view_window))
         .replace("{fingerprint_ms}", &params.fingerprint_window.0.to_string())
@@ -142,6 +176,8 @@ pub enum Match {
     Governor(InstallRef, i64),
     /// A touch of that path. These order as the path does.
     Frozen(PathTouch),
+    /// Another id of the target's person.
+    OtherId(OtherId),
 }
 
 /// What a target asks of the index under one of its join keys.
@@ -161,6 +197,7 @@ impl Expires<Tick> for Ask {
 /// Everything that the targets' paths are made of, for installs and for conversions.
 pub fn matches<'scope>(
     targets: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    other_ids: Option<OtherIds<'scope>>,
     touches: &TouchIndexes<'scope>,
     eligibility: &Eligibility,
     horizons: Horizons,
@@ -173,6 +210,12 @@ pub fn matches<'scope>(
             .filter(|(join_key, _)| !join_key.is_none())
             .map(move |(join_key, method)| (join_key.0.route(), Ask { target, event_time: row.event_time, method }))
     });
+    let by_other_ids = other_ids.clone().map(|others| {
+        others.map(|(Asker { target, app, event_time }, id)| {
+            (id.key(app).0.route(), Ask { target, event_time, method: Method::Person })
+        })
+    });
+    let asks = asks.concatenate(by_other_ids);
     let candidates = [(&touches.by_id, false), (&touches.by_fingerprint, true)].map(|(index, by_fingerprint)| {
         let asks = asks.clone().filter(move |(_, ask)| (ask.method == Method::Fingerprint) == by_fingerprint);
         find(asks, index, "candidates", move |ask: &Ask, entry| {
@@ -198,7 +241,8 @@ pub fn matches<'scope>(
     });
     let hot = hot::hot(hot_asks, &touches.marks, eligibility).map(|target| (target, Match::FingerprintHot));
 
-    let all = targets.map(|(target, row)| (target, Match::Target(row))).concatenate([copies, hot]);
+    let others = other_ids.map(|others| others.map(|(asker, id)| (asker.target, Match::OtherId(id))));
+    let all = targets.map(|(target, row)| (target, Match::Target(row))).concatenate([copies, hot].into_iter().chain(others));
     [true, false].map(|installs| all.clone().filter(move |(target, _)| target.is_install == installs))
 }
 
@@ -229,13 +273,14 @@ impl Path {
         let mut target = None;
         let mut hot = false;
         let mut standing: BTreeMap<Identity, Dedup> = BTreeMap::new();
-        let mut contenders = Vec::new();
+        let (mut contenders, mut other_ids) = (Vec::new(), Vec::new());
         for (found, _) in found {
             match found {
                 Match::Target(row) => target = Some(Arc::clone(row)),
                 Match::FingerprintHot => hot = true,
                 Match::Copy(row) => standing.entry(row.identity()).or_default().copy(row),
                 Match::Contender(contender) => contenders.push(*contender),
+                Match::OtherId(id) => other_ids.push(*id),
                 Match::Governor(..) | Match::Frozen(_) => {}
             }
         }
@@ -251,7 +296,7 @@ impl Path {
         let mut eligible: Vec<Eligible> = standing
             .values()
             .filter_map(Dedup::touch)
-            .filter_map(|touch| eligible(&target, touch, hot, eligibility))
+            .filter_map(|touch| eligible(&target, &other_ids, touch, hot, eligibility))
             .collect();
         eligible.sort_by_key(|found| (found.touch.event_time, found.touch.event_id, found.touch.subject));
         Some((target, Path::from_sorted(&eligible)))
@@ -281,7 +326,13 @@ impl Path {
 }
 
 /// The best method by which a standing touch leads to a target, if any does.
-fn eligible(target: &TargetRow, touch: TouchRow, hot: bool, eligibility: &Eligibility) -> Option<Eligible> {
+fn eligible(
+    target: &TargetRow,
+    other_ids: &[OtherId],
+    touch: TouchRow,
+    hot: bool,
+    eligibility: &Eligibility,
+) -> Option<Eligible> {
     let age_ms = target.event_time.0 - touch.event_time.0;
     let (event_type, capped) = (touch.traits.event_type(), touch.traits.capped());
     let within = |method| (0..=eligibility.window_ms(event_type, touch.channel, method)).contains(&age_ms);
@@ -298,6 +349,12 @@ fn eligible(target: &TargetRow, touch: TouchRow, hot: bool, eligibility: &Eligib
                 || capped.leaves_user() && touch.is_of_user(target.app, target.user)
         }
     };
+    let by_other_id = |id: &OtherId| match (eligibility.person, id) {
+        (PersonRule::DeviceOrUser, OtherId::Device(_)) if !touch.traits.has_device() => false,
+        (PersonRule::DeviceOrUser, OtherId::User(user)) => capped.leaves_user() && touch.is_of_user(target.app, *user),
+        _ => same(touch.person, id.key(target.app), Capped::PERSON),
+    };
+    let by_person = by_person || other_ids.iter().any(by_other_id);
     let by_fingerprint = same(touch.fingerprint, target.fingerprint, Capped::FINGERPRINT)
         && within(Method::Fingerprint)
         && !hot

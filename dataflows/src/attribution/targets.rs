@@ -13,12 +13,15 @@ use crate::attribution::identity::{Identity, split_identity};
 use crate::attribution::indexes::TouchIndexes;
 use crate::attribution::touches::Copied;
 use crate::horizon::TargetKey;
+use crate::moments::Moments;
 
 /// One install, open or conversion. Ordered by payload hash first: of its copies the least stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TargetRow {
     /// Hash of its bytes.
     pub payload_hash: PayloadHash,
+    /// Whether it came later than a gate lets pass: see [`crate::moments`]. A copy that did not goes before one that did.
+    pub late: bool,
     /// An install, an open or a conversion.
     pub event_type: EventType,
     /// Whether it is a further install of its person; false until [`crate::views::installs::reinstalls`] has told.
@@ -55,10 +58,11 @@ pub struct TargetRow {
 
 impl TargetRow {
     /// The row of an accepted install or conversion.
-    pub fn of(record: &Accepted) -> TargetRow {
+    pub fn of(record: &Accepted, moments: &Moments) -> TargetRow {
         let event = &record.event;
         TargetRow {
             payload_hash: record.payload_hash,
+            late: moments.is_late(event.event_type, event.event_time, record.arrival_ms),
             event_type: event.event_type,
             reinstall: false,
             comes_back: false,

@@ -354,7 +354,7 @@ mod tests {
                 };
                 let record = Accepted { event, ..Accepted::default() };
                 let tick = event_time.0 as Tick;
-                let rest = TouchRest::of(&EventRow::of(&record), &horizons);
+                let rest = TouchRest::of(&EventRow::of(&record, &Default::default()), &horizons);
                 copy_input.push(heaps.touch(TouchRow::of(&record, &horizons), Some(rest)), tick);
                 for (of_fingerprint, entry) in entries(&record, &horizons, PersonRule::DeviceOrUser) {
                     let input = if of_fingerprint { &mut by_print } else { &mut by_id };

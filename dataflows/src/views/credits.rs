@@ -13,9 +13,10 @@ use crate::changes::ToRows;
 use crate::horizon::{Horizons, TargetKey};
 use crate::views::installs::{Governing, InstallRow, lasting};
 use crate::needs::Needs;
-use crate::params::{Params, PersonRule, Span};
+use crate::params::{InstallsParams, Params, PersonRule, Span};
 use crate::attribution::paths::{self, Match, Path};
 use crate::attribution::eligibility::Eligibility;
+use crate::attribution::persons::{Asker, OtherIds};
 use crate::attribution::targets::TargetRow;
 use crate::attribution::touches::Forgetting;
 use crate::view::{Maintained, Output, View};
@@ -130,45 +131,8 @@ LEFT JOIN earned USING (tenant, event_id, subject, event_time, model)
 
 /// The step that tells which conversions follow an install.
 const GOVERNED_SQL: &str = "\
--- The latest install of the person that is no reinstall: its frozen path is the conversion's.
-governed AS (
-  SELECT *
-  FROM (
-    SELECT conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time,
-      installs.event_id AS install_event_id, installs.subject AS install_subject,
-      installs.event_time AS install_event_time, path, path_dropped,
-      row_number() OVER (
-        PARTITION BY conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time
-        ORDER BY installs.event_time DESC, installs.event_id DESC, installs.subject DESC
-      ) AS place
-    FROM conversions JOIN installs
-      ON conversions.tenant = installs.tenant AND conversions.scope = coalesce(installs.app, 0)
-      AND conversions.person = coalesce(installs.device_id, installs.user_id)
-    WHERE NOT reinstall AND conversions.event_time - installs.event_time BETWEEN 0 AND {lifetime_ms}
-  ) AS ordered
-  WHERE place = 1
-)";
-
-/// As [`GOVERNED_SQL`], where a person is a device or a user.
-const GOVERNED_BY_DEVICE_OR_USER_SQL: &str = "\
--- The latest install of the device that is no reinstall, else of the user: its frozen path is the conversion's.
-governing AS (
-  SELECT conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time, 1 AS preference,
-    installs.event_id AS install_event_id, installs.subject AS install_subject,
-    installs.event_time AS install_event_time, path, path_dropped
-  FROM conversions JOIN installs
-    ON conversions.tenant = installs.tenant AND conversions.scope = coalesce(installs.app, 0)
-    AND conversions.device_id = installs.device_id
-  WHERE NOT reinstall AND conversions.event_time - installs.event_time BETWEEN 0 AND {lifetime_ms}
-  UNION ALL
-  SELECT conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time, 2 AS preference,
-    installs.event_id AS install_event_id, installs.subject AS install_subject,
-    installs.event_time AS install_event_time, path, path_dropped
-  FROM conversions JOIN installs
-    ON conversions.tenant = installs.tenant AND conversions.scope = coalesce(installs.app, 0)
-    AND conversions.user_id = installs.user_id
-  WHERE NOT reinstall AND conversions.event_time - installs.event_time BETWEEN 0 AND {lifetime_ms}
-),
+{of_person}-- The latest install of the person that is no reinstall: its frozen path is the conversion's. One of the device goes before one of
+-- the user, and these before one of another id that links lead to.
 governed AS (
   SELECT *
   FROM (
@@ -176,10 +140,56 @@ governed AS (
         PARTITION BY tenant, event_id, subject, event_time
         ORDER BY preference, install_event_time DESC, install_event_id DESC, install_subject DESC
       ) AS place
-    FROM governing
+    FROM (
+      {governing}
+    ) AS governing
   ) AS ordered
   WHERE place = 1
 )";
+
+/// Conversions with each other id of their person.
+const OF_PERSON_SQL: &str = "\
+conversions_of_person AS (
+  SELECT conversions.*, linked.id AS linked_id
+  FROM conversions JOIN attributed_ids AS linked
+    ON conversions.tenant = linked.tenant AND conversions.subject = linked.subject AND conversions.event_id = linked.event_id
+    AND conversions.event_time = linked.event_time
+),
+";
+
+/// The installs that may govern conversions by an id that they share.
+const GOVERNING_SQL: &str = "\
+SELECT conversions.tenant, conversions.event_id, conversions.subject, conversions.event_time, {preference} AS preference,
+        installs.event_id AS install_event_id, installs.subject AS install_subject,
+        installs.event_time AS install_event_time, path, path_dropped
+      FROM {conversions} AS conversions JOIN installs
+        ON conversions.tenant = installs.tenant AND conversions.scope = coalesce(installs.app, 0) AND {same}
+      WHERE NOT reinstall AND conversions.event_time - installs.event_time BETWEEN 0 AND {lifetime_ms}";
+
+fn governed_sql(params: &InstallsParams) -> String {
+    // An id of conversions, and the same of installs.
+    const OF_EITHER: &[(&str, &str)] = &[("device_id", "installs.device_id"), ("user_id", "installs.user_id")];
+    const OF_PERSON: &[(&str, &str)] = &[("person", "coalesce(installs.device_id, installs.user_id)")];
+    let ids = match params.person {
+        PersonRule::DeviceOrUser => OF_EITHER,
+        PersonRule::DeviceElseUser => OF_PERSON,
+    };
+    let governing = |preference: usize, conversions: &str, same: String| {
+        let preference = preference.to_string();
+        let texts = [("{preference}", preference.as_str()), ("{conversions}", conversions), ("{same}", &same)];
+        texts.iter().fold(GOVERNING_SQL.to_owned(), |sql, (name, text)| sql.replace(name, text))
+    };
+    let by_own = ids.iter().zip(1..).map(|((id, of_install), preference)| {
+        governing(preference, "conversions", format!("conversions.{id} = {of_install}"))
+    });
+    let by_others = ids.iter().filter(|_| params.identity).map(|(_, of_install)| {
+        governing(ids.len() + 1, "conversions_of_person", format!("conversions.linked_id = {of_install}"))
+    });
+    let governing: Vec<String> = by_own.chain(by_others).collect();
+    GOVERNED_SQL
+        .replace("{of_person}", if params.identity { OF_PERSON_SQL } else { "" })
+        .replace("{governing}", &governing.join("\n      UNION ALL\n      "))
+}
 
 /// `credits`.
 pub static CREDITS: View = View {
@@ -197,7 +207,7 @@ pub static CREDITS: View = View {
     ],
     read_by: &[&["tenant", "subject"], &["tenant", "event_id"]],
     code: 1,
-    reads: &["events", "installs"],
+    reads: &["events", "attributed_ids", "installs"],
     sql,
     maintained: Some(Maintained::rows::<CreditRow>(|_, retention| Needs::attributed_until_final(retention))),
 };
@@ -240,11 +250,7 @@ fn sql(params: &Params) -> String {
         weights.decay_table.iter().enumerate().map(|(hour, weight)| format!("({hour}, {weight})")).collect();
     let direct: Vec<String> = weights.direct_channels.iter().map(|channel| channel.0.to_string()).collect();
     let is_direct = if direct.is_empty() { "false".to_owned() } else { format!("channel IN ({})", direct.join(", ")) };
-    let governed = match params.installs.person {
-        PersonRule::DeviceOrUser => GOVERNED_BY_DEVICE_OR_USER_SQL,
-        PersonRule::DeviceElseUser => GOVERNED_SQL,
-    };
-    SQL.replace("{governed}", governed)
+    SQL.replace("{governed}", &governed_sql(&params.installs))
         .replace("{paths}", &paths::sql(&params.installs))
         .replace("{lifetime_ms}", &params.installs.attribution_lifetime.0.to_string())
         .replace("{half_life_hours}", &weights.decay_table.len().to_string())
@@ -358,8 +364,7 @@ impl Expires<Tick> for Governed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Converted {
     key: TargetKey,
-    /// Whether its person is sought, that is its device, else its user; not the user that it has beside a device.
-    by_person: bool,
+    by: By,
     event_time: EventTime,
 }
 
@@ -369,6 +374,17 @@ impl Expires<Tick> for Converted {
     }
 }
 
+/// By what an install is found that may govern a conversion. The largest goes before the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum By {
+    /// Another id of its person.
+    OtherId,
+    /// The user that it has beside a device.
+    User,
+    /// Its device, else its user.
+    Person,
+}
+
 /// A conversion, or an install that may govern it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Fact {
@@ -376,34 +392,40 @@ enum Fact {
     Install(Candidate),
 }
 
-/// An install that may govern a conversion. The largest does: one of its person before one of the user beside a device, then
-/// the latest.
+/// An install that may govern a conversion. The largest does: as it was found, then the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Candidate {
-    by_person: bool,
+    by: By,
     install: InstallRef,
     key: TargetKey,
 }
 
 /// Finds for each conversion the latest install by (event time, id, subject) that is no reinstall and at most `lifetime` old:
-/// of the same device and app, else of the same user and app.
+/// of the same device and app, else of the same user and app, else of another id of its person in the app.
 pub fn governors<'scope>(
     conversions: VecCollection<'scope, Tick, (TargetKey, Arc<TargetRow>), isize>,
+    other_ids: Option<OtherIds<'scope>>,
     installs: Governing<'scope>,
     lifetime: Span,
     rule: PersonRule,
     horizons: Horizons,
 ) -> Conversions<'scope> {
     let by_person = conversions.clone().flat_map(move |(key, row)| {
-        let keys = rule.keys(row.app, row.device, row.user).zip([true, false]);
-        keys.map(move |(person, by_person)| (person, Converted { key, by_person, event_time: row.event_time }))
+        let keys = rule.keys(row.app, row.device, row.user).zip([By::Person, By::User]);
+        keys.map(move |(person, by)| (person, Converted { key, by, event_time: row.event_time }))
     });
+    let by_other_id = other_ids.map(|others| {
+        others.map(|(Asker { target: key, app, event_time }, id)| {
+            (id.key(app), Converted { key, by: By::OtherId, event_time })
+        })
+    });
+    let by_person = by_person.concatenate(by_other_id);
     let by_person = arrange_forgetting(by_person, "conversions by person", ByVal);
     let candidates = by_person.join_core(installs, move |_, conversion, (install, row)| {
         let age_ms = conversion.event_time.0 - row.event_time.0;
         (0..=lifetime.0).contains(&age_ms).then(|| {
             let key = lasting(*install, row.event_time, &horizons);
-            let candidate = Candidate { by_person: conversion.by_person, install: install_ref(row), key };
+            let candidate = Candidate { by: conversion.by, install: install_ref(row), key };
             (conversion.key, Fact::Install(candidate))
         })
     });

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::horizon::Retention;
 use crate::inputs::Inputs;
-use crate::links::Link;
+use crate::links::Node;
 use crate::needs::Needs;
 use crate::params::Params;
 use crate::view::{Maintained, Output, View};
@@ -83,14 +83,6 @@ fn needs(params: &Params, retention: Retention) -> Needs {
     }
 }
 
-/// An id within its tenant. Those of a tenant order as their hashes do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Node {
-    tenant: Symbol,
-    id: LinkedId,
-    kind: IdKind,
-}
-
 /// One row of `identity`: unique by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IdentityRow {
@@ -120,10 +112,7 @@ fn row(Member { node, component, large }: Member<Node>) -> (LinkedId, IdentityRo
 
 /// Builds it.
 pub fn build<'scope>(inputs: &mut Inputs<'scope>) -> Output<'scope> {
-    let pairs = inputs.links_of_all_time().map(|link| {
-        let Link { tenant, id, id_kind, other_id, other_kind, .. } = link;
-        (Node { tenant, id, kind: id_kind }, Node { tenant, id: other_id, kind: other_kind })
-    });
+    let pairs = inputs.links_of_all_time().map(|link| link.nodes());
     let large_above = inputs.params.identity.large_above as usize;
     let members = components(pairs, "identity", large_above, |node| node.tenant.0 as u64);
     Output::rows_of_keys(&IDENTITY, members.map(row))

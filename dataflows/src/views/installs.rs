@@ -135,7 +135,7 @@ pub static INSTALLS: View = View {
     key: &["tenant", "subject", "event_id", "event_time"],
     read_by: &[&["tenant", "user_id"], &["tenant", "device_id"], &["tenant", "subject"]],
     code: 1,
-    reads: &["events", "activity", "zone_spans"],
+    reads: &["events", "attributed_ids", "activity", "zone_spans"],
     sql,
     // The days of devices, too: they tell which of them come back.
     maintained: Some(Maintained::rows::<InstallRow>(Needs::of_lives)),
@@ -293,6 +293,7 @@ impl InstallRow {
     pub fn target(&self) -> TargetRow {
         TargetRow {
             payload_hash: PayloadHash::NONE,
+            late: false,
             event_type: self.event_type,
             reinstall: self.reinstall,
             comes_back: self.comes_back,

@@ -44,6 +44,7 @@ macro_rules! views {
 views! {
     contested_events: CONTESTED_EVENTS => contested_events::build,
     costs: COSTS => |inputs| costs::output(inputs.costs()),
+    attributed_ids: ATTRIBUTED_IDS,
     activity: ACTIVITY => |inputs| Output::changes(inputs.visitors().activity().concat(inputs.devices().days)),
     installs: INSTALLS => |inputs| installs::output(inputs.attribution().installs),
     credits: CREDITS => |inputs| credits::output(inputs.attribution().credited, &inputs.params),

@@ -35,6 +35,8 @@ pub(crate) struct Ev {
     pub(crate) capped: u8,
     /// Tells copies apart that differ in nothing else.
     pub(crate) copy: u32,
+    /// When it arrived: as event times; not part of what it says. Long before all else where nothing is said.
+    pub(crate) arrives: i64,
 }
 
 pub(crate) fn event(kind: EventType, at: i64) -> Ev {
@@ -57,6 +59,7 @@ pub(crate) fn event(kind: EventType, at: i64) -> Ev {
         cost: None,
         capped: 0,
         copy: 0,
+        arrives: -EPOCH_MS,
     }
 }
 
@@ -86,7 +89,7 @@ macro_rules! setters {
 
 impl Ev {
     setters! { id: u32, user: u32, device: u32, click: u32, print: u32, app: &'static str, channel: &'static str,
-    name: &'static str, capped: u8, copy: u32 }
+    name: &'static str, capped: u8, copy: u32, login: u32, arrives: i64 }
 
     pub(crate) fn revenue(self, micros: i64) -> Ev {
         Ev { revenue: Some(micros), ..self }
@@ -135,10 +138,15 @@ impl Ev {
             currency: if self.revenue.is_some() || self.cost.is_some() { Symbol::of("EUR") } else { Symbol::NONE },
             ..Event::default()
         };
-        // Equal hashes mean equal contents, so all but `capped` goes into it.
-        let content = format!("{:?}", Ev { capped: 0, ..self.clone() });
+        // Equal hashes mean equal contents, so all but `capped` and the arrival goes into it.
+        let content = format!("{:?}", Ev { capped: 0, arrives: 0, ..self.clone() });
         let mut bytes: [u8; 16] = blake3::hash(content.as_bytes()).as_bytes()[..16].try_into().expect("16 bytes");
         bytes[0] = self.copy as u8 + 1;
-        Accepted { event, payload_hash: PayloadHash(Id::from_bytes(bytes)), capped: Capped(self.capped) }
+        Accepted {
+            event,
+            arrival_ms: EPOCH_MS + self.arrives,
+            payload_hash: PayloadHash(Id::from_bytes(bytes)),
+            capped: Capped(self.capped),
+        }
     }
 }

@@ -36,6 +36,7 @@ fn short_windows() -> Params {
     params.installs.fingerprint_window = Span(6 * HOUR);
     params.installs.attribution_lifetime = Span(8 * DAY);
     params.installs.reattribution_after = Span(2 * DAY);
+    params.installs.identity = true;
     params
 }
 
@@ -102,7 +103,8 @@ fn arrivals(number: u64, people: u64) -> Vec<(Ev, Tick)> {
 
 fn records(people: u64) -> Vec<(Accepted, Tick)> {
     let all = (0..EVENTS).flat_map(|number| arrivals(number, people));
-    let mut records: Vec<_> = all.map(|(event, tick)| (event.accepted(2), tick)).collect();
+    let arrived = |(event, tick): (Ev, Tick)| (event.arrives(tick as i64 - EPOCH_MS).accepted(2), tick);
+    let mut records: Vec<_> = all.map(arrived).collect();
     records.sort_by_key(|(_, tick)| *tick);
     records
 }

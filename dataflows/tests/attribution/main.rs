@@ -10,6 +10,7 @@ mod golden_anomalies;
 mod golden_cohorts;
 mod golden_credits;
 mod golden_funnels;
+mod golden_identity;
 mod golden_installs;
 mod golden_paths;
 mod golden_persons;

@@ -133,6 +133,7 @@ fn differs(plant: Plant) -> Option<String> {
             sealed_before: sealed.filter(|_| plant != Plant::SealedAgain).map_or(0, |sealed| sealed.before),
             installs_before: None,
             links_before: None,
+            ..Bounds::default()
         };
         let read: Vec<_> = records
             .iter()

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use dataflows::moments::Moments;
 use dataflows::params::Params;
 use dataflows::view::View;
 use dataflows::views;
+use dataflows::views::attributed_ids::ATTRIBUTED_IDS;
 use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
 use datafusion::datasource::MemTable;
@@ -16,7 +18,7 @@ use schemas::event::Accepted;
 use schemas::table::{RecordRow, Verdict, records_batch};
 
 use crate::read;
-use crate::stream::SEALING;
+use crate::stream::{MOMENTS, SEALING};
 
 /// The rows of the maintained views over these records.
 pub(crate) struct Rows {
@@ -35,7 +37,14 @@ pub(crate) fn by_time(view: &View) -> bool {
 
 /// The rows of all maintained views but those.
 pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
-    let views = definitions(records, params, 0, |view| view.maintained.is_some() && !by_time(view));
+    sql_with(records, params, &MOMENTS)
+}
+
+/// The same where links count as of these moments.
+pub(crate) fn sql_with(records: &[(Accepted, Verdict)], params: &Params, moments: &Moments) -> Rows {
+    let is_read = |view: &View| params.installs.identity && view.name == ATTRIBUTED_IDS.name;
+    let wanted = |view: &View| view.maintained.is_some() && !by_time(view) || is_read(view);
+    let views = definitions(records, params, (0, moments), wanted);
     let mut rows = Rows {
         installs: views["installs"].iter().flat_map(read::installs).collect(),
         credits: views["credits"].iter().flat_map(read::credits).collect(),
@@ -60,13 +69,13 @@ pub(crate) fn at(
             wanted.extend(view.reads);
         }
     }
-    definitions(records, params, cut, |view| wanted.contains(&view.name))
+    definitions(records, params, (cut, &MOMENTS), |view| wanted.contains(&view.name))
 }
 
 fn definitions(
     records: &[(Accepted, Verdict)],
     params: &Params,
-    cut: Tick,
+    (cut, moments): (Tick, &Moments),
     wanted: impl Fn(&View) -> bool,
 ) -> BTreeMap<&'static str, Vec<RecordBatch>> {
     let rows: Vec<RecordRow> = records
@@ -78,7 +87,7 @@ fn definitions(
             topic: Arc::from("events"),
             partition: 0,
             offset: offset as i64,
-            arrival_ms: 0,
+            arrival_ms: record.arrival_ms,
             cut: 0,
             payload_hash: record.payload_hash,
             event: Some(record.event),
@@ -103,7 +112,9 @@ fn definitions(
         }
         let mut views = BTreeMap::new();
         let final_before = (cut as i64).saturating_sub(SEALING.final_after_ms);
-        let as_of_sql = format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before");
+        let moments = moments.columns_sql();
+        let as_of_sql =
+            format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before, {moments}");
         let as_of = context.sql(&as_of_sql).await.expect("a plain query");
         context.register_table("as_of", as_of.into_view()).expect("a new name");
         for view in views::views().iter().filter(|view| view.name == "events" || wanted(view)) {

@@ -29,7 +29,7 @@ use crate::funnels;
 use crate::golden_installs::params;
 use crate::oracle;
 use crate::persons;
-use crate::stream::{CUT, History, Life, history, rows_at};
+use crate::stream::{CUT, History, Life, MOMENTS, history, rows_at};
 use crate::tables::{self, ByTenant};
 
 /// Cases where `PROPTEST_CASES` says nothing; each runs up to [`SCENARIOS_MAX`] scenarios.
@@ -47,6 +47,8 @@ struct Arrival {
     what: What,
     tick: u64,
     late: bool,
+    /// How long after it happened it arrived.
+    after: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +92,7 @@ struct Run {
     restarts: Vec<Restart>,
     short_windows: bool,
     person: PersonRule,
+    identity: bool,
 }
 
 /// How a dataflow ends and the next one begins.
@@ -121,6 +124,10 @@ enum Plant {
     LostRetraction,
     /// The SQL takes one id more for a person.
     LargeLater,
+    /// The SQL knows a target by its own ids alone.
+    OwnIdsAlone,
+    /// The SQL counts links that arrive a day later than those that count for a target.
+    LaterLinks,
     /// The SQL has devices come back some days later.
     BackLater,
 }
@@ -227,7 +234,10 @@ fn arrival() -> impl Strategy<Value = Arrival> {
         4 => (any::<Index>(), change()).prop_map(|(of, change)| What::Copy(of, change)),
         2 => any::<Index>().prop_map(What::Withdrawal),
     ];
-    (what, 0..TICKS, prop::bool::weighted(0.04)).prop_map(|(what, tick, late)| Arrival { what, tick, late })
+    // About the lateness up to which links count for a target, and how far others may lie from each other.
+    let after = prop::sample::select(vec![0, 0, HOUR, 2 * DAY - 1, 2 * DAY, 2 * DAY + 1, 3 * DAY, 7 * DAY]);
+    (what, 0..TICKS, prop::bool::weighted(0.04), after)
+        .prop_map(|(what, tick, late, after)| Arrival { what, tick, late, after })
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
@@ -242,11 +252,11 @@ fn run() -> impl Strategy<Value = Run> {
         .prop_map(|(written, replayed, workers, order)| Restart { written, replayed, workers, order });
     let restarts = prop::collection::vec(restart, 0..3);
     let person = prop_oneof![2 => Just(PersonRule::DeviceOrUser), 1 => Just(PersonRule::DeviceElseUser)];
-    (scenarios, 1..=4usize, pauses, restarts, any::<bool>(), person).prop_map(
-        |(scenarios, workers, pauses, mut restarts, short_windows, person)| {
+    (scenarios, 1..=4usize, pauses, restarts, any::<[bool; 2]>(), person).prop_map(
+        |(scenarios, workers, pauses, mut restarts, [short_windows, identity], person)| {
             restarts.sort_by_key(|restart| restart.written);
             restarts.dedup_by_key(|restart| restart.written);
-            Run { scenarios, workers, pauses, restarts, short_windows, person }
+            Run { scenarios, workers, pauses, restarts, short_windows, person, identity }
         },
     )
 }
@@ -264,6 +274,7 @@ impl Scenario {
                 What::Copy(..) | What::Withdrawal(_) => continue,
             };
             let verdict = if arrival.late { Verdict::Late } else { Verdict::Ok };
+            let event = Ev { arrives: event.at + arrival.after, ..event };
             records.push((event.accepted(tenant), verdict, START + CUT * arrival.tick));
             if event.kind != EventType::Tombstone {
                 events.push(event);
@@ -306,6 +317,7 @@ impl Run {
         let compared = views::maintained().filter(|(view, _)| !oracle::by_time(view));
         params.only = compared.map(|(view, _)| view.name.to_owned()).collect();
         params.installs.person = self.person;
+        params.installs.identity = self.identity;
         params.funnels = funnels::of_all_periods([0, 30 * DAY, 7 * DAY, DAY]);
         params.identity.large_above = 3;
         let zoned =
@@ -359,6 +371,13 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<String>>) -> Result<(), 
     if plant == Plant::LargeLater {
         sql_params.identity.large_above += 1;
     }
+    if plant == Plant::OwnIdsAlone {
+        sql_params.installs.identity = false;
+    }
+    let mut moments = MOMENTS;
+    if plant == Plant::LaterLinks {
+        moments.lateness_ms = Some([3 * DAY; EventType::ALL.len()]);
+    }
     if plant == Plant::BackLater {
         sql_params.installs.reattribution_after.0 += 15 * DAY;
     }
@@ -378,7 +397,7 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<String>>) -> Result<(), 
         record.event.event_id = EventId(record.payload_hash.0);
         streamed.push((record, tick));
     }
-    let sql = oracle::sql(&for_sql, &sql_params);
+    let sql = oracle::sql_with(&for_sql, &sql_params, &moments);
     let History { written: mut changes, loaded } = history(&streamed, &params, &run.lives(), &run.pauses);
 
     for (of_load, load_to) in &loaded {
@@ -478,7 +497,8 @@ fn streamed_is_sql() {
     let seen = Mutex::new(BTreeSet::new());
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let cases = if asked { Config::default().cases } else { CASES };
-    let config = Config { cases, source_file: Some(file!()), max_shrink_iters: 2_000, ..Config::default() };
+    let max_shrink_iters = if asked { 2_000 } else { 100 };
+    let config = Config { cases, source_file: Some(file!()), max_shrink_iters, ..Config::default() };
     // The same cases each time, so that what must come up does; who asks for a number of cases gets new ones.
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = if asked { TestRunner::new(config) } else { TestRunner::new_with_rng(config, rng) };
@@ -520,7 +540,9 @@ fn what_is_planted_is_found() {
         (Plant::CountedTwice, "credits of scenario"),
         (Plant::WrittenTwice, "every row is there once"),
         (Plant::LostRetraction, "metrics_hourly of scenario"),
-        (Plant::LargeLater, "identity of scenario"),
+        (Plant::LargeLater, "of scenario"),
+        (Plant::OwnIdsAlone, "of scenario"),
+        (Plant::LaterLinks, "of scenario"),
         (Plant::BackLater, "installs of scenario"),
     ] {
         let config = Config { cases: 48, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };

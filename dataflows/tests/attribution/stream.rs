@@ -10,6 +10,7 @@ use dataflows::feed::Feed;
 use dataflows::grid::{CUT_MS, cut_of};
 use dataflows::horizon::{Bounds, Retention};
 use dataflows::inputs::Inputs;
+use dataflows::moments::Moments;
 use dataflows::needs::Needed;
 use dataflows::params::Params;
 use dataflows::sealing::Sealing;
@@ -21,9 +22,11 @@ use dataflows::visitor_event::{ActiveDay, OfVisitor, VisitorInput};
 use operators::Hub;
 use schemas::event::Accepted;
 use schemas::units::DAY_MS as DAY;
-use schemas::{EventTime, Subject, Symbol, Tick};
+use schemas::{EventTime, EventType, Subject, Symbol, Tick};
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
+
+use crate::events::EPOCH_MS;
 
 /// What the dataflow said, change by change.
 #[derive(Default)]
@@ -65,6 +68,10 @@ pub(crate) const CUT: Tick = CUT_MS;
 
 /// When days are final: where nothing is said of how late a record may be, too.
 pub(crate) const SEALING: Sealing = Sealing { final_after_ms: 3 * DAY };
+
+/// As of when links count: for what came within two days those that had come by then, for what came later all.
+pub(crate) const MOMENTS: Moments =
+    Moments { lateness_ms: Some([2 * DAY; EventType::ALL.len()]), any_age_until: (EPOCH_MS + 1_000 * DAY) as Tick };
 
 impl Life {
     /// The first, of a job without a history, which never ends.
@@ -233,7 +240,7 @@ fn live(
     let finals = needed.and_then(|needed| needed.final_installs);
     let installs_before = finals.as_ref().map(|times| times.end);
     let final_after_ms = SEALING.final_after_ms;
-    let bounds = Bounds { final_after_ms, retention, sealed_before, installs_before, links_before };
+    let bounds = Bounds { final_after_ms, retention, sealed_before, installs_before, links_before, moments: MOMENTS };
     let written = written.installs.iter().filter(|(_, tick, _)| *tick < life.load_to);
     let final_installs: Vec<(InstallRow, isize)> = written
         .filter(|_| load != Some(Load::WithoutFinalInstalls))

@@ -200,7 +200,7 @@ fn the_columns_are_those_of_the_documentation() {
 
 #[test]
 fn events_have_the_columns_of_records() {
-    let accepted = Accepted { event: Event::default(), payload_hash: PayloadHash::of(b"a"), capped: Capped::CLICK };
+    let accepted = Accepted { payload_hash: PayloadHash::of(b"a"), capped: Capped::CLICK, ..Accepted::default() };
     let batch = events_batch([&accepted].into_iter());
     let records = records_schema();
     assert_eq!(batch.schema(), events_schema());
