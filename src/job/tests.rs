@@ -91,7 +91,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "view_window",
             "view_windo",
-            r#"9: views.installs.view_windo: unknown field `view_windo`, expected one of person, click_window, view_window, fingerprint_window, attribution_lifetime"#,
+            r#"9: views.installs.view_windo: unknown field `view_windo`, expected one of person, identity, click_window, view_window, fingerprint_window, attribution_lifetime, reattribution_after"#,
         ),
         (
             "commit_every: 5s",

@@ -99,7 +99,13 @@ async fn credit(session: &Session, id: Id, tenant: Option<&str>) -> Result<Vec<E
     let of_tenant = tenant.map_or(String::new(), |tenant| format!(" AND tenant = {}", Symbol::of(tenant).0));
     let named = format!("event_id = {}{of_tenant}", literal(&hex(&id.to_bytes())));
     let query = format!(
-        "SELECT * FROM events WHERE {named} AND type IN ('install', 'conversion') ORDER BY event_time, subject"
+        "SELECT * FROM events WHERE {named} AND type IN ('install', 'conversion')
+         UNION ALL
+         SELECT opens.* FROM (SELECT * FROM events WHERE {named} AND type = 'open') AS opens
+         LEFT SEMI JOIN (SELECT * FROM installs WHERE {named} AND event_type = 'open') AS back
+           ON opens.tenant = back.tenant AND opens.event_id = back.event_id AND opens.subject = back.subject
+           AND opens.event_time = back.event_time
+         ORDER BY event_time, subject"
     );
     let found = rows(session, &query).await?;
     if found.num_rows() == 0 {

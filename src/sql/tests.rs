@@ -399,6 +399,7 @@ async fn audit_finds_exactly_what_was_planted() {
     let expected = "at cut 1767225703000 (2026-01-01T00:01:43.000Z)\n\
          contested_events: 1 rows expected, 1 present: no difference\n\
          costs: 0 rows expected, 0 present: no difference\n\
+         activity: 2 rows expected, 2 present: no difference\n\
          installs: 1 rows expected, 1 present: no difference\n\
          credits: 12 rows expected, 12 present: no difference\n\
          metrics_hourly: 3 rows expected, 3 present: no difference\n";
@@ -420,7 +421,7 @@ async fn audit_finds_exactly_what_was_planted() {
     let report = audited(&lake, &[]).await;
     let text = report.text();
     let ids = |id: &str| super::format::hex(&hasher().hash(IdKind::Event, "shop", id.as_bytes()).to_bytes());
-    let lines: Vec<&str> = text.lines().skip(2).collect();
+    let lines: Vec<&str> = text.lines().skip(3).collect();
     assert_eq!(lines[1], "installs: 1 rows expected, 1 present: 1 difference");
     assert!(lines[2].starts_with("~ {\"tenant\":\"shop\",\"subject\":") && lines[2].contains(&ids("n1")), "{text}");
     assert_eq!(lines[3], "    ctit_ms: expected 30000, present 12345");

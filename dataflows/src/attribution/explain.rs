@@ -23,16 +23,18 @@ ordered AS (
 winner AS (
   SELECT touch_type = 'click' AS is_click, rank AS winner_rank, touch_event_time AS winner_time FROM ordered WHERE place = 1
 ),
--- Touches of any app and time that have an id of the target.
+{linked_touches},
+-- Touches of any app and time that have an id of the target, or another of its person.
 near AS (
   SELECT targets.scope <> touches.scope AS of_other_app, targets.event_time - touch_event_time AS age_ms,
-    coalesce({same_person}, false) AS same_person, coalesce(device_id = touch_device, false) AS same_device,
+    coalesce({same_person}, false) OR linked AS same_person, linked, coalesce(device_id = touch_device, false) AS same_device,
     coalesce(user_id = touch_user, false) AS same_user, coalesce(click_id = touch_click, false) AS same_click,
     coalesce(fingerprint = touch_fingerprint, false) AS same_fingerprint,
     coalesce(device_id <> touch_device, false) AS other_device,
     touch_event_id, touch_subject, touch_event_time, touch_type, channel, campaign, ad_group, creative, source, window_ms
-  FROM targets JOIN touches ON targets.tenant = touches.tenant
-  WHERE device_id = touch_device OR user_id = touch_user OR click_id = touch_click OR fingerprint = touch_fingerprint
+  FROM targets JOIN linked_touches AS touches ON targets.tenant = touches.tenant
+  WHERE linked OR device_id = touch_device OR user_id = touch_user OR click_id = touch_click
+    OR fingerprint = touch_fingerprint
 ),
 path AS (
   SELECT touch_event_id, touch_subject, touch_event_time, true AS in_path FROM paths
@@ -50,7 +52,7 @@ judged AS (
 SELECT place, touch_event_id, touch_subject, touch_event_time, touch_type, channel, campaign, ad_group, creative, source,
   array_to_string(array_remove_all(make_array(
     CASE WHEN same_device THEN 'device' ELSE '' END, CASE WHEN same_user THEN 'user' ELSE '' END,
-    CASE WHEN same_click THEN 'click_id' ELSE '' END, CASE WHEN same_fingerprint THEN 'fingerprint' ELSE '' END), ''), ', ') AS shares,
+    CASE WHEN linked THEN 'linked id' ELSE '' END, CASE WHEN same_click THEN 'click_id' ELSE '' END, CASE WHEN same_fingerprint THEN 'fingerprint' ELSE '' END), ''), ', ') AS shares,
   CASE rank WHEN 1 THEN 'person' WHEN 2 THEN 'click_id' WHEN 3 THEN 'fingerprint' END AS method,
   CASE
     {of_paths}WHEN place = 1 THEN 'won'
@@ -72,6 +74,18 @@ SELECT place, touch_event_id, touch_subject, touch_event_time, touch_type, chann
 FROM judged
 ";
 
+/// Touches, each with whether it is of an id that links lead to from the target.
+const LINKED_TOUCHES_SQL: &str = "\
+of_person AS (
+  SELECT tenant, id FROM attributed_ids LEFT SEMI JOIN targets USING (tenant, event_id, subject, event_time)
+),
+linked_touches AS (
+  SELECT touches.*, of_device.id IS NOT NULL OR of_user.id IS NOT NULL AS linked
+  FROM touches
+  LEFT JOIN of_person AS of_device ON of_device.tenant = touches.tenant AND of_device.id = touch_device
+  LEFT JOIN of_person AS of_user ON of_user.tenant = touches.tenant AND of_user.id = touch_user
+)";
+
 const WINDOW_SQL: &str = "\
 CASE WHEN window_ms % 86400000 = 0 THEN concat(window_ms / 86400000, ' d')
       WHEN window_ms % 3600000 = 0 THEN concat(window_ms / 3600000, ' h') ELSE concat(window_ms / 1000, ' s') END";
@@ -89,7 +103,12 @@ pub fn sql(params: &InstallsParams, target: &str, is_install: bool) -> String {
         PersonRule::DeviceOrUser => "device_id = touch_device OR user_id = touch_user",
         PersonRule::DeviceElseUser => "targets.person = touch_person",
     };
+    let linked_touches = match params.identity {
+        true => LINKED_TOUCHES_SQL,
+        false => "linked_touches AS (SELECT *, false AS linked FROM touches)",
+    };
     SQL.replace("{target}", target)
+        .replace("{linked_touches}", linked_touches)
         .replace("{of_paths}", if is_install { "" } else { OF_PATHS_SQL })
         .replace("{latest}", &(PATH_TOUCHES_MAX - 1).to_string())
         .replace("{paths}", &paths::sql(params))
