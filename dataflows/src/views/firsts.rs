@@ -27,7 +27,7 @@ WITH done AS (
     installs.campaign, installs.source, CASE WHEN method = 'organic' THEN {no_channel} ELSE installs.channel END,
     events.country, 'install'
   FROM installs JOIN events USING (tenant, subject, event_id, event_time)
-  WHERE NOT reinstall AND installs.type = 'install'
+  WHERE NOT reinstall AND installs.type = 'install' AND events.type = 'install'
 ), dated AS (
   SELECT done.*, {date} AS date
   FROM {zoned}

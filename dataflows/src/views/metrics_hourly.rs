@@ -35,7 +35,7 @@ WITH additions AS (
     CASE WHEN method = 'organic' THEN {no_channel} ELSE installs.channel END, events.country, NULL,
     installs.event_time, 0, 0, 1, 0, 0, 0
   FROM installs JOIN events USING (tenant, subject, event_id, event_time)
-  WHERE NOT reinstall AND installs.type = 'install'
+  WHERE NOT reinstall AND installs.type = 'install' AND events.type = 'install'
   UNION ALL
   SELECT credits.tenant, credits.currency, credits.app, credits.campaign, credits.ad_group, credits.creative,
     credits.source, credits.channel, events.country, credits.name,
