@@ -17,6 +17,7 @@ use chrono::DateTime;
 use dataflows::moments::Moments;
 use dataflows::params::Params;
 use dataflows::views;
+use dataflows::views::attributed_ids::ATTRIBUTED_IDS;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{JoinConstraint, JoinType, ScalarValue, TableReference};
@@ -181,6 +182,8 @@ async fn session(
             }
             // A job leaves it out, or no run has written the lake since it came.
             Some(_) => Arc::new(Opaque(raw.sql(&definition()).await?.into_view())),
+            // `installs` and `credits` read it several times, and it is large.
+            None if view.name == ATTRIBUTED_IDS.name => Arc::new(Opaque(raw.sql(&definition()).await?.into_view())),
             None => raw.sql(&definition()).await?.into_view(),
         };
         raw.register_table(view.name, rows)?;
@@ -434,12 +437,17 @@ async fn register(
         Some(cut) => raw.read_table(rows)?.filter(ident("_cut").lt_eq(lit(cut as i64)))?,
         None => raw.read_table(rows)?,
     };
-    raw.register_table(name, filtered_above(with_columns(rows, &schema)?, came)?.into_view())?;
+    raw.register_table(name, filtered_above(with_columns(name, rows, &schema)?, came)?.into_view())?;
     Ok(())
 }
 
-/// The rows with all columns of `schema`: those that their table does not have, as one made by an older release, are null.
-fn with_columns(rows: DataFrame, schema: &Schema) -> Result<DataFrame, SqlError> {
+/// What rows of earlier releases say in columns that their tables do not have, where it is known: table, column, text.
+const OF_EARLIER: [(&str, &str, &str); 2] =
+    [("installs_changes", "type", "install"), ("installs_changes", "event_type", "install")];
+
+/// The rows with all columns of `schema`: those that their table does not have, as one made by an older release, are null, or what is
+/// known of them.
+fn with_columns(table: &str, rows: DataFrame, schema: &Schema) -> Result<DataFrame, SqlError> {
     let held = rows.schema().clone();
     let lacking: Vec<_> =
         schema.fields().iter().filter(|field| !held.has_column_with_unqualified_name(field.name())).collect();
@@ -448,7 +456,12 @@ fn with_columns(rows: DataFrame, schema: &Schema) -> Result<DataFrame, SqlError>
     }
     let mut columns: Vec<Expr> = held.fields().iter().map(|field| ident(field.name())).collect();
     for field in lacking {
-        columns.push(lit(ScalarValue::try_from(field.data_type())?).alias(field.name()));
+        let known = OF_EARLIER.iter().find(|(of, column, _)| *of == table && column == field.name());
+        let value = match known {
+            Some((.., text)) => cast(lit(*text), field.data_type().clone()),
+            None => lit(ScalarValue::try_from(field.data_type())?),
+        };
+        columns.push(value.alias(field.name()));
     }
     Ok(rows.select(columns)?)
 }
