@@ -72,7 +72,8 @@ impl Deed {
     /// What is kept of it, on this day in the app of this place.
     fn kept(&self, app: u32, day: u32) -> Kept {
         let Deed { time, id, subject, user, event_type, country, click, fingerprint, late, .. } = *self;
-        let opens = (event_type == EventType::Open).then(|| Box::new(Opened { user, country, click, fingerprint, late }));
+        let opens =
+            (event_type == EventType::Open).then(|| Box::new(Opened { user, country, click, fingerprint, late }));
         Kept { app, day, time, id, subject, installs: event_type == EventType::Install, opens }
     }
 }
@@ -188,8 +189,13 @@ impl OfDevices {
             return None;
         }
         let (tenant, app) = self.apps.at(kept.app);
-        let none =
-            Opened { user: UserId::NONE, country: Symbol::NONE, click: JoinKey::NONE, fingerprint: JoinKey::NONE, late: false };
+        let none = Opened {
+            user: UserId::NONE,
+            country: Symbol::NONE,
+            click: JoinKey::NONE,
+            fingerprint: JoinKey::NONE,
+            late: false,
+        };
         let Opened { user, country, click, fingerprint, late } = kept.opens.as_deref().copied().unwrap_or(none);
         let row = TargetRow {
             payload_hash: PayloadHash::NONE,

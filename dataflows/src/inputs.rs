@@ -145,10 +145,11 @@ impl<'scope> Inputs<'scope> {
         let returns = self.devices().returns;
         let made = self.attribution.get_or_insert_with(|| {
             let (targets, finals) = (self.target_copies.clone(), self.final_installs.clone());
-            let persons = self.params.installs.identity.then(|| Sources {
-                said: self.said.clone(),
-                finals: self.final_links.clone(),
-            });
+            let persons = self
+                .params
+                .installs
+                .identity
+                .then(|| Sources { said: self.said.clone(), finals: self.final_links.clone() });
             attribution(targets, finals, returns, persons, &self.touches, &self.params, self.bounds)
         });
         made.clone()

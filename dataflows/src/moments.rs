@@ -37,7 +37,8 @@ impl Moments {
 
     /// The columns that SQL has of them: what it reads of the time beside the cut.
     pub fn columns_sql(&self) -> String {
-        let lateness = [("installs", EventType::Install), ("opens", EventType::Open), ("conversions", EventType::Conversion)];
+        let lateness =
+            [("installs", EventType::Install), ("opens", EventType::Open), ("conversions", EventType::Conversion)];
         let lateness = lateness.map(|(name, of)| {
             let ms = self.allowed_ms(of).map_or("NULL".to_owned(), |ms| ms.to_string());
             format!("CAST({ms} AS BIGINT) AS lateness_of_{name}")

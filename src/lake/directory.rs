@@ -97,8 +97,8 @@ impl LakeSettings {
     /// As of when links count for a target, where records without a gate came up to a cut.
     pub fn moments(&self, any_age_until: Option<Tick>) -> Moments {
         let lateness = self.lateness();
-        let lateness_ms = (lateness != Lateness::Unbounded)
-            .then(|| EventType::ALL.map(|of| lateness.of(of).expect("it is bounded")));
+        let lateness_ms =
+            (lateness != Lateness::Unbounded).then(|| EventType::ALL.map(|of| lateness.of(of).expect("it is bounded")));
         Moments { lateness_ms, any_age_until: any_age_until.unwrap_or(0) }
     }
 

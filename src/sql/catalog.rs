@@ -42,13 +42,13 @@ use super::ratios::ratios;
 use super::removal::removal_effects;
 use super::resources::Resources;
 use super::rules::rules;
-use crate::lake::{ANY_AGE, Lake};
 use crate::lake::about::columns_that_came;
 use crate::lake::compact::SINCE;
 use crate::lake::directory::id_key_check;
 use crate::lake::imports::Imports;
 use crate::lake::log::CUT;
 use crate::lake::sink::Sink;
+use crate::lake::{ANY_AGE, Lake};
 
 /// The schema that people and tools see.
 pub const PUBLIC: &str = "public";
@@ -156,7 +156,8 @@ async fn session(
     }
     // For the definitions of views whose rows follow from the time too, as a session that is over.
     let moments = moments.columns_sql();
-    let as_of = format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before, {moments}");
+    let as_of =
+        format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before, {moments}");
     raw.register_table("as_of", raw.sql(&as_of).await?.into_view())?;
     let names = Arc::new(names(&raw).await?);
     let public = context(PUBLIC, &catalog, &resources, Some(rules(&names)));

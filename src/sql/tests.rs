@@ -147,7 +147,10 @@ fn changes(rows: &[RecordRow], params: &Params) -> Vec<Vec<Arc<dyn CutChanges>>>
             let event = row.event.expect("an accepted record is an event");
             let tick = row.cut - 1;
             feed.advance_to(tick);
-            batch.push(&Accepted { event, arrival_ms: row.arrival_ms, payload_hash: row.payload_hash, capped: row.capped }, tick);
+            batch.push(
+                &Accepted { event, arrival_ms: row.arrival_ms, payload_hash: row.payload_hash, capped: row.capped },
+                tick,
+            );
             feed.take(&mut batch);
         }
         feed.advance_to(CUTS[2]);

@@ -58,9 +58,8 @@ pub fn attribution<'scope>(
     let finals = final_installs.clone().map(|(key, row)| (key, Arc::new(row.target())));
     let of_installs = returns.clone().filter(move |(_, row)| is_install(row)).map(|(key, _)| key);
     let of_opens = returns.filter(move |(_, row)| !is_install(row));
-    let others = persons.map(|sources| {
-        other_ids(targets.clone().concat(of_opens.clone()), sources, &params.identity, bounds)
-    });
+    let others =
+        persons.map(|sources| other_ids(targets.clone().concat(of_opens.clone()), sources, &params.identity, bounds));
     let of_conversions = others.clone().map(|others| others.filter(|(asker, _)| !asker.target.is_install));
     let of_installs_and_opens = others.clone().map(|others| others.filter(|(asker, _)| asker.target.is_install));
     let installs = targets.clone().filter(move |(_, row)| is_install(row));
@@ -74,8 +73,14 @@ pub fn attribution<'scope>(
     let staying = installs.filter(|(_, row)| !row.comes_back);
     let decided = returned.clone().map(|(key, row)| (key, Arc::new(row.target())));
     let governing = governing(staying.clone().concat(decided).concat(finals), person);
-    let conversions =
-        governors(targets.filter(move |(_, row)| !is_install(row)), of_conversions, governing, lifetime, person, horizons);
+    let conversions = governors(
+        targets.filter(move |(_, row)| !is_install(row)),
+        of_conversions,
+        governing,
+        lifetime,
+        person,
+        horizons,
+    );
 
     let paths = staying.concat(conversions.own);
     let [install_matches, own_matches] = matches(paths, others, touches, &eligibility, horizons);

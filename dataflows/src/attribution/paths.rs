@@ -242,7 +242,8 @@ pub fn matches<'scope>(
     let hot = hot::hot(hot_asks, &touches.marks, eligibility).map(|target| (target, Match::FingerprintHot));
 
     let others = other_ids.map(|others| others.map(|(asker, id)| (asker.target, Match::OtherId(id))));
-    let all = targets.map(|(target, row)| (target, Match::Target(row))).concatenate([copies, hot].into_iter().chain(others));
+    let all =
+        targets.map(|(target, row)| (target, Match::Target(row))).concatenate([copies, hot].into_iter().chain(others));
     [true, false].map(|installs| all.clone().filter(move |(target, _)| target.is_install == installs))
 }
 

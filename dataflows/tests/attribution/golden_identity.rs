@@ -44,7 +44,11 @@ fn touches_of_other_ids_are_found() {
     let mut check = |name, events: &[Ev], expected| golden.winners(name, events, expected);
     check("of the user that its device is linked with", &[on_the_web(), links(1, 1), in_the_app()], FOUND);
     check("without the link", &[on_the_web(), in_the_app()], "organic");
-    check("of another device of its user", &[click(AT - HOUR).device(2), links(1, 1), links(1, 2), in_the_app()], FOUND);
+    check(
+        "of another device of its user",
+        &[click(AT - HOUR).device(2), links(1, 1), links(1, 2), in_the_app()],
+        FOUND,
+    );
     check("over a login", &[click(AT - HOUR).device(2), logs_in(2, 1), logs_in(1, 1), in_the_app()], FOUND);
     check("over another login", &[click(AT - HOUR).device(2), logs_in(2, 1), logs_in(1, 2), in_the_app()], "organic");
     check("of another app", &[on_the_web().app("web"), links(1, 1), in_the_app()], "organic");
@@ -54,7 +58,11 @@ fn touches_of_other_ids_are_found() {
     let many = [on_the_web(), links(1, 1), links(1, 2), links(1, 3), in_the_app()];
     check("not of too many to be a person", &many, "organic");
     check("but by its own ids then", &[&many[..], &[click(AT - 2 * HOUR).device(1)]].concat(), "person click@238h");
-    check("as many as are a person", &many.clone()[..3].iter().cloned().chain([in_the_app()]).collect::<Vec<_>>(), FOUND);
+    check(
+        "as many as are a person",
+        &many.clone()[..3].iter().cloned().chain([in_the_app()]).collect::<Vec<_>>(),
+        FOUND,
+    );
     check(
         "the latest of all ids wins",
         &[click(AT - 2 * HOUR).device(1), on_the_web(), links(1, 1), in_the_app()],
@@ -62,7 +70,11 @@ fn touches_of_other_ids_are_found() {
     );
     let comes_back = [install(AT - 100 * DAY).device(1).id(7), on_the_web(), links(1, 1), event(Open, AT).device(1)];
     check("of a device that comes back", &comes_back, "organic; person click@239h reattribution with open");
-    check("a reinstall is by device", &[install(AT - DAY).user(1).id(7), links(1, 1), in_the_app()], "organic; organic");
+    check(
+        "a reinstall is by device",
+        &[install(AT - DAY).user(1).id(7), links(1, 1), in_the_app()],
+        "organic; organic",
+    );
     golden.run();
 }
 
