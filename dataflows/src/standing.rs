@@ -8,7 +8,7 @@
 //! > arrivals + corrections = for each identity, at each tick, its least copy, unless a tombstone came
 //!
 //! **State.** Of each event what attribution does not keep of it, until no copy of it can be accepted any more: 40 bytes of a
-//! touch and 216 of another, the way to it in the index of copies included. Contested events in a reduction, as long.
+//! touch and 232 of another, the way to it in the index of copies included. Contested events in a reduction, as long.
 //!
 //! [`Index::contested`]: operators::Index::contested
 

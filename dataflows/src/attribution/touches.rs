@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(size_of::<Entry>(), 12);
         assert_eq!(size_of::<Stored>(), 20);
         assert_eq!(size_of::<TouchRest>(), 32);
-        assert_eq!(size_of::<OtherEvent>(), 208);
+        assert_eq!(size_of::<OtherEvent>(), 224);
         assert_eq!(size_of::<Contender>(), 32);
         assert_eq!(size_of::<crate::attribution::paths::Match>(), 128);
     }
