@@ -31,6 +31,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
+use crate::pending::{Pending, first};
 use crate::records::{IsEmpty, Records, Slot, Writer};
 
 /// Ticks of the dataflow.
@@ -213,25 +214,19 @@ fn operator<'scope, K: Keyed>(
     let made = events.inner.unary_frontier(to_worker, name, move |_, _| {
         let mut table = Table::<K> { records, timers: BTreeMap::new() };
         let mut next_to_tidy = 0;
-        let mut waiting: Vec<((K::Key, K::Event), Tick, isize)> = Vec::new();
-        // Kept for their memory.
-        let (mut ready, mut places) = (Vec::new(), Vec::new());
+        let mut waiting: Pending<(K::Key, K::Event), Tick, isize> = Pending::default();
+        // Kept for its memory.
+        let mut places = Vec::new();
         let mut held: Option<Capability<Tick>> = None;
         move |(input, frontier), output| {
             input.for_each(|capability, events| {
                 if held.as_ref().is_none_or(|held| capability.time() < held.time()) {
                     held = Some(capability.retain(0));
                 }
-                waiting.append(events);
+                waiting.push(std::mem::take(events));
             });
-            let complete = frontier.frontier().first().copied();
-            let is_complete = |tick: Tick| complete.is_none_or(|complete| tick < complete);
-            ready.clear();
-            if waiting.iter().all(|(_, tick, _)| is_complete(*tick)) {
-                std::mem::swap(&mut ready, &mut waiting);
-            } else {
-                ready.extend(waiting.extract_if(.., |(_, tick, _)| is_complete(*tick)));
-            }
+            let complete = first(frontier);
+            let ready = waiting.take_together(complete.as_ref());
             // Events are large, so it is not them that are sorted.
             let place = |(at, ((key, _), tick, _)): (usize, &((K::Key, K::Event), Tick, isize))| -> (Tick, u64, u32) {
                 (*tick, key.hashed().into(), at as u32)
@@ -275,7 +270,7 @@ fn operator<'scope, K: Keyed>(
                 output.session(holding).give_container(&mut made);
             }
             let next_timer = table.timers.keys().next().copied().filter(|_| K::TIMERS_TELL);
-            let next = waiting.iter().map(|(_, tick, _)| *tick).chain(next_timer).min();
+            let next = waiting.first().copied().into_iter().chain(next_timer).min();
             match (next.filter(|_| complete.is_some()), &mut held) {
                 (Some(next), Some(held)) => held.downgrade(&next),
                 _ => held = None,
