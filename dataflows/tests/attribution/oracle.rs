@@ -42,8 +42,7 @@ pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
 
 /// The same where links count as of these moments.
 pub(crate) fn sql_with(records: &[(Accepted, Verdict)], params: &Params, moments: &Moments) -> Rows {
-    let is_read = |view: &View| params.installs.identity && view.name == ATTRIBUTED_IDS.name;
-    let wanted = |view: &View| view.maintained.is_some() && !by_time(view) || is_read(view);
+    let wanted = |view: &View| view.maintained.is_some() && !by_time(view) || view.name == ATTRIBUTED_IDS.name;
     let views = definitions(records, params, (0, moments), wanted);
     let mut rows = Rows {
         installs: views["installs"].iter().flat_map(read::installs).collect(),
@@ -117,7 +116,9 @@ fn definitions(
             format!("SELECT CAST({cut} AS BIGINT) AS cut, CAST({final_before} AS BIGINT) AS final_before, {moments}");
         let as_of = context.sql(&as_of_sql).await.expect("a plain query");
         context.register_table("as_of", as_of.into_view()).expect("a new name");
-        for view in views::views().iter().filter(|view| view.name == "events" || wanted(view)) {
+        // Large to plan, so it is where it is read alone.
+        let is_read = |view: &View| view.name != ATTRIBUTED_IDS.name || params.installs.identity;
+        for view in views::views().iter().filter(|view| view.name == "events" || wanted(view) && is_read(view)) {
             let (name, sql) = (view.name, (view.sql)(params));
             let frame = context.sql(&sql).await.unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
             let planned = Arc::new(frame.schema().as_arrow().clone());
