@@ -123,14 +123,14 @@ fn mistakes_name_file_line_field_and_what_to_write() {
             r#"9: views.only: names "credit": a job can maintain contested_events, costs, activity, installs, credits, metrics_hourly, metrics_sliding, anomalies, sessions, frequency, firsts, cohorts, funnel_steps, paths, uniques, identity_links, identity"#,
         ),
         (
-            "views:\n",
-            "views:\n  installs: { reattribution_after: 36h }\n",
+            "  installs: {",
+            "  installs: { reattribution_after: 36h,",
             r#"9: views.installs.reattribution_after: is 36h: it may be whole days only, as 90d"#,
         ),
         (
-            "views:\n",
-            "views:\n  forget_after: 62d\n",
-            r#"9: views.installs.reattribution_after: is 90d: it may be less than views.forget_after, 62d, after which a device is a new one"#,
+            "  installs: {",
+            "  forget_after: 62d\n  installs: { reattribution_after: 90d,",
+            r#"10: views.installs.reattribution_after: is 90d: it may be less than views.forget_after, 62d, after which a device is a new one"#,
         ),
         (
             "views:\n",
