@@ -450,10 +450,10 @@ async fn audit_finds_exactly_what_was_planted() {
     let credits = audited(&lake, &["credits"]).await;
     assert_eq!((credits.views.len(), credits.views[0].differences.len()), (1, 3));
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["views"][2]["differences"][0]["difference"], "changed");
-    assert_eq!(json["views"][2]["differences"][0]["columns"][0]["present"], 12345);
+    assert_eq!(json["views"][3]["differences"][0]["difference"], "changed");
+    assert_eq!(json["views"][3]["differences"][0]["columns"][0]["present"], 12345);
     let unknown = audit(&at(&lake, None).await, &["events".to_owned()]).await.unwrap_err();
-    let expected = "there is no view \"events\"; there are: contested_events, costs, installs, credits, metrics_hourly";
+    let expected = "there is no view \"events\"; there are: contested_events, costs, activity, installs, credits, metrics_hourly";
     assert!(unknown.to_string().starts_with(expected), "{unknown}");
 }
 
