@@ -453,7 +453,8 @@ async fn audit_finds_exactly_what_was_planted() {
     assert_eq!(json["views"][3]["differences"][0]["difference"], "changed");
     assert_eq!(json["views"][3]["differences"][0]["columns"][0]["present"], 12345);
     let unknown = audit(&at(&lake, None).await, &["events".to_owned()]).await.unwrap_err();
-    let expected = "there is no view \"events\"; there are: contested_events, costs, activity, installs, credits, metrics_hourly";
+    let expected =
+        "there is no view \"events\"; there are: contested_events, costs, activity, installs, credits, metrics_hourly";
     assert!(unknown.to_string().starts_with(expected), "{unknown}");
 }
 
