@@ -14,8 +14,8 @@
 //! the questions whose answers it may change: those about nodes that are reached from its ends. A component that is too large, and
 //! was before, changes no answer; where it is seen that so many nodes are linked whatever the moment, no further is looked.
 //!
-//! **State.** A link, some 80 bytes, as long as it stands or did at a moment that can still be asked for. A question until it
-//! [expires](Expires), some 100 bytes and its answer. All that may be linked with a node is to be on one worker, with the questions about it: `route` says on which.
+//! **State.** A link as long as it stands or did at a moment that can still be asked for. A question until it
+//! [expires](Expires), with its answer. All that may be linked with a node is to be on one worker, with the questions about it: `route` says on which.
 //!
 //! # Panics
 //! When a worker has 2³² − 1 nodes or links at a time.

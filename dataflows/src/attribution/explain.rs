@@ -82,8 +82,8 @@ of_person AS (
 linked_touches AS (
   SELECT touches.*, of_device.id IS NOT NULL OR of_user.id IS NOT NULL AS linked
   FROM touches
-  LEFT JOIN of_person AS of_device ON of_device.tenant = touches.tenant AND of_device.id = touch_device
-  LEFT JOIN of_person AS of_user ON of_user.tenant = touches.tenant AND of_user.id = touch_user
+  LEFT JOIN of_person AS of_device ON of_device.tenant = touches.tenant AND of_device.id = {touch_device}
+  LEFT JOIN of_person AS of_user ON of_user.tenant = touches.tenant AND of_user.id = {touch_user}
 )";
 
 const WINDOW_SQL: &str = "\
@@ -103,12 +103,17 @@ pub fn sql(params: &InstallsParams, target: &str, is_install: bool) -> String {
         PersonRule::DeviceOrUser => "device_id = touch_device OR user_id = touch_user",
         PersonRule::DeviceElseUser => "targets.person = touch_person",
     };
+    // Where a person is the device if there is one, the user beside it tells nothing.
+    let [touch_device, touch_user] = match params.person {
+        PersonRule::DeviceOrUser => ["touch_device", "touch_user"],
+        PersonRule::DeviceElseUser => ["touch_person"; 2],
+    };
     let linked_touches = match params.identity {
-        true => LINKED_TOUCHES_SQL,
-        false => "linked_touches AS (SELECT *, false AS linked FROM touches)",
+        true => LINKED_TOUCHES_SQL.replace("{touch_device}", touch_device).replace("{touch_user}", touch_user),
+        false => "linked_touches AS (SELECT *, false AS linked FROM touches)".to_owned(),
     };
     SQL.replace("{target}", target)
-        .replace("{linked_touches}", linked_touches)
+        .replace("{linked_touches}", &linked_touches)
         .replace("{of_paths}", if is_install { "" } else { OF_PATHS_SQL })
         .replace("{latest}", &(PATH_TOUCHES_MAX - 1).to_string())
         .replace("{paths}", &paths::sql(params))
