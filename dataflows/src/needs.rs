@@ -19,7 +19,6 @@ use crate::attribution::eligibility::Eligibility;
 use crate::horizon::Retention;
 use crate::params::Params;
 use crate::sealing::{SealedDays, Sealing};
-use crate::views::identity_links::IDENTITY_LINKS;
 
 /// How far back a view looks, in event time, milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,11 +115,12 @@ impl Needed {
         }
     }
 
-    /// What views with these needs need of the time up to `load_to`. With a table of `installs` what is final of them comes from there.
+    /// What views with these needs need of the time up to `load_to`. With a table of `installs` what is final of them comes from there, with
+    /// one of `identity_links` those of days that are.
     pub fn of(
         needs: Needs,
         params: &Params,
-        has_installs: bool,
+        (has_installs, has_links): (bool, bool),
         (retention, sealing): (Retention, Sealing),
         load_to: Tick,
     ) -> Needed {
@@ -131,7 +131,7 @@ impl Needed {
             // What a target is known by is final a retention after it happened, and the links of its moment as long before; their table tells
             // not when they came.
             links_ms = links_ms.max(2 * retention.ms + 2 * DAY_MS);
-            let of_links_ms = if params.maintains(IDENTITY_LINKS.name) { links_ms + 2 * DAY_MS } else { i64::MAX };
+            let of_links_ms = if has_links { links_ms + 2 * DAY_MS } else { i64::MAX };
             events_ms = events_ms.max(of_links_ms);
         }
         if attributed_ms > 0 {

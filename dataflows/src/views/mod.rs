@@ -94,8 +94,8 @@ pub fn maintained_by(params: &Params) -> impl Iterator<Item = (&'static View, &'
 /// What a start of a job with these parameters has to load of the time up to a cut, where records are accepted as long as this says.
 pub fn needed(params: &Params, retention: Retention, sealing: Sealing, load_to: Tick) -> Needed {
     let needs = maintained_by(params).map(|(_, maintained)| (maintained.needs)(params, retention));
-    let has_installs = params.maintains(installs::INSTALLS.name);
-    Needed::of(needs.fold(Needs::default(), Needs::or), params, has_installs, (retention, sealing), load_to)
+    let tables = (params.maintains(installs::INSTALLS.name), params.maintains(identity_links::IDENTITY_LINKS.name));
+    Needed::of(needs.fold(Needs::default(), Needs::or), params, tables, (retention, sealing), load_to)
 }
 
 /// Builds the dataflow of the views that a job maintains in a scope of a worker: where records enter, and the views in the order
