@@ -8,7 +8,7 @@ use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::{EventTime, EventType, Tick};
 
 /// When a record enters after it arrived, at the latest, where there is a gate: a tick may run ahead of a partition by an hour, and
-/// a start loads a day as one step, at its end.
+/// a start loads a day at its end.
 pub const ENTERS_WITHIN_MS: Tick = (DAY_MS + 2 * HOUR_MS) as Tick;
 
 /// As of when links count.

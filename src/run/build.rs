@@ -1,8 +1,8 @@
 //! `bidstream build`: tables of views that a job does not have yet, made beside it from all that was recorded.
 //!
 //! A start that makes a view anew reads all records for all views, and holds what the new table gets until it commits. A build reads
-//! them for the new views alone, the days in order, each as one step, as a start does; what the views say after a day is handed over and
-//! written. So what is in memory is the state that their windows need, a day of records, and changes that wait to be added up. The rest
+//! them for the new views alone, the days in order, in steps, as a start does; what the views say after a day is handed over and
+//! written. So what is in memory is the state that their windows need, a step of records, and changes that wait to be added up. The rest
 //! is [`crate::lake::build`]'s.
 //!
 //! Three threads beside the workers: one that reads, one that writes, and whoever called, which tells how far it is.
@@ -30,7 +30,7 @@ use timely::dataflow::ProbeHandle;
 use super::agreement::RunError;
 use super::context::{IDLE, PanicGuard};
 use super::cuts::Cuts;
-use super::recovery::{so_far, take_day};
+use super::recovery::{Days, so_far};
 use crate::ingest::gate::Gate;
 use crate::lake::LedgerError;
 use crate::lake::LoadCounts;
@@ -335,7 +335,7 @@ fn work(worker: &mut timely::worker::Worker, shared: &Shared, handed: &SyncSende
             let _gone = handed.send((view, backlog.take_through(shared.cut)));
         }
     };
-    let mut batch = feed.batch();
+    let (mut batch, mut days) = (feed.batch(), Days::up_to(shared.cut));
     let (mut last_day, mut since_handed) = (None, 0);
     let next = || shared.records.lock().expect("no panic while locked").recv();
     while let Ok((day, rows)) = next() {
@@ -348,8 +348,11 @@ fn work(worker: &mut timely::worker::Worker, shared: &Shared, handed: &SyncSende
             (last_day, since_handed) = (Some(day), 0);
         }
         since_handed += rows.len();
-        take_day(&mut feed, &mut batch, day, rows, shared.cut);
+        days.take(&mut feed, &mut batch, day, rows);
         worker.step();
+        while !shared.cuts.has_failed() && days.wait_for(&probe) {
+            worker.step_or_park(Some(IDLE));
+        }
     }
     // All that comes by time alone before the cut, too.
     feed.advance_to(shared.cut);

@@ -99,7 +99,7 @@ pub struct Run {
     committer: Option<JoinHandle<()>>,
 }
 
-/// How long after it happened a record may enter the dataflow: by then state is forgotten. Recovery loads a day as one step, at
+/// How long after it happened a record may enter the dataflow: by then state is forgotten. Recovery loads a day at
 /// its end, so a day is added to what the gate and the sources allow. None where a record may be of any age: without a gate, or of
 /// a file whose arrivals lie before what the lake holds of others.
 fn retention(plan: &Plan, state: &State) -> Option<Retention> {

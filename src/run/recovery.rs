@@ -13,6 +13,7 @@ use dataflows::needs::Needed;
 use schemas::table::{RecordRow, Verdict};
 use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::{Accepted, EventTime, Tick};
+use timely::dataflow::ProbeHandle;
 
 use crate::ingest::gate::HotKeys;
 use crate::ingest::source::{PartitionId, Resume};
@@ -27,7 +28,7 @@ const BATCHES_MAX: usize = 4;
 
 /// What the workers of a run need of earlier runs.
 pub struct Recovered {
-    /// *m*: everything up to here is in every sink; it is loaded as one step.
+    /// *m*: everything up to here is in every sink; what it makes of views is written nowhere.
     pub load_to: Tick,
     /// *N*: the last durable cut.
     pub committed: Tick,
@@ -210,21 +211,62 @@ pub(super) fn so_far(what: &str, [read, of]: [u64; 2], elapsed: Duration) -> Str
     said
 }
 
-/// Takes in accepted records that enter at the end of a day, or as of the last tick before `load_to` where that is earlier: nothing of
-/// a day enters after it. Those of cuts after `load_to` enter each in its own.
-pub(super) fn take_day(feed: &mut Feed, batch: &mut InputBatch, day: i64, rows: Vec<RecordRow>, load_to: Tick) {
-    let day_end = (day + 1) * DAY_MS;
-    let step = feed.tick().max((day_end.max(1) as Tick).min(load_to.max(1)) - 1);
-    feed.advance_to(step);
-    feed.flush();
-    for row in rows {
-        if let Some(event) = row.event {
-            let RecordRow { arrival_ms, payload_hash, capped, .. } = row;
-            let accepted = Accepted { event, arrival_ms, payload_hash, capped };
-            batch.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
-        }
+/// Records that one step may take in. Larger ones cost more a record, as what they sort and visit fits no cache, and hold more memory.
+const STEP_RECORDS: usize = 1 << 17;
+
+/// Steps in which the records of a day enter, at most.
+const STEPS_MAX: Tick = 10_000;
+
+/// Days of accepted records on their way into the dataflow of a worker. They enter at the end of their day, or before `load_to` where
+/// that is earlier, in steps a tick apart: nothing of a day enters after it. Those of cuts after `load_to` enter each in its own.
+pub(super) struct Days {
+    load_to: Tick,
+    day: i64,
+    /// Records in the step that is being filled.
+    records: usize,
+    /// The step before it.
+    before: Option<Tick>,
+}
+
+impl Days {
+    /// None yet.
+    pub(super) fn up_to(load_to: Tick) -> Days {
+        Days { load_to, day: i64::MIN, records: 0, before: None }
     }
-    feed.take(batch);
+
+    /// Takes in records of a day: that of what came before, or a later one.
+    pub(super) fn take(&mut self, feed: &mut Feed, batch: &mut InputBatch, day: i64, rows: Vec<RecordRow>) {
+        let load_to = self.load_to;
+        let day_end = (day + 1) * DAY_MS;
+        let last = (day_end.max(1) as Tick).min(load_to.max(1)) - 1;
+        let step = match (self.day == day, self.records < STEP_RECORDS) {
+            (false, _) => last.saturating_sub(STEPS_MAX),
+            (true, true) => feed.tick(),
+            (true, false) => last.min(feed.tick() + 1),
+        };
+        let step = step.max(feed.tick());
+        if step > feed.tick() {
+            (self.before, self.records) = (Some(feed.tick()), 0);
+        }
+        self.day = day;
+        self.records += rows.len();
+        feed.advance_to(step);
+        feed.flush();
+        for row in rows {
+            if let Some(event) = row.event {
+                let RecordRow { arrival_ms, payload_hash, capped, .. } = row;
+                let accepted = Accepted { event, arrival_ms, payload_hash, capped };
+                batch.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
+            }
+        }
+        feed.take(batch);
+    }
+
+    /// Whether a dataflow that has come so far is to go on before it takes in more: what waits in it is one step beside the one that is being
+    /// filled.
+    pub(super) fn wait_for(&self, probe: &ProbeHandle<Tick>) -> bool {
+        self.before.is_some_and(|step| probe.less_equal(&step))
+    }
 }
 
 impl Recovered {

@@ -20,7 +20,7 @@ use crate::run::committer::{self, CutPart, PartOf};
 use crate::run::context::{GAUGES_EVERY, IDLE, PanicGuard, Shared};
 use crate::run::intake::Arrivals;
 use crate::run::reader::{Read, Reader};
-use crate::run::recovery::{self, Loaded, RECOVERY};
+use crate::run::recovery::{Days, Loaded, RECOVERY};
 use crate::run::step_size::StepSize;
 
 /// Runs one worker to the end of the run.
@@ -81,16 +81,17 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Loads what earlier runs recorded: up to *m* each day as one step, so that what a day leaves behind can
-    /// be forgotten before the next, then cut by cut. Its changes up to *m* go nowhere; those after it are written where
+    /// Loads what earlier runs recorded: up to *m* day by day, so that what a day leaves behind can be forgotten before the
+    /// next, then cut by cut. Its changes up to *m* go nowhere; those after it are written where
     /// a sink lacks them.
     fn recover(&mut self) -> Result<(), RunError> {
         let load_to = self.shared.recovered.load_to;
         // Not long before: what moves with time would go through all that time.
         self.feed.advance_to(self.shared.recovered.since.min(load_to.max(1) - 1));
-        let mut batch = self.feed.batch();
+        let (mut batch, mut days) = (self.feed.batch(), Days::up_to(load_to));
+        let leaving = || self.shared.cuts.has_failed() || self.shared.cuts.stopping();
         while let Some(loaded) = self.shared.recovered.next() {
-            if self.shared.cuts.stopping() || self.shared.cuts.has_failed() {
+            if leaving() {
                 // All of it is durable already: leaving loses nothing.
                 continue;
             }
@@ -105,12 +106,14 @@ impl Running<'_> {
                     continue;
                 }
             };
-            recovery::take_day(&mut self.feed, &mut batch, day, rows, load_to);
+            days.take(&mut self.feed, &mut batch, day, rows);
             self.worker.step();
+            while !leaving() && days.wait_for(&self.probe) {
+                self.worker.step_or_park(Some(IDLE));
+            }
         }
         self.feed.advance_to(self.shared.recovered.committed);
         self.feed.flush();
-        let leaving = || self.shared.cuts.has_failed() || self.shared.cuts.stopping();
         while !leaving() && self.probe.less_than(&self.shared.recovered.committed) {
             self.worker.step_or_park(Some(IDLE));
         }
