@@ -30,7 +30,7 @@ const FEW: &str = "[contested_events, costs, installs]";
 /// So few people are an anomaly only where one more is.
 const SMALL: &str = "anomalies: { bound: 0.5, floor_events: 1, floor_micros: 100000 }";
 /// Those that it leaves out.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
     "credits",
     "metrics_hourly",
     "metrics_sliding",
@@ -43,6 +43,7 @@ const OTHERS: [&str; 13] = [
     "paths",
     "uniques",
     "identity_links",
+    "shared_hours",
     "identity",
 ];
 

@@ -23,6 +23,7 @@ use crate::horizon::{Horizons, TargetKey};
 use crate::links::Link;
 use crate::moments::Moments;
 use crate::params::PersonRule;
+use crate::sightings::{SharedHours, Sighting};
 use crate::standing::{Contested, Pool, Step};
 use crate::views::installs::InstallRow;
 use crate::visitor_event::{OfVisitor, VisitorInput};
@@ -41,6 +42,7 @@ pub struct InputBatch {
     targets: Vec<((TargetKey, Arc<TargetRow>), Tick)>,
     others: Vec<((u64, Contender), Option<OtherEvent>, Tick)>,
     said: Vec<((Contested, Said), Tick)>,
+    sightings: Vec<((Contested, Sighting), Tick)>,
 }
 
 /// By what rules a record says them.
@@ -52,11 +54,13 @@ pub(crate) struct Rules {
     pub(crate) moments: Moments,
     /// Where targets are known by other ids, too: the days of links.
     pub(crate) identity: Option<Zones>,
+    /// Whether it matters who was seen with which fingerprint.
+    pub(crate) sightings: bool,
 }
 
 impl InputBatch {
     fn new(rules: Arc<Rules>, with_events: bool) -> InputBatch {
-        let (events, touches, by_id, by_fingerprint, capped, targets, others, said) = Default::default();
+        let (events, touches, by_id, by_fingerprint, capped, targets, others, said, sightings) = Default::default();
         InputBatch {
             rules,
             records: 0,
@@ -69,6 +73,7 @@ impl InputBatch {
             targets,
             others,
             said,
+            sightings,
         }
     }
 
@@ -84,12 +89,15 @@ impl InputBatch {
 
     /// Adds what an accepted record says at a tick.
     pub fn push(&mut self, record: &Accepted, tick: Tick) {
-        let Rules { horizons, person, no_target_before, moments, identity } = &*self.rules;
+        let Rules { horizons, person, no_target_before, moments, identity, sightings } = &*self.rules;
         self.records += 1;
         let event_type = record.event.event_type;
         let event = self.with_events.then(|| EventRow::of(record, moments));
         if event_type != EventType::Tombstone {
             self.events.extend(event.map(|event| (event, tick)));
+        }
+        if *sightings {
+            self.sightings.extend(Sighting::of(record, horizons).map(|sighting| (sighting, tick)));
         }
         if event_type.is_touch() {
             let rest = event.map(|event| TouchRest::of(&event, horizons));
@@ -139,6 +147,8 @@ pub struct Feed {
     pub(crate) finals_of_visitors: InputSession<Tick, (Subject, VisitorInput), isize>,
     pub(crate) final_links: InputSession<Tick, Link, isize>,
     pub(crate) said: AppendInput<Tick, (Contested, Said)>,
+    pub(crate) sightings: AppendInput<Tick, (Contested, Sighting)>,
+    pub(crate) final_hours: InputSession<Tick, SharedHours, isize>,
     pub(crate) heaps: Heaps,
     pub(crate) rules: Arc<Rules>,
 }
@@ -172,6 +182,11 @@ impl Feed {
         links.into_iter().for_each(|(link, times)| self.final_links.update(link, times));
     }
 
+    /// Takes in what the table of `shared_hours` has of days that are final. It enters now.
+    pub fn load_shared_hours(&mut self, hours: impl IntoIterator<Item = SharedHours>) {
+        hours.into_iter().for_each(|hours| self.final_hours.update(hours, 1));
+    }
+
     /// Takes a batch in and leaves it without rows.
     ///
     /// # Panics
@@ -191,6 +206,7 @@ impl Feed {
         batch.capped.drain(..).for_each(|(copy, tick)| self.capped.push(copy, tick));
         batch.targets.drain(..).for_each(|(target, tick)| self.targets.push(target, tick));
         batch.said.drain(..).for_each(|(said, tick)| self.said.push(said, tick));
+        batch.sightings.drain(..).for_each(|(sighting, tick)| self.sightings.push(sighting, tick));
         batch.records = 0;
     }
 
@@ -208,6 +224,8 @@ impl Feed {
         self.capped.advance_to(tick);
         self.targets.advance_to(tick);
         self.said.advance_to(tick);
+        self.sightings.advance_to(tick);
+        self.final_hours.advance_to(tick);
         self.final_installs.advance_to(tick);
         self.finals_of_visitors.advance_to(tick);
         self.final_links.advance_to(tick);
@@ -222,6 +240,8 @@ impl Feed {
         self.capped.flush();
         self.targets.flush();
         self.said.flush();
+        self.sightings.flush();
+        self.final_hours.flush();
         self.final_installs.flush();
         self.finals_of_visitors.flush();
         self.final_links.flush();

@@ -21,6 +21,7 @@ use crate::feed::{Feed, Rules};
 use crate::horizon::{Bounds, Horizons, TargetKey};
 use crate::links::Link;
 use crate::params::Params;
+use crate::sightings::{SharedHours, Sighting, shared_hours};
 use crate::standing::{Contested, Events, Step, standing};
 use crate::views::costs::{CostArrangement, costs};
 use crate::views::installs::InstallRow;
@@ -44,6 +45,10 @@ pub struct Inputs<'scope> {
     finals_of_visitors: VecCollection<'scope, Tick, (Subject, VisitorInput), isize>,
     /// Links of days that are final.
     final_links: VecCollection<'scope, Tick, Link, isize>,
+    /// Events of visitors with their fingerprints; nothing where nobody wants to know.
+    sightings: VecCollection<'scope, Tick, (Contested, Sighting), isize>,
+    /// Hours that ids shared on days that are final.
+    final_hours: VecCollection<'scope, Tick, SharedHours, isize>,
     arrivals: Stream<'scope, Tick, Vec<Rc<Step>>>,
     /// Tells the feed that somebody reads events.
     with_events: Rc<Cell<bool>>,
@@ -53,6 +58,7 @@ pub struct Inputs<'scope> {
     visitors: Option<Visitors<'scope>>,
     devices: Option<Devices<'scope>>,
     links: Option<VecCollection<'scope, Tick, Link, isize>>,
+    shared_hours: Option<VecCollection<'scope, Tick, SharedHours, isize>>,
 }
 
 impl<'scope> Inputs<'scope> {
@@ -68,12 +74,15 @@ impl<'scope> Inputs<'scope> {
         let (capped_input, capped) = AppendInput::new(scope);
         let (target_input, target_copies) = AppendInput::new(scope);
         let (said_input, said) = AppendInput::new(scope);
+        let (sighting_input, sightings) = AppendInput::new(scope);
         let mut final_input = InputSession::new();
         let final_installs = final_input.to_collection(scope);
         let mut visitor_input = InputSession::new();
         let finals_of_visitors = visitor_input.to_collection(scope);
         let mut link_input = InputSession::new();
         let final_links = link_input.to_collection(scope);
+        let mut hours_input = InputSession::new();
+        let final_hours = hours_input.to_collection(scope);
         let heaps = Heaps::new(scope.index());
         let with_events = Rc::default();
         let mut arrival_input = InputHandle::new();
@@ -91,6 +100,8 @@ impl<'scope> Inputs<'scope> {
             finals_of_visitors: visitor_input,
             final_links: link_input,
             said: said_input,
+            sightings: sighting_input,
+            final_hours: hours_input,
             heaps: heaps.clone(),
             rules: Arc::new(Rules {
                 horizons,
@@ -98,6 +109,7 @@ impl<'scope> Inputs<'scope> {
                 no_target_before: bounds.installs_before.unwrap_or(EventTime(i64::MIN)),
                 moments: bounds.moments,
                 identity: params.installs.identity.then(|| params.zones.clone()),
+                sightings: params.identity.likely.is_some(),
             }),
         };
         let touches = touch_indexes(by_id, by_fingerprint, copies, heaps, capped.into_collection());
@@ -112,6 +124,8 @@ impl<'scope> Inputs<'scope> {
             final_installs,
             finals_of_visitors,
             final_links,
+            sightings: sightings.into_collection(),
+            final_hours,
             arrivals,
             with_events,
             events: None,
@@ -120,6 +134,7 @@ impl<'scope> Inputs<'scope> {
             visitors: None,
             devices: None,
             links: None,
+            shared_hours: None,
         };
         (feed, inputs)
     }
@@ -196,5 +211,19 @@ impl<'scope> Inputs<'scope> {
         let before = self.bounds.links_before;
         let links = self.links().filter(move |link| before.is_none_or(|before| link.day >= before));
         links.concat(self.final_links.clone())
+    }
+
+    /// The hours that ids share, as the standing events say.
+    pub fn shared_hours(&mut self) -> VecCollection<'scope, Tick, SharedHours, isize> {
+        let (sightings, zones, horizons) = (&self.sightings, &self.params.zones, self.horizons);
+        let made = self.shared_hours.get_or_insert_with(|| shared_hours(sightings.clone(), zones.clone(), horizons));
+        made.clone()
+    }
+
+    /// The same, and what earlier runs have written of days that are final.
+    pub fn shared_hours_of_all_time(&mut self) -> VecCollection<'scope, Tick, SharedHours, isize> {
+        let before = self.bounds.links_before;
+        let hours = self.shared_hours().filter(move |hours| before.is_none_or(|before| hours.key.day >= before));
+        hours.concat(self.final_hours.clone())
     }
 }

@@ -24,6 +24,7 @@ pub mod needs;
 pub mod params;
 mod places;
 pub mod sealing;
+pub mod sightings;
 pub mod span;
 mod sql_text;
 pub mod standing;

@@ -214,6 +214,25 @@ impl Default for SlidingParams {
 pub struct IdentityParams {
     /// Of how many ids more than these are no person: 2 to 1000000.
     pub large_above: u32,
+    /// When ids that were seen together are taken for those of one person, too; never, where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likely: Option<LikelyParams>,
+}
+
+/// When ids that were seen with one fingerprint in one hour belong to one person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LikelyParams {
+    /// On how many days they were, at least: 1 to 365.
+    pub days: i64,
+    /// How sure that is, at least, from 0 to 1: see `likely_links`.
+    pub score: Thousandths,
+}
+
+impl Default for LikelyParams {
+    fn default() -> LikelyParams {
+        LikelyParams { days: 3, score: Thousandths(500) }
+    }
 }
 
 /// Parameters of `anomalies`.
@@ -249,7 +268,7 @@ impl Default for AnomaliesParams {
 
 impl Default for IdentityParams {
     fn default() -> IdentityParams {
-        IdentityParams { large_above: 1_000 }
+        IdentityParams { large_above: 1_000, likely: None }
     }
 }
 
@@ -335,7 +354,8 @@ impl Params {
     /// Adds to the views that a job names those from whose tables their state comes.
     pub fn complete(&mut self) {
         let links = self.installs.identity.then_some(("installs", &["identity_links"][..]));
-        for (view, of_tables) in LOADED.into_iter().rev().chain(links) {
+        let hours = self.identity.likely.map(|_| ("identity", &["shared_hours"][..]));
+        for (view, of_tables) in LOADED.into_iter().rev().chain(links).chain(hours) {
             for of in of_tables {
                 if self.maintains(view) && !self.maintains(of) {
                     self.only.push((*of).to_owned());
@@ -379,6 +399,10 @@ impl Params {
         if !LARGE_ABOVE.contains(&large_above) {
             let (low, high) = (LARGE_ABOVE.start(), LARGE_ABOVE.end());
             return Err(format!("views.identity.large_above is {large_above}: it may be {low} to {high}"));
+        }
+        if let Some(likely) = self.identity.likely {
+            within("views.identity.likely.days", likely.days, 1, 365)?;
+            within("views.identity.likely.score", likely.score, Thousandths(0), Thousandths(1_000))?;
         }
         self.cohorts.check()?;
         within("views.installs.fingerprint_window", installs.fingerprint_window, Span(HOUR_MS), Span(DAY_MS))?;

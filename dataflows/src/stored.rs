@@ -8,8 +8,10 @@ use arrow::record_batch::RecordBatch;
 use schemas::view::{Method, PathTouch};
 use schemas::{DeviceId, EventId, EventTime, EventType, Id, IdKind, LinkedId, Subject, Symbol, UserId};
 
+use crate::changes::Sum;
 use crate::cohort::Milestone;
 use crate::links::Link;
+use crate::sightings::SharedHours;
 use crate::views::installs::{InstallRow, REATTRIBUTION};
 use crate::visitor_event::{ActiveDay, DayCount, First, Led, OfVisitor, VisitorInput};
 
@@ -127,8 +129,20 @@ pub fn firsts(batch: &RecordBatch) -> Result<Vec<(Subject, First, isize)>, Arrow
 /// The links of a batch of `identity_links`, and how often each was said or taken back.
 pub fn links(batch: &RecordBatch) -> Result<Vec<(Link, isize)>, ArrowError> {
     let columns = Columns { array: batch.clone().into() };
-    let [tenant, day, times] = ["tenant", "day", "times"].map(|name| columns.longs(name));
-    let (tenant, day, times) = (tenant?, day?, times?);
+    let times = columns.longs("times")?;
+    each_link(&columns, |link, row| (link, times.value(row) as isize))
+}
+
+/// What a batch of `shared_hours` adds.
+pub fn shared_hours(batch: &RecordBatch) -> Result<Vec<SharedHours>, ArrowError> {
+    let columns = Columns { array: batch.clone().into() };
+    let (hours, chances) = (columns.longs("hours")?, columns.longs("chance_thousandths")?);
+    each_link(&columns, |key, row| Sum { key, sums: [chances.value(row), hours.value(row)] })
+}
+
+/// What is made of the link of each row.
+fn each_link<T>(columns: &Columns, of: impl Fn(Link, usize) -> T) -> Result<Vec<T>, ArrowError> {
+    let (tenant, day) = (columns.longs("tenant")?, columns.longs("day")?);
     let (ids, other_ids) = (columns.ids("id")?, columns.ids("other_id")?);
     let (id_kinds, other_kinds) = (columns.texts("id_kind")?, columns.texts("other_kind")?);
     let link = |row| {
@@ -140,9 +154,9 @@ pub fn links(batch: &RecordBatch) -> Result<Vec<(Link, isize)>, ArrowError> {
             other_kind: named(&other_kinds, row, IdKind::from_name)?,
             day: EventTime(day.value(row)),
         };
-        Ok((link, times.value(row) as isize))
+        Ok(of(link, row))
     };
-    (0..batch.num_rows()).map(link).collect()
+    (0..columns.array.len()).map(link).collect()
 }
 
 /// Columns of a batch or of a list's structs, whatever Arrow types a client has written them with.

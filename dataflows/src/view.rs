@@ -98,7 +98,7 @@ impl Maintained {
 
 /// A key that is never final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Lasting<K>(K);
+pub(crate) struct Lasting<K>(pub(crate) K);
 
 impl<K> Expires<Tick> for Lasting<K> {
     fn expiry(&self) -> Tick {

@@ -120,7 +120,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "views:\n",
             "views:\n  only: [credits, credit]\n",
-            r#"9: views.only: names "credit": a job can maintain contested_events, costs, activity, installs, credits, metrics_hourly, metrics_sliding, anomalies, sessions, frequency, firsts, cohorts, funnel_steps, paths, uniques, identity_links, identity"#,
+            r#"9: views.only: names "credit": a job can maintain contested_events, costs, activity, installs, credits, metrics_hourly, metrics_sliding, anomalies, sessions, frequency, firsts, cohorts, funnel_steps, paths, uniques, identity_links, shared_hours, identity"#,
         ),
         (
             "  installs: {",

@@ -14,12 +14,14 @@ use chrono::NaiveDate;
 use dataflows::links::Link;
 use dataflows::needs::Needed;
 use dataflows::sealing::SealedDays;
+use dataflows::sightings::SharedHours;
 use dataflows::stored;
 use dataflows::views::activity::ACTIVITY;
 use dataflows::views::firsts::FIRSTS;
 use dataflows::views::frequency::FREQUENCY;
 use dataflows::views::identity_links::IDENTITY_LINKS;
 use dataflows::views::installs::{INSTALLS, InstallRow};
+use dataflows::views::shared_hours::SHARED_HOURS;
 use dataflows::visitor_event::{ActiveDay, OfVisitor, VisitorInput};
 use deltalake_core::DeltaTableError;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -206,6 +208,8 @@ pub enum Final {
     Visitors(Vec<OfVisitor>),
     /// Of `identity_links`, those of days that are final, and how often each was said or taken back.
     Links(Vec<(Link, isize)>),
+    /// Of `shared_hours`, those of days that are final.
+    SharedHours(Vec<SharedHours>),
 }
 
 /// Reads what is final of what is needed, from the tables that there are.
@@ -246,6 +250,11 @@ pub(super) async fn finals<'a>(
         let (files, keep) = of_times(log, &["day"], EventTime(i64::MIN)..before)?;
         let decode = |batch: &RecordBatch| Ok(stored::links(batch)?);
         read(log, files, &[], Some(keep), decode, &mut |links| each(Final::Links(links))).await?;
+    }
+    if let Some((log, before)) = table(SHARED_HOURS.name).zip(needed.links_before) {
+        let (files, keep) = of_times(log, &["day"], EventTime(i64::MIN)..before)?;
+        let decode = |batch: &RecordBatch| Ok(stored::shared_hours(batch)?);
+        read(log, files, &[], Some(keep), decode, &mut |hours| each(Final::SharedHours(hours))).await?;
     }
     Ok(())
 }

@@ -102,6 +102,7 @@ impl Running<'_> {
                         Final::Installs(installs) => self.feed.load_installs(installs),
                         Final::Visitors(changes) => self.feed.load_visitors(changes),
                         Final::Links(links) => self.feed.load_links(links),
+                        Final::SharedHours(hours) => self.feed.load_shared_hours(hours),
                     }
                     continue;
                 }

@@ -68,6 +68,8 @@ views! {
     credits_markov: CREDITS_MARKOV,
     uniques: UNIQUES => |inputs| uniques::output(inputs.visitors().uniques(), inputs.params.zones.clone()),
     identity_links: IDENTITY_LINKS => identity_links::build,
+    shared_hours: SHARED_HOURS => shared_hours::build,
+    likely_links: LIKELY_LINKS,
     identity: IDENTITY => identity::build,
 }
 

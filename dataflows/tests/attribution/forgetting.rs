@@ -4,7 +4,7 @@
 use std::panic::catch_unwind;
 
 use dataflows::horizon::Retention;
-use dataflows::params::{Params, Span, Windows};
+use dataflows::params::{LikelyParams, Params, Span, Thousandths, Windows};
 use dataflows::views;
 use schemas::event::Accepted;
 use schemas::{EventType, Symbol, Tick};
@@ -37,6 +37,7 @@ fn short_windows() -> Params {
     params.installs.attribution_lifetime = Span(8 * DAY);
     params.installs.reattribution_after = Span(2 * DAY);
     params.installs.identity = true;
+    params.identity.likely = Some(LikelyParams { days: 2, score: Thousandths(300) });
     params
 }
 
@@ -125,6 +126,7 @@ fn forgetting_changes_no_result() {
     assert!(kept.credits.iter().any(|(row, _, _)| row.install.is_some()), "some conversions are governed");
     assert!(kept.installs.iter().any(|(_, _, diff)| *diff < 0), "some results are corrected");
     assert!(kept.installs.iter().any(|(row, _, _)| row.reattribution), "some devices come back");
+    assert!(kept.views["shared_hours"].iter().any(|batch| batch.num_rows() > 0), "some share hours");
     assert!(kept.views["costs"].iter().any(|batch| batch.num_rows() > 0), "there are costs");
     let retention = Retention { ms: RETENTION, cost_ms: COST_RETENTION };
     let days: Vec<Tick> = (0..DAYS + 14).map(|day| (EPOCH_MS + day * DAY) as Tick).collect();

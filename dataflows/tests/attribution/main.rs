@@ -12,6 +12,7 @@ mod golden_credits;
 mod golden_funnels;
 mod golden_identity;
 mod golden_installs;
+mod golden_likely;
 mod golden_paths;
 mod golden_persons;
 mod golden_returns;

@@ -11,6 +11,7 @@ use dataflows::views;
 use dataflows::views::attributed_ids::ATTRIBUTED_IDS;
 use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
+use dataflows::views::likely_links::LIKELY_LINKS;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use schemas::Tick;
@@ -30,6 +31,9 @@ pub(crate) struct Rows {
     pub(crate) views: BTreeMap<&'static str, Vec<RecordBatch>>,
 }
 
+/// Views that are not maintained and that others read.
+const READ: [&str; 2] = [ATTRIBUTED_IDS.name, LIKELY_LINKS.name];
+
 /// Whether what a view says changes with time alone (`by_time.rs`).
 pub(crate) fn by_time(view: &View) -> bool {
     view.reads.contains(&"as_of")
@@ -42,7 +46,7 @@ pub(crate) fn sql(records: &[(Accepted, Verdict)], params: &Params) -> Rows {
 
 /// The same where links count as of these moments.
 pub(crate) fn sql_with(records: &[(Accepted, Verdict)], params: &Params, moments: &Moments) -> Rows {
-    let wanted = |view: &View| view.maintained.is_some() && !by_time(view) || view.name == ATTRIBUTED_IDS.name;
+    let wanted = |view: &View| view.maintained.is_some() && !by_time(view) || READ.contains(&view.name);
     let views = definitions(records, params, (0, moments), wanted);
     let mut rows = Rows {
         installs: views["installs"].iter().flat_map(read::installs).collect(),

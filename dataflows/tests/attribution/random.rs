@@ -12,7 +12,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use dataflows::grid::cut_of;
-use dataflows::params::{Params, PersonRule, Span};
+use dataflows::params::{LikelyParams, Params, PersonRule, Span, Thousandths};
 use dataflows::views;
 use dataflows::views::credits::CreditRow;
 use dataflows::views::installs::InstallRow;
@@ -124,6 +124,8 @@ enum Plant {
     LostRetraction,
     /// The SQL takes one id more for a person.
     LargeLater,
+    /// The SQL takes ids for one person's that were seen together on a day less.
+    LikelySooner,
     /// The SQL knows a target by its own ids alone.
     OwnIdsAlone,
     /// The SQL counts links that arrive a day later than those that count for a target.
@@ -324,6 +326,7 @@ impl Run {
         params.installs.identity = self.identity;
         params.funnels = funnels::of_all_periods([0, 30 * DAY, 7 * DAY, DAY]);
         params.identity.large_above = 3;
+        params.identity.likely = Some(LikelyParams { days: 2, score: Thousandths(500) });
         let zoned =
             (0..2 * self.scenarios.len()).map(|place| (Symbol(place as i64 + 2), ZONES[place / 2 % ZONES.len()]));
         params.zones = Zones::new(zoned).expect("zones of the database");
@@ -374,6 +377,9 @@ fn check(run: &Run, plant: Plant, seen: &Mutex<BTreeSet<String>>) -> Result<(), 
     }
     if plant == Plant::LargeLater {
         sql_params.identity.large_above += 1;
+    }
+    if plant == Plant::LikelySooner {
+        sql_params.identity.likely = Some(LikelyParams { days: 1, score: Thousandths(500) });
     }
     if plant == Plant::OwnIdsAlone {
         sql_params.installs.identity = false;
@@ -473,6 +479,9 @@ fn without_retractions(batch: &RecordBatch) -> RecordBatch {
 
 fn note(rows: &oracle::Rows, records: &[(Accepted, Verdict)], rule: PersonRule, seen: &Mutex<BTreeSet<String>>) {
     let mut seen = seen.lock().expect("no panic");
+    if rows.views["likely_links"].iter().any(|links| links.num_rows() > 0) {
+        seen.insert("likely link".to_owned());
+    }
     for row in &rows.installs {
         if row.reattribution {
             seen.insert(format!("reattribution with {}", row.event_type.name()));
@@ -520,6 +529,8 @@ fn streamed_is_sql() {
         "rows of costs",
         "rows of metrics_hourly",
         "rows of identity",
+        "rows of shared_hours",
+        "likely link",
         "reattribution with install",
         "reattribution with open",
         "governed by a reattribution",
@@ -545,6 +556,7 @@ fn what_is_planted_is_found() {
         (Plant::WrittenTwice, "every row is there once"),
         (Plant::LostRetraction, "metrics_hourly of scenario"),
         (Plant::LargeLater, "of scenario"),
+        (Plant::LikelySooner, "identity of scenario"),
         (Plant::OwnIdsAlone, "of scenario"),
         (Plant::LaterLinks, "of scenario"),
         (Plant::BackLater, "installs of scenario"),

@@ -237,6 +237,13 @@ fn live(
             load != Some(Load::WithoutFinalLinks) && links_before.is_some_and(|before| link.day < before)
         })
         .collect();
+    let hours = written.views.get("shared_hours").into_iter().flatten();
+    let hours: Vec<_> = hours
+        .flat_map(|batch| stored::shared_hours(batch).expect("it was written so"))
+        .filter(|hours| {
+            load != Some(Load::WithoutFinalLinks) && links_before.is_some_and(|before| hours.key.day < before)
+        })
+        .collect();
     let finals = needed.and_then(|needed| needed.final_installs);
     let installs_before = finals.as_ref().map(|times| times.end);
     let final_after_ms = SEALING.final_after_ms;
@@ -301,6 +308,7 @@ fn live(
             feed.advance_to(since.min(ticks.first().map_or(0, |first| first - 1)));
         }
         feed.load_visitors(of_visitors.iter().skip(worker.index()).step_by(worker.peers()).copied());
+        feed.load_shared_hours(hours.iter().skip(worker.index()).step_by(worker.peers()).copied());
         feed.load_links(links.iter().skip(worker.index()).step_by(worker.peers()).copied());
         feed.load_installs(final_installs.iter().skip(worker.index()).step_by(worker.peers()).cloned());
         // Where nothing comes later, or nothing later is written.
