@@ -1,10 +1,12 @@
 //! Which visitors were seen with one fingerprint in one hour, where a job wants to know (`views.identity.likely`).
 //!
-//! A fingerprint is an address, a system and a device model. Visitors that share one hour after hour are likely to be one: a browser whose
-//! cookies were cleared, or somebody who was there before logging in and after. Where many share one it is a network, of an office or a
-//! carrier, and says nothing: [`IDS_MAX`].
+//! A fingerprint is an address, a system and a device model. Visitors that share one hour after hour are likely to be one: somebody who is
+//! there before logging in and after, or with two accounts. Where many share one it is a network, of an office or a carrier, and says
+//! nothing: [`IDS_MAX`].
 //!
 //! **State.** Each event of a visitor until it is final, and the visitors of each hour of a fingerprint as long.
+//!
+//! **Work.** A visitor that is new to an hour costs as much as the hour has visitors.
 
 use differential_dataflow::VecCollection;
 use operators::{Expires, reduce};
@@ -44,7 +46,7 @@ struct Seen {
 }
 
 /// A user, or a device whose user is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Visitor {
     id: LinkedId,
     kind: IdKind,
@@ -85,6 +87,19 @@ impl Expires<Tick> for Hour {
     }
 }
 
+/// That a visitor was there in an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Stay {
+    hour: Hour,
+    visitor: Visitor,
+}
+
+impl Expires<Tick> for Stay {
+    fn expiry(&self) -> Tick {
+        self.hour.expiry()
+    }
+}
+
 /// The hours that ids share, from the copies of events.
 pub fn shared_hours<'scope>(
     sightings: VecCollection<'scope, Tick, (Contested, Sighting), isize>,
@@ -98,9 +113,12 @@ pub fn shared_hours<'scope>(
     let seen = standing.map(move |(_, Seen { tenant, fingerprint, event_time, visitor })| {
         let begins = EventTime(event_time.0.div_euclid(HOUR_MS) * HOUR_MS);
         let until = horizons.target(EventTime(begins.0 + HOUR_MS));
-        (Hour { tenant, fingerprint, begins, until }, visitor)
+        (Stay { hour: Hour { tenant, fingerprint, begins, until }, visitor }, ())
     });
-    let shared = reduce(seen, "visitors of a fingerprint", |_, visitors, output| {
+    // However often a visitor is there in an hour, it is told once: a busy address has many events.
+    let there = reduce(seen, "visitors of an hour", |_, _, output| output.push(((), 1)));
+    let there = there.map(|(Stay { hour, visitor }, ())| (hour, visitor));
+    let shared = reduce(there, "visitors of a fingerprint", |_, visitors, output| {
         if visitors.len() > IDS_MAX {
             return;
         }

@@ -88,7 +88,7 @@ impl LakeSettings {
     }
 
     /// How long an event can change what views say of its time, from when it happened: what comes later is late, or of a time that
-    /// a start loads as one step. None where no event is too late.
+    /// a start loads at its end. None where no event is too late.
     pub fn changes_within_ms(&self) -> Option<i64> {
         self.allowed_lateness_ms?;
         Some(self.sealing().final_after_ms + DAY_MS)

@@ -147,6 +147,9 @@ pub(super) fn any_age_unnoted(records: &TableLog) -> Option<Tick> {
     records.cut().filter(|_| records.txn(ANY_AGE) == Some(1))
 }
 
+/// Records that waited and are handed on together.
+const WAITING_ROWS: usize = 1 << 13;
+
 /// Reads the accepted records that are wanted, those that enter on a day before those of later ones: each batch with its day, in
 /// days since 1970. What a file holds of days after its first waits in memory: a few days of a file that follows time, of an
 /// import in another order all that is needed of it.
@@ -193,8 +196,9 @@ pub(super) async fn records(
             each(day, rows);
         };
         read(log, of_day, &UNREAD_COLUMNS, Some(keep.clone()), decode, &mut deal).await?;
-        if let Some(rows) = waiting.remove(&day) {
-            each(day, rows);
+        let mut rest = waiting.remove(&day).unwrap_or_default().into_iter();
+        while rest.len() > 0 {
+            each(day, rest.by_ref().take(WAITING_ROWS).collect());
         }
     }
     Ok(())

@@ -218,7 +218,8 @@ const STEP_RECORDS: usize = 1 << 17;
 const STEPS_MAX: Tick = 10_000;
 
 /// Days of accepted records on their way into the dataflow of a worker. They enter at the end of their day, or before `load_to` where
-/// that is earlier, in steps a tick apart: nothing of a day enters after it. Those of cuts after `load_to` enter each in its own.
+/// that is earlier, in steps a tick apart: nothing of a day enters after it. What comes of days before the feed's first tick enters with
+/// that (costs, where they are needed for longer than all else). Those of cuts after `load_to` enter each in its own.
 pub(super) struct Days {
     load_to: Tick,
     day: i64,

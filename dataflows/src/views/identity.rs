@@ -10,8 +10,8 @@
 //! as `large`. How many ids each has is a question to SQL (`count(*)` by `component`); a column of it would have all rows of a component
 //! written anew with each id that comes.
 //!
-//! **State.** All ids and links that stand, on the worker of their tenant; they do not expire. Of each pair that ever shared an hour, its
-//! days.
+//! **State.** All ids and links that stand, on the worker of their tenant; they do not expire. Of each pair that ever shared an hour, the
+//! days on which it did.
 
 use differential_dataflow::VecCollection;
 use operators::{Member, components, reduce};

@@ -204,10 +204,12 @@ fn a_start_that_reads_what_is_needed_goes_on_as_one_that_never_stopped() {
 #[test]
 fn a_start_that_reads_too_little_is_found() {
     let (of_installs, of_links) = (["installs", "credits"], ["installs", "credits", "identity_links", "identity"]);
+    let of_hours = ["installs", "identity_links", "shared_hours", "identity"];
     for (load, compared) in [
         (Load::WithoutFinalInstalls, &of_installs[..]),
         (Load::WithoutTouchesBefore, &of_installs),
         (Load::WithoutFinalLinks, &of_links),
+        (Load::WithoutFinalHours, &of_hours),
         (Load::WithoutLives, &of_installs),
     ] {
         let found = catch_unwind(|| differs_after(compared, &[17], 1, load));

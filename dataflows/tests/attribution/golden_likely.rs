@@ -40,7 +40,7 @@ fn links(rows: &[RecordBatch], tenant: i64) -> Vec<String> {
     let of_batch = |rows: &RecordBatch| {
         let long =
             |name: &str| cast(&rows[name], &DataType::Int64).expect("a number").as_primitive::<Int64Type>().clone();
-        let [tenants, days, hours, score] = ["tenant", "days", "hours", "score_thousandths"].map(long);
+        let [tenants, days, hours, score] = ["tenant", "days", "hours_shared", "score_thousandths"].map(long);
         let of_tenant = (0..rows.num_rows()).filter(move |row| tenants.value(*row) == tenant);
         let said = of_tenant.map(|row| format!("{} d {} h {}", days.value(row), hours.value(row), score.value(row)));
         said.collect::<Vec<_>>()

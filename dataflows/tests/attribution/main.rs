@@ -21,6 +21,7 @@ mod live;
 mod now;
 mod oracle;
 mod persons;
+mod pieces;
 mod random;
 mod read;
 mod stream;

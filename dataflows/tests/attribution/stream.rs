@@ -136,6 +136,8 @@ pub(crate) enum Load {
     WithoutLives,
     /// A fault: no links of days that are final.
     WithoutFinalLinks,
+    /// A fault: no hours that ids shared on days that are final.
+    WithoutFinalHours,
     /// A fault: nothing of the first two weeks.
     WithoutFirstWeeks,
 }
@@ -212,8 +214,9 @@ fn live(
         *tick >= life.load_to
             || needed.as_ref().is_none_or(|needed| needed.has(record.event.event_type, record.event.event_time))
     };
-    // What is to be forgotten is loaded day by day.
-    let loaded = |tick: Tick| if needed.is_some() { tick / DAY as Tick * DAY as Tick + DAY as Tick - 1 } else { tick };
+    // What is to be forgotten is loaded day by day, in a few steps at its end.
+    let end_of_day = |tick: Tick| tick / DAY as Tick * DAY as Tick + DAY as Tick - 1 - tick / CUT % 3;
+    let loaded = |tick: Tick| if needed.is_some() { end_of_day(tick) } else { tick };
     let mut records: Vec<(Accepted, Tick)> = records
         .iter()
         .filter(|(_, tick)| life.sees(*tick))
@@ -241,7 +244,7 @@ fn live(
     let hours: Vec<_> = hours
         .flat_map(|batch| stored::shared_hours(batch).expect("it was written so"))
         .filter(|hours| {
-            load != Some(Load::WithoutFinalLinks) && links_before.is_some_and(|before| hours.key.day < before)
+            load != Some(Load::WithoutFinalHours) && links_before.is_some_and(|before| hours.key.day < before)
         })
         .collect();
     let finals = needed.and_then(|needed| needed.final_installs);

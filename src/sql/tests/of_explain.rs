@@ -1,5 +1,6 @@
 //! Why touches were credited, or were not.
 
+use dataflows::params::PersonRule;
 use serde_json::Value;
 
 use super::*;
@@ -116,6 +117,50 @@ async fn a_device_that_comes_back_is_told_so() {
     assert!(text.contains("\n  the reattribution was won by the click "), "{text}");
     assert!(text.contains("the device was back in the app with this open after more than 90d without it"), "{text}");
     assert_eq!(touches, ["drew back (device): won"]);
+}
+
+#[tokio::test]
+async fn a_touch_of_a_linked_id_is_told_so_by_either_rule_for_who_is_one_person() {
+    let by_rule = [
+        (
+            PersonRule::DeviceOrUser,
+            [
+                "of user x (user): won",
+                "of the tablet (linked id): lost: the winner is later",
+                "of user w (linked id): lost: the winner is later",
+            ],
+        ),
+        (
+            PersonRule::DeviceElseUser,
+            [
+                "of the tablet (linked id): won",
+                "of user w (linked id): lost: the winner is later",
+                "of user x (user): not eligible: a person is the device where there is one, not the user",
+            ],
+        ),
+    ];
+    for (person, expected) in by_rule {
+        let mut all = Records { symbols: Symbols::new(), rows: Vec::new() };
+        all.symbols.intern(NO_CHANNEL).unwrap();
+        let [first, ..] = CUTS;
+        let device = |raw: &str| schemas::DeviceId(hasher().hash(IdKind::Device, "shop", raw.as_bytes()));
+        for (at, of) in [("phone", "w"), ("tablet", "w")].into_iter().enumerate() {
+            let links = all.event(EventType::Identify, of.1, of.0, at as i64);
+            all.push(Event { device: device(of.0), ..links }, first);
+        }
+        all.touch(EventType::Click, "w", "k1", 10_000, "of user w", first);
+        all.touch(EventType::Click, "", "k2", 20_000, "of the tablet", first);
+        let event = all.rows.last_mut().unwrap().event.as_mut().unwrap();
+        (event.user, event.device, event.subject) = (UserId::default(), device("tablet"), Subject(device("tablet").0));
+        all.touch(EventType::Click, "x", "k3", 30_000, "of user x", first);
+        all.push(Event { device: device("phone"), ..all.event(EventType::Install, "x", "linked", 50_000) }, first);
+        let mut settings = settings();
+        (settings.views.installs.identity, settings.views.installs.person) = (true, person);
+        let lake = lake_with(&settings, all).await;
+        let (text, touches) = verdicts(&lake, "linked").await;
+        assert!(text.ends_with(", matched by person"), "{text}");
+        assert_eq!(touches, expected, "{person:?}");
+    }
 }
 
 #[tokio::test]
