@@ -20,7 +20,7 @@ Examples:
   bidstream plot paths --lake ./lake --print-sql                     the query, to change it: bidstream sql --plot FILE --chart flows
 Without --where, `retention` and `ltv` show cohorts by day of install (milestone, cohort_period, age_unit, grouping of `cohorts`),
 `funnel` all visitors (grouping of `funnels`), the others all rows of `path_counts`, `metrics_hourly` and `credits`. `ltv` shows the
-latest 12 cohorts, `paths` the 60 largest flows between the first four channels of paths.")]
+latest 12 cohorts, `paths` the first four channels of paths, the eight most frequent by name.")]
 pub struct Plot {
     /// The chart.
     #[arg(value_enum)]

@@ -442,3 +442,36 @@ fn a_target_is_needed_but_for_a_dry_run() {
     assert_eq!(bare(&["a.csv", "--mapping", "m.yaml", "--dry-run"]).0, Some(0));
     assert_eq!(bare(&["--undo", "a.csv", "--lake", "none"]).0, Some(2));
 }
+
+#[test]
+fn sums_beyond_64_bits_end_an_import_or_a_query_with_what_they_were() {
+    let place = Place::new();
+    place.file(
+        "money.yaml",
+        "format: csv\ntenant: t\napp: web\nevent_time: { column: at, format: unix_ms }\nemit:\n  - type: conversion\n    \
+         set: { user: who, name: { const: buy }, revenue_micros: { column: paid, unit: units }, currency: { const: EUR } }\n",
+    );
+    let paid = |months: i64, people: i64| {
+        let mut rows = "at,who,paid\n".to_owned();
+        for (month, person) in (0..months).flat_map(|month| (0..people).map(move |person| (month, person))) {
+            writeln!(rows, "{},u{person},9007199254.740992", 1_767_225_600_000 + month * 31 * 86_400_000).unwrap();
+        }
+        rows
+    };
+    place.file("hour.csv", paid(1, 1_100));
+    let Answer { code, errors, .. } = place.import("hour.csv --mapping money.yaml");
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains(" does not fit 64 bits, which is 9.2e12 units of a currency: look at "), "{errors}");
+    // Each month fits, and so does each row of the views; what all bring together does not.
+    place.file("months.csv", paid(3, 600));
+    place.file("job.yaml", "lake: months\nviews: { only: [metrics_hourly] }\n");
+    let Answer { code, errors, .. } = place.import("months.csv --mapping money.yaml --job job.yaml");
+    assert_eq!(code, Some(0), "{errors}");
+    let all = "SELECT sum(revenue_micros) AS revenue FROM metrics_hourly";
+    let output = bidstream().current_dir(place.0.path()).args(["sql", "--lake", "months", all]).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && errors.contains("a sum of 16212958658533785600 does not fit 64 bits: "),
+        "{errors}"
+    );
+}

@@ -27,6 +27,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
 use crate::grid::cut_of;
+use crate::overflow::fits;
 
 /// Rows of one batch, if they are to be made: a column is made of all of them before the next, so they should stay in a
 /// processor's cache meanwhile.
@@ -346,7 +347,7 @@ fn merge<K: SumKey, const N: usize>(additions: &mut Vec<(Tick, Sum<K, N>)>) {
 /// When one is too large for its column: a wrong number would be worse.
 fn plus<const N: usize>(sums: &mut [i64; N], more: &[i64; N]) {
     for (sum, more) in sums.iter_mut().zip(more) {
-        *sum = sum.checked_add(*more).expect("a sum of one key and cut fits 64 bits");
+        *sum = fits(sum.checked_add(*more), "what is added to a row");
     }
 }
 

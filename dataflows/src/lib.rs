@@ -21,6 +21,7 @@ pub mod lives;
 pub mod local_time;
 pub mod moments;
 pub mod needs;
+mod overflow;
 pub mod params;
 mod places;
 pub mod sealing;

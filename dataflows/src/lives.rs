@@ -20,6 +20,7 @@ use schemas::{EventTime, EventType, Subject, Symbol, Tick, Zones};
 use crate::changes::Sum;
 use crate::cohort::{AGE_DAYS_MAX, Cohort, Milestone, Unit};
 use crate::horizon::{Bounds, Horizons};
+use crate::overflow::fits;
 use crate::params::Params;
 use crate::places::Places;
 use crate::sealing::Sealing;
@@ -114,7 +115,7 @@ impl Lives {
         };
         let candidate = is_there.then_some((Candidate { time, id, day, led }, milestones));
         let money = event.revenue.map(|revenue| {
-            let micros = revenue.0.checked_mul(diff as i64).expect("what a visitor brings in a day fits 64 bits");
+            let micros = fits(revenue.0.checked_mul(diff as i64), "what a visitor brings in a day");
             Money { day, currency: event.currency, micros, conversions: diff as i64 }
         });
         Says { is_there, candidate, money }
@@ -210,7 +211,7 @@ impl Lives {
                 CohortKey { first: of.first, period: of.period, unit: of.unit(), app, group, begins, age, currency };
             let sums = self.cells.entry(key).or_default();
             for (sum, more) in sums.iter_mut().zip(more) {
-                *sum = sum.checked_add(more).expect("a sum of a cell and tick fits 64 bits");
+                *sum = fits(sum.checked_add(more), "a sum of a cohort");
             }
         }
     }

@@ -33,7 +33,7 @@ use object_store::path::Path as StorePath;
 use schemas::Tick;
 use schemas::table::RecordRow;
 
-use super::compact::{FILE_ROWS_MAX, SINCE};
+use super::compact::{ANEW, FILE_ROWS_MAX, SINCE};
 use super::directory::{Lake, LakeSettings, Lock};
 use super::error::LedgerError;
 use super::file::{BATCH_ROWS_MAX, encode};
@@ -286,7 +286,8 @@ impl Building {
     pub async fn commit(mut self) -> Result<Built, LedgerError> {
         self.add_up()?;
         self.write().await?;
-        let txns = [(CUT, self.cut), (SINCE, self.cut)].map(|(app_id, cut)| (app_id.to_owned(), cut as i64));
+        let txns =
+            [(CUT, self.cut), (SINCE, self.cut), (ANEW, self.cut)].map(|(app_id, cut)| (app_id.to_owned(), cut as i64));
         let txns = BTreeMap::from(txns);
         for _ in 0..OVERTAKEN_MAX {
             if (self.log.txn(EPOCH), self.log.cut()) != (self.epoch, self.held) {

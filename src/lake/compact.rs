@@ -42,6 +42,10 @@ use crate::lake::failpoint;
 
 /// The app id under which a changelog's log says below which cut it is summed.
 pub(crate) const SINCE: &str = "bidstream/since";
+
+/// The app id under which it says as of which cut the view was made anew: what was read there before followed from another definition, or
+/// from other records.
+pub(crate) const ANEW: &str = "bidstream/anew";
 /// The most rows of a file that compaction writes. All of them are in memory meanwhile.
 pub(super) const FILE_ROWS_MAX: u64 = 1 << 17;
 

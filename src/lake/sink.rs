@@ -20,7 +20,7 @@ use deltalake_core::kernel::{Add, Remove};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use schemas::Tick;
 
-use super::compact::{self, SINCE};
+use super::compact::{self, ANEW, SINCE};
 use super::directory::Lake;
 use super::error::LedgerError;
 use super::file::{Encoded, encode_runs};
@@ -156,7 +156,7 @@ impl Sink {
             if self.log.cut() != self.begun_at {
                 return Err(LedgerError::MadeMeanwhile { table: self.view.to_owned() });
             }
-            txns.insert(SINCE.to_owned(), since as i64);
+            txns.extend([SINCE, ANEW].map(|app_id| (app_id.to_owned(), since as i64)));
             let commit = prepare_whole(&self.log, writer, adds.clone(), txns);
             if self.log.put(&commit).await? == Put::Done {
                 self.fresh_at = None;

@@ -32,6 +32,7 @@ use schemas::table::{self, Kind};
 use url::Url;
 
 use super::SqlError;
+use super::checked_sum::checked_sum;
 use super::columns::column;
 use super::contested::is_contested;
 use super::current::{changes, current_rows};
@@ -43,7 +44,7 @@ use super::removal::removal_effects;
 use super::resources::Resources;
 use super::rules::rules;
 use crate::lake::about::columns_that_came;
-use crate::lake::compact::SINCE;
+use crate::lake::compact::{ANEW, SINCE};
 use crate::lake::directory::id_key_check;
 use crate::lake::imports::Imports;
 use crate::lake::log::CUT;
@@ -99,9 +100,13 @@ pub async fn open(
         Some(asked) => asked / lake.settings.cut_ms * lake.settings.cut_ms,
         None => committed,
     };
-    let since = tables.since().await?;
+    let (since, anew) = (tables.latest(SINCE).await?, tables.latest(ANEW).await?);
     if cut < since {
         return Err(SqlError::Summed { asked: cut, since });
+    }
+    // As long as nothing came since, that cut is the present.
+    if as_of.is_some() && cut <= anew && anew < committed {
+        return Err(SqlError::Summed { asked: cut, since: anew + lake.settings.cut_ms });
     }
     let imports = Imports::read(&lake).await?;
     let came = columns_that_came(&lake).await?;
@@ -343,12 +348,12 @@ impl Tables {
     }
 
     /// The cut up to which some view's changes are summed.
-    async fn since(&self) -> Result<Tick, SqlError> {
-        let mut since = 0;
+    async fn latest(&self, app_id: &str) -> Result<Tick, SqlError> {
+        let mut latest = 0;
         for table in self.views.values().filter_map(|(_, table)| table.as_ref()) {
-            since = since.max(transaction(table, SINCE).await?);
+            latest = latest.max(transaction(table, app_id).await?);
         }
-        Ok(since)
+        Ok(latest)
     }
 
     /// Up to which cut of those that are read records came without a gate; none where all passed one.
@@ -418,6 +423,7 @@ fn context(
     context.register_catalog(CATALOG, catalog.clone());
     // A definition of a view calls it.
     context.register_udaf(removal_effects());
+    context.register_udaf(checked_sum().as_ref().clone());
     context
 }
 

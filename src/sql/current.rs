@@ -1,10 +1,10 @@
 //! The current rows of a view: what its changes sum to.
 
 use dataflows::view::Form;
-use datafusion::functions_aggregate::sum::sum;
 use datafusion::prelude::{DataFrame, Expr, SessionContext, ident, lit};
 
 use super::SqlError;
+use super::checked_sum::checked_sum;
 
 /// How often a row of a changelog stands. By this name the planner knows the sums that make current rows from those that people
 /// write: only of these every column of a row is in the group, and no row is missing.
@@ -28,13 +28,19 @@ pub async fn current_rows(raw: &SessionContext, view: &str, form: Form) -> Resul
         .collect();
     match form {
         Form::Rows => {
-            let summed = rows.aggregate(columns.clone(), vec![sum(ident("_diff")).alias(STANDING)])?;
+            let summed =
+                rows.aggregate(columns.clone(), vec![checked_sum().call(vec![ident("_diff")]).alias(STANDING)])?;
             Ok(summed.filter(ident(STANDING).gt(lit(0_i64)))?.select(columns)?)
         }
         Form::Sums(measures) => {
             let (key, measures) = columns.split_at(columns.len() - measures);
             let names = measures.iter().map(|measure| measure.schema_name().to_string());
-            let sums = measures.iter().cloned().zip(names).map(|(measure, name)| sum(measure).alias(name)).collect();
+            let sums = measures
+                .iter()
+                .cloned()
+                .zip(names)
+                .map(|(measure, name)| checked_sum().call(vec![measure]).alias(name))
+                .collect();
             let counted = measures.last().expect("a log of sums counts what it sums").clone().not_eq(lit(0));
             Ok(rows.aggregate(key.to_vec(), sums)?.filter(counted)?)
         }

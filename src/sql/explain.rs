@@ -46,9 +46,11 @@ struct Explained {
 pub async fn run(options: &ExplainOptions, hasher: &IdHasher, mut out: impl Write) -> Result<(), SqlError> {
     let as_of = options.as_of.as_deref().map(catalog::parse_cut).transpose()?;
     let session = catalog::open(&options.lake, as_of, hasher, Resources::new(options.memory)?).await?;
-    let id = match (id_of_digits(&options.id), &options.tenant) {
-        (Some(id), _) => id,
-        (None, Some(tenant)) if session.same_key() => hasher.event(tenant, &options.id).0,
+    let ids = match (id_of_digits(&options.id), &options.tenant) {
+        // A producer's own id may be such digits.
+        (Some(id), Some(tenant)) if session.same_key() => vec![id, hasher.event(tenant, &options.id).0],
+        (Some(id), _) => vec![id],
+        (None, Some(tenant)) if session.same_key() => vec![hasher.event(tenant, &options.id).0],
         (None, Some(_)) => {
             return Err(SqlError::BadKey(
                 "the ids in this lake were made with another key: give --id-key-file, or set BIDSTREAM_ID_KEY"
@@ -62,7 +64,7 @@ pub async fn run(options: &ExplainOptions, hasher: &IdHasher, mut out: impl Writ
             )));
         }
     };
-    let explained = credit(&session, id, options.tenant.as_deref()).await?;
+    let explained = credit(&session, &ids, options.tenant.as_deref()).await?;
     match options.format {
         Format::Json => writeln!(out, "{}", json(&explained))?,
         form => {
@@ -95,9 +97,10 @@ fn json(explained: &[Explained]) -> String {
 }
 
 /// What is to be said of each standing install and conversion of an event id.
-async fn credit(session: &Session, id: Id, tenant: Option<&str>) -> Result<Vec<Explained>, SqlError> {
+async fn credit(session: &Session, ids: &[Id], tenant: Option<&str>) -> Result<Vec<Explained>, SqlError> {
     let of_tenant = tenant.map_or(String::new(), |tenant| format!(" AND tenant = {}", Symbol::of(tenant).0));
-    let named = format!("event_id = {}{of_tenant}", literal(&hex(&id.to_bytes())));
+    let ids: Vec<String> = ids.iter().map(|id| literal(&hex(&id.to_bytes()))).collect();
+    let named = format!("event_id IN ({}){of_tenant}", ids.join(", "));
     let query = format!(
         "SELECT * FROM events WHERE {named} AND type IN ('install', 'conversion')
          UNION ALL
@@ -174,10 +177,10 @@ async fn of_event(session: &Session, event: &Event<'_>) -> Result<Explained, Sql
     let this = event.is_it("").expect("an event has its identity");
     let mut text = headline(event);
     // An install, or an open with which a device came back.
-    let says = install(session, &this).await?;
+    let (says, froze) = install(session, &this).await?;
     let touches = if !says.is_empty() || event.text("type").as_deref() == Some("install") {
         text += &says;
-        rows_readable(session, &listed(session, &this, true, None)).await?
+        rows_readable(session, &listed(session, &this, true, (froze, None))).await?
     } else {
         let credits = rows(session, &format!("SELECT * FROM credits WHERE {this} LIMIT 1")).await?;
         let credit = Event { rows: &credits, row: 0, names: session };
@@ -186,8 +189,8 @@ async fn of_event(session: &Session, event: &Event<'_>) -> Result<Explained, Sql
                 let time = credit.time("install_event_time").unwrap_or_default();
                 let id = credit.text("install_event_id").unwrap_or_default();
                 let _ = write!(text, "\n  follows {id} of {time}, and earns for the path that was frozen then");
-                text += &install(session, &of_install).await?;
-                rows_readable(session, &listed(session, &of_install, true, Some(&this))).await?
+                text += &install(session, &of_install).await?.0;
+                rows_readable(session, &listed(session, &of_install, true, (true, Some(&this)))).await?
             }
             None => {
                 let lifetime = session.params().installs.attribution_lifetime;
@@ -195,7 +198,7 @@ async fn of_event(session: &Session, event: &Event<'_>) -> Result<Explained, Sql
                     text,
                     "\n  follows no install of the person within {lifetime} before it: it has a path of its own"
                 );
-                rows_readable(session, &listed(session, &this, false, Some(&this))).await?
+                rows_readable(session, &listed(session, &this, false, (true, Some(&this)))).await?
             }
         }
     };
@@ -213,12 +216,12 @@ fn headline(event: &Event<'_>) -> String {
     text
 }
 
-/// What `installs` says of an install.
-async fn install(session: &Session, is_it: &str) -> Result<String, SqlError> {
+/// What `installs` says of an install, and whether it froze a path.
+async fn install(session: &Session, is_it: &str) -> Result<(String, bool), SqlError> {
     let found = rows(session, &format!("SELECT * FROM installs WHERE {is_it} LIMIT 1")).await?;
     let row = Event { rows: &found, row: 0, names: session };
     if found.num_rows() == 0 {
-        return Ok(String::new());
+        return Ok((String::new(), false));
     }
     let text = |name: &str| row.text(name).unwrap_or_default();
     let it = text("type");
@@ -244,24 +247,26 @@ async fn install(session: &Session, is_it: &str) -> Result<String, SqlError> {
             let _ = write!(says, ", one of {many} whom the fingerprint may stand for");
         }
     }
-    if text("reinstall") == "true" {
+    let is_reinstall = text("reinstall") == "true";
+    if is_reinstall {
         let lifetime = session.params().installs.attribution_lifetime;
         let _ = write!(
             says,
             "\n  it is a reinstall, within {lifetime} of another of the person: it freezes no path, and no conversion follows it"
         );
     }
-    Ok(says)
+    Ok((says, !is_reinstall))
 }
 
 /// The query that lists touches: those that are eligible from the winner on, then the others, the latest first; with what they earned
-/// of a conversion.
-fn listed(session: &Session, target: &str, is_install: bool, conversion: Option<&str>) -> String {
+/// of a conversion, or whether they are in the path that an install froze, if it did.
+fn listed(session: &Session, target: &str, is_install: bool, (froze, conversion): (bool, Option<&str>)) -> String {
     let judged = explain::sql(&session.params().installs, target, is_install);
     let columns = "judged.touch_event_id, judged.touch_event_time, judged.touch_type, channel, campaign, source, shares, method, verdict";
     let order = "ORDER BY place, judged.touch_event_time DESC, judged.touch_event_id";
     let Some(conversion) = conversion else {
-        return format!("SELECT {columns}, in_path FROM ({judged}) AS judged {order}");
+        let in_path = if froze { "in_path" } else { "false AS in_path" };
+        return format!("SELECT {columns}, {in_path} FROM ({judged}) AS judged {order}");
     };
     let models = ["first", "last", "last_non_direct", "linear", "time_decay", "position"];
     let earned =

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod catalog;
+pub mod checked_sum;
 pub mod columns;
 mod contested;
 pub mod current;
@@ -57,7 +58,7 @@ pub enum SqlError {
     TooLarge(String),
     /// The rows cannot be drawn.
     #[error("the rows cannot be drawn: {0}")]
-    Plot(#[from] PlotError),
+    Plot(PlotError),
     /// A signal ended the statement.
     #[error("interrupted")]
     Interrupted(i32),
@@ -131,6 +132,12 @@ impl SqlError {
 }
 
 // By hand, so that it is not named as its own cause: what it says is in the message.
+impl From<PlotError> for SqlError {
+    fn from(error: PlotError) -> SqlError {
+        SqlError::Plot(error)
+    }
+}
+
 impl From<DataFusionError> for SqlError {
     fn from(error: DataFusionError) -> SqlError {
         match error.find_root() {

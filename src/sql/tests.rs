@@ -9,6 +9,7 @@ mod of_plans;
 mod of_records;
 mod of_resources;
 mod of_steps;
+mod of_sums;
 mod of_zones;
 
 use std::sync::Arc;

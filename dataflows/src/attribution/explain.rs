@@ -62,10 +62,10 @@ SELECT place, touch_event_id, touch_subject, touch_event_time, touch_type, chann
     WHEN place > 1 AND winner_rank < rank THEN 'lost: at the same time a person goes before a click id'
     WHEN place > 1 THEN 'lost: at the same time the larger id goes first'
     WHEN of_other_app THEN 'not eligible: it is of another app'
-    WHEN age_ms < 0 THEN 'not eligible: it came after'
+    WHEN age_ms < 0 THEN 'not eligible: it came after {what}'
     WHEN age_ms > window_ms THEN concat('not eligible: it is older than its window of ', window)
     WHEN same_person OR same_click THEN 'not eligible: its key was hot in that hour, and it was not among the first of it'
-    WHEN same_fingerprint AND is_hot THEN 'not eligible: the fingerprint was hot within the window, so it tells nobody apart'
+    WHEN same_fingerprint AND is_hot THEN 'not eligible: the fingerprint was hot in the window, so it tells nobody apart'
     WHEN same_fingerprint AND other_device THEN 'not eligible: the fingerprint is the same, the device another'
     WHEN same_fingerprint THEN 'not eligible: it is older than the window of a fingerprint, {fingerprint_window}'
     ELSE 'not eligible: a person is the device where there is one, not the user'
@@ -113,6 +113,7 @@ pub fn sql(params: &InstallsParams, target: &str, is_install: bool) -> String {
         false => "linked_touches AS (SELECT *, false AS linked FROM touches)".to_owned(),
     };
     SQL.replace("{target}", target)
+        .replace("{what}", if is_install { "the install" } else { "the conversion" })
         .replace("{linked_touches}", &linked_touches)
         .replace("{of_paths}", if is_install { "" } else { OF_PATHS_SQL })
         .replace("{latest}", &(PATH_TOUCHES_MAX - 1).to_string())

@@ -3,6 +3,7 @@
 use schemas::{EventId, EventTime, Symbol};
 
 use crate::cohort::Milestone;
+use crate::overflow::fits;
 
 /// How many milestones there are.
 pub const MILESTONES: usize = Milestone::ALL.len();
@@ -207,7 +208,7 @@ impl OfApp {
         let money = &mut self.open.get_or_insert_default().money;
         match money.iter_mut().find(|of| (of.day, of.currency) == (more.day, more.currency)) {
             Some(of) => {
-                of.micros = of.micros.checked_add(more.micros).expect("what a visitor brings in a day fits 64 bits");
+                of.micros = fits(of.micros.checked_add(more.micros), "what a visitor brings in a day");
                 of.conversions += more.conversions;
             }
             None => money.push(more),

@@ -28,6 +28,7 @@ use schemas::units::{HOUR_MS, MINUTE_MS};
 use schemas::{EventTime, Symbol, Tick, Zones, columns};
 use serde::{Deserialize, Serialize};
 
+use crate::overflow::fits;
 use crate::changes::AsArranged;
 use crate::group_metrics::{self, GroupKey};
 use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Grouping};
@@ -391,7 +392,7 @@ impl Keyed for Judge {
         let amounts = record.amounts.entry(*hour).or_default();
         for (amount, more) in amounts.iter_mut().zip(more) {
             let more = more.checked_mul(diff as i64);
-            *amount = more.and_then(|more| amount.checked_add(more)).expect("a sum of an hour fits 64 bits");
+            *amount = fits(more.and_then(|more| amount.checked_add(more)), "what an hour brings");
         }
         if *amounts == Amounts::default() {
             record.amounts.remove(hour);

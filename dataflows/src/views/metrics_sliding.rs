@@ -13,6 +13,7 @@ use schemas::zones::HALF_YEAR_MS;
 use schemas::{EventTime, Micros, Symbol, Tick, Zones, columns};
 use serde::{Deserialize, Serialize};
 
+use crate::overflow::fits;
 use crate::group_metrics::{GroupKey, Measures, additions};
 use crate::groupings::{GROUP_COLUMNS, GROUPED_COLUMNS, Grouping};
 use crate::inputs::Inputs;
@@ -138,7 +139,7 @@ struct Hours {
 fn add(sums: &mut Measures, more: &Measures, times: i64) {
     for (sum, more) in sums.iter_mut().zip(more) {
         let more = more.checked_mul(times);
-        *sum = more.and_then(|more| sum.checked_add(more)).expect("a sum of a group fits 64 bits");
+        *sum = fits(more.and_then(|more| sum.checked_add(more)), "a sum of 7 or 30 days");
     }
 }
 

@@ -18,12 +18,15 @@ pub fn check(text: &str) -> Result<(), String> {
 }
 
 pub(super) fn parse(text: &str) -> Result<Tz, String> {
-    // Capitals alone are a name of old in the database (EST, MST), but mean several zones to people.
-    let is_name = text == "UTC" || text.bytes().any(|byte| byte == b'/' || byte.is_ascii_lowercase());
-    Tz::from_str(text).ok().filter(|_| is_name).ok_or_else(|| {
+    Tz::from_str(text).ok().filter(|_| is_name(text)).ok_or_else(|| {
         let similar = similar(text).join(", ");
         format!("{text:?} is no time zone of the IANA database ({}): similar are {similar}", database())
     })
+}
+
+/// Whether a name of the database may be given. Capitals alone are one of old (EST, MST), but mean several zones to people.
+fn is_name(text: &str) -> bool {
+    text == "UTC" || text.bytes().any(|byte| byte == b'/' || byte.is_ascii_lowercase())
 }
 
 /// The names that are most like a text: as a whole, or by the place that they end with.
@@ -33,6 +36,7 @@ fn similar(text: &str) -> Vec<&'static str> {
     let mut names: Vec<_> = TZ_VARIANTS
         .iter()
         .map(|zone| zone.name())
+        .filter(|name| is_name(name))
         .map(|name| {
             let known = name.to_ascii_lowercase();
             let by_place = distance(&place(&wanted), &place(&known));

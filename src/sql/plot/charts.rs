@@ -114,13 +114,22 @@ FROM cells JOIN sizes ON cells.cohort_start = sizes.cohort_start
 WHERE size > 0 AND active > 0
 ORDER BY 1, 2";
 
+/// An age at which nothing came in is as the one before.
 const LTV: &str = "\
 WITH chosen AS (SELECT * FROM cohorts WHERE {where}),
-sizes AS (SELECT cohort_start, sum(users) AS size FROM chosen GROUP BY 1 HAVING sum(users) > 0 ORDER BY 1 DESC LIMIT 12),
-ages AS (SELECT cohort_start, currency, age, sum(revenue_micros) AS micros FROM chosen WHERE currency IS NOT NULL GROUP BY 1, 2, 3)
-SELECT age, CAST(CAST(ages.cohort_start AS DATE) AS VARCHAR) || ' ' || currency AS cohort,
-  sum(micros) OVER (PARTITION BY ages.cohort_start, currency ORDER BY age) / 1e6 / size AS \"brought a user\"
-FROM ages JOIN sizes ON ages.cohort_start = sizes.cohort_start
+sizes AS (
+  SELECT cohort_start, sum(users) AS size, max(age) AS oldest FROM chosen GROUP BY 1 HAVING sum(users) > 0 ORDER BY 1 DESC LIMIT 12
+), currencies AS (SELECT DISTINCT cohort_start AS start, currency FROM chosen WHERE currency IS NOT NULL),
+ages AS (
+  SELECT cohort_start, size, currency, unnest(range(0, oldest + 1)) AS age
+  FROM sizes JOIN currencies ON start = cohort_start
+), brought AS (
+  SELECT cohort_start AS start, currency AS unit, age AS at, sum(revenue_micros) AS micros
+  FROM chosen WHERE currency IS NOT NULL GROUP BY 1, 2, 3
+)
+SELECT age, CAST(CAST(cohort_start AS DATE) AS VARCHAR) || ' ' || currency AS cohort,
+  sum(coalesce(micros, 0)) OVER (PARTITION BY cohort_start, currency ORDER BY age) / 1e6 / size AS \"brought a user\"
+FROM ages LEFT JOIN brought ON start = cohort_start AND unit = currency AND at = age
 ORDER BY 2, 1";
 
 const FUNNEL: &str = "\
@@ -131,11 +140,22 @@ GROUP BY step, step_name, funnel ORDER BY funnel, step";
 const METRIC: &str = "\
 WITH hours AS (
   SELECT hour, {currency} AS currency, sum({measure}){scale} AS measured FROM metrics_hourly WHERE ({where}) AND {kept} GROUP BY 1, 2
+), span AS (
+  SELECT currency AS unit, min(hour) AS since, max(hour) AS until FROM hours GROUP BY 1
+), beside AS (
+  -- The hours before and after each: where one has no row, nothing was measured, and the line is at 0.
+  SELECT hour + INTERVAL '1 hour' AS hour, currency FROM hours UNION SELECT hour - INTERVAL '1 hour', currency FROM hours
+), measured AS (
+  SELECT * FROM hours
+  UNION ALL
+  SELECT beside.hour, beside.currency, 0
+  FROM beside JOIN span ON coalesce(unit, '') = coalesce(beside.currency, '') AND beside.hour > since AND beside.hour < until
+  WHERE NOT EXISTS (SELECT 1 FROM hours WHERE hours.hour = beside.hour AND coalesce(hours.currency, '') = coalesce(beside.currency, ''))
 ), odd AS (
   SELECT DISTINCT hour, {currency} AS currency, TRUE AS is_odd FROM anomalies WHERE metric = '{metric}' AND ({where})
 ), told AS (
-  SELECT hours.*, is_odd
-  FROM hours LEFT JOIN odd ON hours.hour = odd.hour AND coalesce(hours.currency, '') = coalesce(odd.currency, '')
+  SELECT measured.*, is_odd
+  FROM measured LEFT JOIN odd ON measured.hour = odd.hour AND coalesce(measured.currency, '') = coalesce(odd.currency, '')
 )
 SELECT hour, '{metric}' || coalesce(' ' || currency, '') AS series, measured AS {metric} FROM told
 UNION ALL SELECT hour, 'anomalies' || coalesce(' ' || currency, ''), CASE WHEN is_odd THEN measured END FROM told
@@ -158,31 +178,45 @@ ORDER BY 1, 2";
 
 /// Channels that a path shows; longer paths end with `…`.
 const STEPS: usize = 4;
+/// Channels that are told apart, those with the most visitors; what is left is `(others)`.
+const CHANNELS: usize = 8;
 
 /// A band for each step of paths.
 fn paths(condition: &str) -> String {
-    let mut parts = Vec::new();
-    for step in 1..=STEPS {
-        let name = |at: usize| format!("'{at} ' || coalesce(channels[{at}]['channel'], '(no channel)')");
-        let next = step + 1;
-        let goes_on = if step == STEPS { "'…'".to_owned() } else { name(next) };
-        for (outcome, counted) in [("converted", "conversions"), ("left", "nulls")] {
-            parts.push(format!(
-                "SELECT {} AS source, CASE WHEN length > {step} THEN {goes_on} ELSE '{outcome}' END AS target, {counted} AS many \
-                 FROM counted WHERE length >= {step}",
-                name(step)
-            ));
-        }
-    }
-    for (outcome, counted) in [("converted", "conversions"), ("left", "nulls")] {
-        parts.push(format!(
-            "SELECT '…' AS source, '{outcome}' AS target, {counted} AS many FROM counted WHERE length > {STEPS}"
-        ));
-    }
+    let each_step = |of: &dyn Fn(usize) -> String| (1..=STEPS).map(of).collect::<Vec<_>>().join("\n  UNION ALL ");
+    let used = each_step(&|at| {
+        format!(
+            "SELECT channels[{at}]['channel'] AS channel, conversions + nulls AS many FROM counted WHERE length >= {at}"
+        )
+    });
+    let of_outcome = |at: usize, outcome: &str, counted: &str| {
+        format!(
+            "SELECT {at} AS at, channels[{at}]['channel'] AS channel, length > {at} AS goes_on, channels[{}]['channel'] AS next, \
+             '{outcome}' AS outcome, {counted} AS many FROM counted WHERE length >= {at}",
+            at + 1
+        )
+    };
+    let steps = each_step(&|at| {
+        [("converted", "conversions"), ("left", "nulls")]
+            .map(|(outcome, counted)| of_outcome(at, outcome, counted))
+            .join("\n  UNION ALL ")
+    });
+    let name = |known: &str, channel: &str| {
+        format!("coalesce({known}.channel, CASE WHEN {channel} IS NULL THEN '(no channel)' ELSE '(others)' END)")
+    };
     format!(
-        "WITH counted AS (SELECT *, array_length(channels) AS length FROM path_counts WHERE {condition})\n\
-         SELECT source, target, sum(many) AS visitors FROM (\n  {}\n) GROUP BY 1, 2 HAVING sum(many) > 0 ORDER BY 3 DESC, 1, 2 LIMIT 60",
-        parts.join("\n  UNION ALL ")
+        "WITH counted AS (SELECT *, array_length(channels) AS length FROM path_counts WHERE {condition}),\n\
+         used AS (\n  {used}\n),\n\
+         known AS (SELECT channel FROM used WHERE channel IS NOT NULL GROUP BY 1 ORDER BY sum(many) DESC, 1 LIMIT {CHANNELS}),\n\
+         steps AS (\n  {steps}\n), flows AS (\n  \
+         SELECT CAST(at AS VARCHAR) || ' ' || {} AS source, CASE WHEN NOT goes_on THEN outcome WHEN at = {STEPS} THEN '…' \
+         ELSE CAST(at + 1 AS VARCHAR) || ' ' || {} END AS target, many\n  \
+         FROM steps LEFT JOIN known AS these ON these.channel = steps.channel LEFT JOIN known AS those ON those.channel = steps.next\n  \
+         UNION ALL SELECT '…', 'converted', conversions FROM counted WHERE length > {STEPS}\n  \
+         UNION ALL SELECT '…', 'left', nulls FROM counted WHERE length > {STEPS}\n)\n\
+         SELECT source, target, sum(many) AS visitors FROM flows GROUP BY 1, 2 HAVING sum(many) > 0 ORDER BY 3 DESC, 1, 2",
+        name("these", "steps.channel"),
+        name("those", "steps.next")
     )
 }
 

@@ -271,15 +271,24 @@ fn legend<DB: DrawingBackend>(
     value: &str,
     series: &[String],
 ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
-    let (mut x, y) = (MARGIN + NAMES_WIDTH, MARGIN + LEGEND_HEIGHT / 2 - 4);
+    let (mut x, mut y) = (MARGIN + NAMES_WIDTH, MARGIN + LEGEND_HEIGHT / 2 - 4);
     if series.len() <= 1 {
         return area.draw_text(value, &left(), (x, y));
     }
+    let wide = |name: &str| 19 + 14 + 7 * name.chars().count() as i32;
+    // What does not fit into one row begins another above it.
+    let width: i32 = series.iter().map(|name| wide(&fitting(name))).sum();
+    if x + width > WIDTH as i32 {
+        (x, y) = (MARGIN, y - 12);
+    }
     for (name, colour) in series.iter().zip(COLOURS) {
-        area.draw(&Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled()))?;
         let name = fitting(name);
+        if x + wide(&name) > WIDTH as i32 {
+            (x, y) = (MARGIN, y + 14);
+        }
+        area.draw(&Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled()))?;
         area.draw_text(&name, &left(), (x + 19, y))?;
-        x += 19 + 20 + 9 * name.chars().count() as i32;
+        x += wide(&name);
     }
     Ok(())
 }

@@ -22,7 +22,6 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
-use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Cast, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, when,
@@ -30,6 +29,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use datafusion::prelude::{Expr, cast, coalesce, ident, lit};
 
+use crate::sql::checked_sum::checked_sum;
 use crate::sql::current::STANDING;
 use crate::sql::functions::{READABLE, SYMBOL_NAME};
 
@@ -137,7 +137,7 @@ fn standing(filter: &Filter) -> Option<Rows> {
     let LogicalPlan::Aggregate(Aggregate { input, group_expr, aggr_expr, .. }) = &*filter.input else { return None };
     let [Expr::Alias(sum)] = aggr_expr.as_slice() else { return None };
     let Expr::AggregateFunction(AggregateFunction { func, params }) = &*sum.expr else { return None };
-    let ([weight @ Expr::Column(_)], true) = (params.args.as_slice(), *func == sum_udaf()) else { return None };
+    let ([weight @ Expr::Column(_)], true) = (params.args.as_slice(), *func == checked_sum()) else { return None };
     let columns = group_expr.iter().all(|expr| matches!(expr, Expr::Column(_)));
     let counts = weight.get_type(input.schema()).ok()? == DataType::Int64;
     (zero && counted && columns && counts && sum.name == STANDING).then(|| Rows {
@@ -266,12 +266,12 @@ impl Sums<'_> {
         }
         let small = matches!(of, DataType::Int32 | DataType::Int16 | DataType::Int8);
         let integer = of == DataType::Int64 || (small && func == avg_udaf());
-        if !integer || !(func == sum_udaf() || func == avg_udaf()) {
+        if !integer || !(func == checked_sum() || func == avg_udaf()) {
             return Ok(None);
         }
         let count = self.count(value.clone(), nullable, filter.clone())?;
         let value = self.input(value);
-        let result = if func == sum_udaf() {
+        let result = if func == checked_sum() {
             self.sum(value * ident(WEIGHT), filter)
         } else {
             let total = self.sum(cast(value, NUMBER) * cast(ident(WEIGHT), NUMBER), filter);
@@ -304,7 +304,7 @@ impl Sums<'_> {
 
     /// The sum of a value over changes.
     fn sum(&mut self, value: Expr, filter: Option<Expr>) -> Expr {
-        let sum = AggregateFunction::new_udf(sum_udaf(), vec![value], false, filter.map(Box::new), vec![], None);
+        let sum = AggregateFunction::new_udf(checked_sum(), vec![value], false, filter.map(Box::new), vec![], None);
         let sum = Expr::AggregateFunction(sum);
         let index = self.sums.iter().position(|known| known.clone().unalias() == sum).unwrap_or_else(|| {
             let name = format!("_sum_{}", self.sums.len());

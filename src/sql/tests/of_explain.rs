@@ -96,7 +96,7 @@ async fn each_touch_is_told_why_it_won_lost_or_did_not_count() {
         "winner (user): won",
         "early (user): lost: the winner is later",
         "seen (user): lost: a click goes before an impression",
-        "after (user): not eligible: it came after",
+        "after (user): not eligible: it came after the install",
         "elsewhere (user): not eligible: it is of another app",
         "hot (user): not eligible: its key was hot in that hour, and it was not among the first of it",
         "old (user): not eligible: it is older than its window of 7 d",

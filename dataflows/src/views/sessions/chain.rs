@@ -7,6 +7,7 @@ use schemas::units::{DAY_MS, MINUTE_MS};
 use schemas::{EventId, EventTime, EventType, Micros, Subject, Symbol, Tick, columns};
 use serde::{Deserialize, Serialize};
 
+use crate::overflow::fits;
 use crate::horizon::{Horizons, Until};
 use crate::visitor_event::VisitorEvent;
 
@@ -208,7 +209,7 @@ impl Chain {
         let within = |amount: &&Amount| (first.time..=last.time).contains(&amount.time);
         for Amount { currency, revenue: Micros(micros), .. } in self.amounts.iter().copied().filter(|of| within(&of)) {
             match revenue.iter_mut().find(|revenue| revenue.currency == currency) {
-                Some(sum) => sum.micros = sum.micros.checked_add(micros).expect("revenue of a session fits 64 bits"),
+                Some(sum) => sum.micros = fits(sum.micros.checked_add(micros), "the revenue of a session"),
                 None => revenue.push(Revenue { currency, micros }),
             }
         }
