@@ -148,7 +148,11 @@ fn forgetting_changes_no_result() {
 
 /// Where views differ from those of a dataflow that never stopped when at these days one is thrown away and another begins.
 fn differs_after(compared: &[&str], stops: &[i64], workers: usize, load: Load) -> Option<String> {
-    let records = records(50);
+    let mut records = records(50);
+    if load == Load::WithoutFinalHours {
+        // So many say who is linked that it does not matter who is likely to be.
+        records.retain(|(record, _)| record.event.event_type != EventType::Identify);
+    }
     let mut params = short_windows();
     params.only = compared.iter().map(|view| (*view).to_owned()).collect();
     params.complete();
