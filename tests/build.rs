@@ -170,7 +170,8 @@ fn what_a_job_left_out_is_built_and_the_next_start_goes_on_from_there() {
     assert_eq!(place.named().len(), 4 + OTHERS.len());
     for view in answer.report["views"].as_array().unwrap() {
         if view["rows"] == 0 {
-            assert_eq!(view["view"], "funnel_steps", "the job defines no funnel, and all else has rows");
+            let is_empty = ["funnel_steps", "shared_hours"].contains(&view["view"].as_str().unwrap());
+            assert!(is_empty, "the job defines no funnel and wants no likely links, and all else has rows: {view}");
             continue;
         }
         let first = format!("{},{}", answer.report["cut"], view["rows"]);

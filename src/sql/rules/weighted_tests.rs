@@ -10,6 +10,7 @@ use datafusion::prelude::{SessionContext, ident, lit};
 use proptest::prelude::*;
 
 use crate::sql::catalog::readable;
+use crate::sql::checked_sum::checked_sum;
 use crate::sql::current::{STANDING, current_rows};
 use crate::sql::functions::{Names, symbol_name_function};
 use crate::sql::rules::rules;
@@ -95,6 +96,7 @@ async fn context(changes: &[Change], cut: i64, with_rules: bool) -> SessionConte
     }
     let context = SessionContext::new_with_state(state.build());
     context.register_udf(symbol_name_function(&names));
+    context.register_udaf(checked_sum().as_ref().clone());
     let rows = context.read_batch(batch(changes)).unwrap().filter(ident("_cut").lt_eq(lit(cut))).unwrap();
     context.register_table("credits_changes", rows.into_view()).unwrap();
     let current = current_rows(&context, "credits", Form::Rows).await.unwrap().into_view();
