@@ -448,7 +448,7 @@ fn sums_beyond_64_bits_end_an_import_or_a_query_with_what_they_were() {
     let place = Place::new();
     place.file(
         "money.yaml",
-        "format: csv\ntenant: t\napp: web\nevent_time: { column: at, format: unix_ms }\nemit:\n  - type: conversion\n    \
+        "format: csv\ntenant: t\napp: web\nevent_time: { column: at, format: epoch_ms }\nemit:\n  - type: conversion\n    \
          set: { user: who, name: { const: buy }, revenue_micros: { column: paid, unit: units }, currency: { const: EUR } }\n",
     );
     let paid = |months: i64, people: i64| {
