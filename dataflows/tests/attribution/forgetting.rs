@@ -148,7 +148,8 @@ fn forgetting_changes_no_result() {
 
 /// Where views differ from those of a dataflow that never stopped when at these days one is thrown away and another begins.
 fn differs_after(compared: &[&str], stops: &[i64], workers: usize, load: Load) -> Option<String> {
-    let mut records = records(50);
+    // Few meet twice of many.
+    let mut records = records(if load == Load::WithoutFinalHours { 8 } else { 50 });
     if load == Load::WithoutFinalHours {
         // So many say who is linked that it does not matter who is likely to be.
         records.retain(|(record, _)| record.event.event_type != EventType::Identify);
@@ -177,7 +178,8 @@ fn differs_after(compared: &[&str], stops: &[i64], workers: usize, load: Load) -
     assert!(read * 10 < before().count() * 8, "{read} records are needed");
     let finals = needed.final_installs.expect("installs come from their table");
     let after = kept.credits.iter().filter(|(row, ..)| row.event_time.0 as Tick > m);
-    assert!(after.filter_map(|(row, ..)| row.install).any(|install| finals.contains(&install.event_time)));
+    let governs = after.filter_map(|(row, ..)| row.install).any(|install| finals.contains(&install.event_time));
+    assert!(governs || load == Load::WithoutFinalHours);
 
     let restarted = history_within(&records, &params, Some((retention, load)), &lives, &[true]).written;
     for (view, maintained) in views::maintained_by(&params) {

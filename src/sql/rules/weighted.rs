@@ -14,7 +14,7 @@
 //! Filters, projections and `FILTER` say the same of a row each time it comes or goes, so they are applied to the changes.
 //!
 //! It holds because a view has a row once or not at all, which the audit verifies. It is done where the result is surely the
-//! same: integers (they wrap alike; an average is divided once, from an exact sum), expressions that cannot fail for a row that
+//! same: integers but the least of 64 bits (sums are exact or an error; an average is divided once, from an exact sum), expressions that cannot fail for a row that
 //! is gone, and no aggregate but those above. Anything else is left as it is, as a whole.
 
 use arrow::datatypes::DataType;
