@@ -39,8 +39,8 @@ impl<D, T: Timestamp + TotalOrder, R> Pending<D, T, R> {
         self.0.iter().map(|waiting| &waiting.first).min()
     }
 
-    /// As [`Pending::take_before`], in one piece. Each of the pieces is freed at once: a day that is loaded as one step is
-    /// large.
+    /// As [`Pending::take_before`], in one piece. Each of the pieces is freed at once: a step of a start
+    /// is large.
     pub(crate) fn take_together(&mut self, upper: Option<&T>) -> Updates<D, T, R> {
         let mut taken = self.take_before(upper);
         match taken.len() {
