@@ -213,12 +213,7 @@ impl Demo {
 }
 
 fn status_line(run: &Run, rate: f64) -> String {
-    // While history is read, arrivals are of the past: then the time that views have reached says more.
-    let fresh = match (run.status.freshness_ms(), run.reads.live.tick()) {
-        (fresh_ms, _) if fresh_ms < 60_000 => format!("fresh within {fresh_ms} ms"),
-        (_, Some(tick)) => format!("views as of {}", time(tick)),
-        (_, None) => run.health.reasons().remove(RECOVERY).unwrap_or_else(|| "recovering".to_owned()),
-    };
+    let fresh = how_fresh(run.health.reasons().remove(RECOVERY), run.status.freshness_ms(), run.reads.live.tick());
     format!(
         "{rate:>8.0} events/s | {} records | {fresh} | {} rows written",
         run.status.records_all(),
@@ -226,7 +221,33 @@ fn status_line(run: &Run, rate: f64) -> String {
     )
 }
 
+/// How far a start has come; else how fresh views are. While history is read, arrivals are of the past: then the time that views have
+/// reached says more.
+fn how_fresh(recovering: Option<String>, fresh_ms: i64, tick: Option<Tick>) -> String {
+    match (recovering, tick) {
+        (Some(recovering), _) => recovering,
+        (None, None) => "nothing is read yet".to_owned(),
+        (None, Some(_)) if fresh_ms < 60_000 => format!("fresh within {fresh_ms} ms"),
+        (None, Some(tick)) => format!("views as of {}", time(tick)),
+    }
+}
+
 fn time(tick: Tick) -> String {
     let time = chrono::DateTime::from_timestamp_millis(tick as i64).unwrap_or_default();
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_tells_how_far_it_has_come_before_anything_is_fresh() {
+        let loading = "records of earlier runs are being loaded: 7 of 9";
+        assert_eq!(how_fresh(Some(loading.to_owned()), 0, None), loading);
+        assert_eq!(how_fresh(Some(loading.to_owned()), 0, Some(0)), loading);
+        assert_eq!(how_fresh(None, 0, None), "nothing is read yet");
+        assert_eq!(how_fresh(None, 12, Some(1)), "fresh within 12 ms");
+        assert_eq!(how_fresh(None, 60_000, Some(1_000)), "views as of 1970-01-01T00:00:01Z");
+    }
 }

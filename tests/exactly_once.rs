@@ -70,7 +70,16 @@ fn run(job: &Path) -> Running {
 
 /// The rows of a query, each as one line of CSV.
 pub(crate) fn sql(lake: &Path, query: &str) -> Vec<String> {
-    let output = bidstream().args(["sql", "--format", "csv", "--lake"]).arg(lake).arg(query).output().unwrap();
+    rows_of(bidstream().args(["sql", "--lake"]).arg(lake), query)
+}
+
+/// The same as it was at a cut.
+pub(crate) fn sql_as_of(lake: &Path, cut: &str, query: &str) -> Vec<String> {
+    rows_of(bidstream().args(["sql", "--as-of", cut, "--lake"]).arg(lake), query)
+}
+
+fn rows_of(command: &mut Command, query: &str) -> Vec<String> {
+    let output = command.args(["--format", "csv", query]).output().unwrap();
     assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().skip(1).map(str::to_owned).collect()
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::exactly_once::{assert_every_table_equals_its_sql, bidstream, sql};
+use crate::exactly_once::{assert_every_table_equals_its_sql, bidstream, sql, sql_as_of};
 
 const MAPPING: &str = "\
 format: csv
@@ -190,7 +190,10 @@ fn an_import_that_is_undone_counts_no_more_and_can_be_made_again() {
     place.file("a.csv", format!("{HEADER}{}", day(0..10)));
     place.file("b.csv", format!("{HEADER}{}", day(10..13)));
     place.import("a.csv --mapping m.yaml").is(0, "imported");
+    let cut = sql(&place.lake(), "SELECT max(_cut) FROM raw.records").remove(0);
     place.import("b.csv --mapping m.yaml").is(0, "imported");
+    assert_eq!(sql(&place.lake(), "SELECT file FROM imports ORDER BY 1"), ["a.csv", "b.csv"]);
+    assert_eq!(sql_as_of(&place.lake(), &cut, "SELECT file FROM imports"), ["a.csv"]);
     place.import("--undo c.csv").fails(2, "\"c.csv\" is no import of this lake; there are ");
     let undone = place.import("--undo a.csv");
     assert_eq!((&undone.is(0, "undone").report["rows"], &undone.report["events"]), (&20.into(), &20.into()));

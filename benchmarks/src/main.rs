@@ -158,7 +158,7 @@ enum Format {
 fn main() {
     let Arguments { benchmark, events, users, targets_per_mille, format } = Arguments::parse();
     let traffic = Traffic { events, users, targets_per_mille, in_one_go: 1, heavy_per_mille: 0 };
-    let mut report = Report { setting: Setting::now(), measurements: Vec::new(), verdicts: Vec::new() };
+    let mut report = Report { setting: Setting::now().with_memory(), measurements: Vec::new(), verdicts: Vec::new() };
     match benchmark {
         Benchmark::Compare { tick_events } => tick_events.iter().for_each(|tick| compare(&mut report, traffic, *tick)),
         Benchmark::Scale { tick_events, rounds } => scale(&mut report, traffic, tick_events, rounds),

@@ -99,9 +99,12 @@ pub fn ms(duration: Duration) -> f64 {
 impl Report {
     /// As a person reads it.
     pub fn print(&self) {
-        let Setting { commit, processor, processors, memory_gib, release, load } = &self.setting;
+        let Setting { commit, processor, processors, memory_gib, release, load, memory_ns_per_byte } = &self.setting;
         let build = if *release { "release" } else { "DEBUG BUILD, NO RESULT" };
         println!("commit {commit}, {build}; {processors} × {processor}, {memory_gib} GiB; load at start {load}");
+        if let Some([first, again]) = memory_ns_per_byte {
+            println!("memory is taken at {first:.2} ns a byte, at {again:.2} what was just given back");
+        }
         println!(
             "{:<18}{:>8}{:>8}{:>12}{:>12}{:>14}{:>10}{:>10}{:>10}{:>10}",
             "lane", "workers", "tick", "events", "events/s", "events/cpu s", "p50 ms", "p99 ms", "p99.9 ms", "max ms"

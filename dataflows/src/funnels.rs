@@ -191,7 +191,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for OneOrMore<V> {
             type Value = OneOrMore<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or a list of texts")
+                f.write_str("a text, or a list of texts; one that YAML takes for a number or for yes or no stands in quotes: \"NO\"")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {

@@ -286,6 +286,10 @@ fn mistakes_of_funnels_are_named() {
             "10: views.funnels[0].steps[1]: invalid type: integer `7`, expected the name of an event, as product_view, or a step, as { step: cart, type: event, name: [add, buy] }",
         ),
         (
+            "- { name: a, steps: [x, { step: w, country: NO }], max_time: 1d }",
+            "10: views.funnels[0].steps[1].country: invalid type: boolean `false`, expected a text, or a list of texts; one that YAML takes for a number or for yes or no stands in quotes: \"NO\"",
+        ),
+        (
             "- { name: a, steps: [x, w], max_time: 0s }",
             "10: views.funnels[0].max_time: is 0d: it may be 1s to 400d (views.forget_after), or `unlimited`, which is as long",
         ),

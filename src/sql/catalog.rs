@@ -111,7 +111,8 @@ pub async fn open(
     let imports = Imports::read(&lake).await?;
     let came = columns_that_came(&lake).await?;
     let moments = lake.settings.moments(tables.any_age(cut).await?);
-    let as_of = AsOf { cut, final_before: cut as i64 - lake.settings.sealing().final_after_ms, moments };
+    let final_before = cut as i64 - lake.settings.sealing().final_after_ms;
+    let as_of = AsOf { cut, is_past: cut < committed, final_before, moments };
     let tables = if cut == 0 { tables.or_empty() } else { tables };
     let session = session(tables, imports, lake.settings.views, as_of, hasher, &came, resources).await?;
     Ok(Session { same_key: lake.settings.id_key_check == id_key_check(hasher), ..session })
@@ -135,6 +136,8 @@ pub async fn empty(params: Params, hasher: &IdHasher) -> Result<Session, SqlErro
 #[derive(Clone, Copy, Default)]
 struct AsOf {
     cut: Tick,
+    /// Whether cuts came since.
+    is_past: bool,
     /// What happened before this is final.
     final_before: i64,
     moments: Moments,
@@ -144,7 +147,7 @@ async fn session(
     tables: Tables,
     imports: Imports,
     params: Params,
-    AsOf { cut, final_before, moments }: AsOf,
+    AsOf { cut, is_past, final_before, moments }: AsOf,
     hasher: &IdHasher,
     came: &BTreeSet<String>,
     resources: Arc<Resources>,
@@ -155,7 +158,7 @@ async fn session(
     }
     let raw = context(RAW, &catalog, &resources, None);
     tables.register(&raw, cut, came).await?;
-    register_imports(&raw, &imports)?;
+    register_imports(&raw, &imports, is_past.then_some(cut as i64))?;
     for (name, rows) in [("zone_spans", params.zones.spans()), ("zone_days", params.zones.days())] {
         register_batch(&raw, name, rows)?;
     }
@@ -492,12 +495,14 @@ fn filtered_above(rows: DataFrame, came: &BTreeSet<String>) -> Result<DataFrame,
     Ok(rows.select(columns)?)
 }
 
-/// Registers `voids`, the topics that no view counts, and `import_notes`, what the ledger notes of imported files.
-fn register_imports(raw: &SessionContext, imports: &Imports) -> Result<(), SqlError> {
+/// Registers `voids`, the topics that no view counts, and `import_notes`, what the ledger notes of imported files; which of them were
+/// noted by a cut in the past, if it is asked of one.
+fn register_imports(raw: &SessionContext, imports: &Imports, past: Option<i64>) -> Result<(), SqlError> {
+    let was_noted = |at: Option<i64>| past.is_none_or(|cut| at.is_some_and(|at| at <= cut));
     let topics: StringArray = imports.voids.iter().map(Some).collect();
     register_batch(raw, "voids", RecordBatch::try_from_iter([("topic", Arc::new(topics) as ArrayRef)])?)?;
     let rows = || imports.files.iter();
-    let columns: [(&str, ArrayRef); 8] = [
+    let columns: [(&str, ArrayRef); 9] = [
         ("topic", Arc::new(rows().map(|(topic, _)| Some(topic)).collect::<StringArray>())),
         ("file", Arc::new(rows().map(|(_, import)| import.names()).collect::<StringArray>())),
         ("mapping", Arc::new(rows().map(|(_, import)| import.mapping.clone()).collect::<StringArray>())),
@@ -505,13 +510,22 @@ fn register_imports(raw: &SessionContext, imports: &Imports) -> Result<(), SqlEr
         ("file_rows", Arc::new(rows().map(|(_, import)| import.rows()).collect::<Int64Array>())),
         ("imported_at", Arc::new(rows().map(|(_, import)| import.imported_ms).collect::<Int64Array>())),
         ("is_void", Arc::new(rows().map(|(topic, _)| Some(imports.voids.contains(topic))).collect::<BooleanArray>())),
-        ("declared_at", Arc::new(rows().map(|(_, import)| import.void_ms).collect::<Int64Array>())),
+        (
+            "declared_at",
+            Arc::new(
+                rows().map(|(_, import)| import.void_ms.filter(|at| was_noted(Some(*at)))).collect::<Int64Array>(),
+            ),
+        ),
+        (
+            "was_noted",
+            Arc::new(rows().map(|(_, import)| Some(was_noted(import.imported_ms))).collect::<BooleanArray>()),
+        ),
     ];
     register_batch(
         raw,
         "import_notes",
         RecordBatch::try_from_iter_with_nullable(
-            columns.map(|(name, values)| (name, values, name != "topic" && name != "is_void")),
+            columns.map(|(name, values)| (name, values, !["topic", "is_void", "was_noted"].contains(&name))),
         )?,
     )
 }

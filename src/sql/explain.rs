@@ -134,7 +134,15 @@ async fn nothing(session: &Session, named: &str) -> Result<String, SqlError> {
     for (query, what) in others {
         let found = rows(session, &query).await?;
         if found.num_rows() > 0 {
-            return Ok(format!("the event {what} {}", cell(found.column(0), 0).unwrap_or_default()));
+            let of = cell(found.column(0), 0).unwrap_or_default();
+            let after = session.params().installs.reattribution_after;
+            let began_nothing = match of.as_str() {
+                "open" => format!(
+                    ": one with which no attribution began, as its device was in the app within {after} before it, or no touch was eligible"
+                ),
+                _ => String::new(),
+            };
+            return Ok(format!("the event {what} {of}{began_nothing}"));
         }
     }
     Ok("there is no event of this id: an id is made with its tenant (--tenant), and case matters".to_owned())
@@ -194,10 +202,13 @@ async fn of_event(session: &Session, event: &Event<'_>) -> Result<Explained, Sql
             }
             None => {
                 let lifetime = session.params().installs.attribution_lifetime;
-                let _ = write!(
-                    text,
-                    "\n  follows no install of the person within {lifetime} before it: it has a path of its own"
-                );
+                // A row without a touch.
+                let none = credits.num_rows() > 0 && credit.text("touch_event_id").is_none();
+                let path = match none {
+                    true => "no touch of its own was eligible, so its credit is of the channel (none)",
+                    false => "it has a path of its own",
+                };
+                let _ = write!(text, "\n  follows no install of the person within {lifetime} before it: {path}");
                 rows_readable(session, &listed(session, &this, false, (true, Some(&this)))).await?
             }
         }

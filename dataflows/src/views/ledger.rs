@@ -231,7 +231,7 @@ SELECT DISTINCT of_tenant AS tenant, zone, starts, ends, offset_ms FROM zone_spa
 
 const IMPORTS_SQL: &str = "\
 -- Records of an import that was undone are still counted here, and nowhere else. An import by release 0.1.0 left no note
--- of its time: the arrival of its last record stands for it.
+-- of its time: the arrival of its last record stands for it. At an earlier cut those are there that had begun by then.
 WITH counts AS (
   SELECT topic, count(*) AS records,
     count(*) FILTER (WHERE verdict = 'ok') AS ok, count(*) FILTER (WHERE verdict = 'late') AS late,
@@ -244,4 +244,5 @@ SELECT topic, file, mapping, file_bytes, file_rows, coalesce(records, 0) AS reco
   coalesce(late, 0) AS late, coalesce(dead, 0) AS dead, coalesce(imported_at, last_arrival) AS imported_at, is_void,
   declared_at
 FROM import_notes LEFT JOIN counts USING (topic)
+WHERE was_noted OR records > 0
 ";

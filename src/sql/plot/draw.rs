@@ -128,8 +128,10 @@ fn draw_lines<DB: DrawingBackend>(
     let points = || lines.iter().flat_map(|(_, points)| points);
     let (from, to) = bounds(points().map(|(x, _)| *x));
     let (low, high) = bounds(points().filter_map(|(_, value)| *value).chain([0.0]));
+    let beside = if lines.len() > 1 { NAMES_WIDTH } else { 0 };
     let mut chart = ChartBuilder::on(area)
         .margin(MARGIN)
+        .margin_right(MARGIN + beside)
         .x_label_area_size(46)
         .y_label_area_size(84)
         .build_cartesian_2d(from..to, low..high + (high - low) * 0.05)?;
@@ -145,7 +147,7 @@ fn draw_lines<DB: DrawingBackend>(
         .axis_desc_style(text(TEXT_SIZE))
         .light_line_style(WHITE)
         .draw()?;
-    for ((name, points), colour) in lines.iter().zip(COLOURS) {
+    for ((_, points), colour) in lines.iter().zip(COLOURS) {
         let mut of_line = points.split(|(_, value)| value.is_none()).filter(|part| !part.is_empty());
         let mut part = |points: &[(f64, Option<f64>)]| -> Result<_, DrawingAreaErrorKind<DB::ErrorType>> {
             let known: Vec<(f64, f64)> = points.iter().filter_map(|(x, value)| Some((*x, (*value)?))).collect();
@@ -154,19 +156,13 @@ fn draw_lines<DB: DrawingBackend>(
             chart.draw_series(LineSeries::new(known, colour.stroke_width(2)).point_size(size)).map(drop)
         };
         of_line.try_for_each(&mut part)?;
-        chart
-            .draw_series(std::iter::empty::<PathElement<(f64, f64)>>())?
-            .label(name)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 14, y + 4)], colour.filled()));
     }
-    if lines.len() > 1 {
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.3))
-            .label_font(text(TEXT_SIZE))
-            .draw()?;
+    // What the colours stand for, beside the lines: it covers none.
+    let x = WIDTH as i32 - beside;
+    for (row, ((name, _), colour)) in lines.iter().zip(COLOURS).enumerate().filter(|_| beside > 0) {
+        let y = 2 * MARGIN + row as i32 * CELL_HEIGHT;
+        area.draw(&Rectangle::new([(x, y - 4), (x + 14, y + 4)], colour.filled()))?;
+        area.draw_text(&fitting(name), &left(), (x + 19, y))?;
     }
     Ok(())
 }

@@ -72,6 +72,7 @@ fn touched() -> Records {
         (EventType::Install, "came", -100 * DAY_MS),
         (EventType::Click, "drew back", 30_000),
         (EventType::Open, "came back", 50_000),
+        (EventType::Open, "stayed", 70_000),
     ] {
         let event = of_device(all.event(kind, "", id, at));
         all.push(Event { channel: if kind == EventType::Click { channel } else { event.channel }, ..event }, first);
@@ -80,6 +81,7 @@ fn touched() -> Records {
     all.touch(EventType::Impression, "v", "seen by v", 5_000, "seen", first);
     all.touch(EventType::Click, "v", "clicked by v", 1_000, "clicked", first);
     all.push(all.event(EventType::Conversion, "v", "alone", 60_000), first);
+    all.push(all.event(EventType::Conversion, "nobody", "organic", 60_000), first);
     all
 }
 
@@ -177,6 +179,10 @@ async fn a_conversion_is_told_by_the_path_that_earns() {
     let (text, touches) = verdicts(&lake, "alone").await;
     assert!(text.contains("it has a path of its own"), "{text}");
     assert_eq!(touches, ["clicked (user): in the path", "seen (user): in the path"]);
+
+    let (text, touches) = verdicts(&lake, "organic").await;
+    assert!(text.ends_with("no touch of its own was eligible, so its credit is of the channel (none)"), "{text}");
+    assert_eq!(touches, [""; 0]);
 }
 
 #[tokio::test]
@@ -192,4 +198,6 @@ async fn what_cannot_be_explained_is_told_why() {
         let error = explain(&lake, tenant, id).await.unwrap_err();
         assert!(error.starts_with(message), "{id}: {error}");
     }
+    let error = explain(&lake_of(touched()).await, Some("shop"), "stayed").await.unwrap_err();
+    assert!(error.contains("its type is open: one with which no attribution began"), "{error}");
 }
