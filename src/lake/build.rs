@@ -37,7 +37,7 @@ use super::compact::{ANEW, FILE_ROWS_MAX, SINCE};
 use super::directory::{Lake, LakeSettings, Lock};
 use super::error::LedgerError;
 use super::file::{BATCH_ROWS_MAX, encode};
-use super::load::{self, LoadCounts, Wanted};
+use super::load::{self, LoadCounts, Step, Wanted};
 use super::log::{CUT, EPOCH, Put, TableLog};
 use super::sink::{Sink, prepare_whole, was_left};
 use super::summed::summed;
@@ -101,21 +101,21 @@ impl History {
     }
 
     /// Reads all accepted records but those of void topics: those that enter on a day before those of later ones, a batch at a time
-    /// with its day since 1970. With a retention none enters later after it happened than that says.
+    /// with its step. With a retention none enters later after it happened than that says.
     pub async fn load(
         &self,
         retention: Option<Retention>,
         counts: &Arc<LoadCounts>,
-        mut each: impl FnMut(i64, Vec<RecordRow>),
+        mut each: impl FnMut(Step, Vec<RecordRow>),
     ) -> Result<(), LedgerError> {
         let needed = retention.map(|retention| (self.cut, Needed::all(retention)));
         let wanted = Wanted { committed: self.cut, needed, any_age: load::any_age(&self.records) };
-        let loaded = load::records(&self.records, &wanted, counts, |day, mut rows| {
+        let loaded = load::records(&self.records, &wanted, counts, |step, mut rows| {
             if !self.voids.is_empty() {
                 rows.retain(|row| !self.voids.contains(&*row.topic));
             }
             if !rows.is_empty() {
-                each(day, rows);
+                each(step, rows);
             }
         });
         loaded.await.map_err(|error| match error {

@@ -150,22 +150,52 @@ pub(super) fn any_age_unnoted(records: &TableLog) -> Option<Tick> {
 /// Records that waited and are handed on together.
 const WAITING_ROWS: usize = 1 << 13;
 
-/// Reads the accepted records that are wanted, those that enter on a day before those of later ones: each batch with its day, in
-/// days since 1970. What a file holds of days after its first waits in memory: a few days of a file that follows time, of an
+/// When records enter: those of a step at once, after those of the steps before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Step {
+    /// The day, in days since 1970.
+    pub day: i64,
+    /// Which of the steps of that day.
+    pub number: u64,
+}
+
+/// Records that make a step. More cost more a record, as what they sort and visit fits no cache, and hold more memory.
+const STEP_ROWS: u64 = 1 << 17;
+
+/// Takes the files of a day apart into steps, in the order of their cuts. A file holds conversions before impressions: if it came in
+/// two steps, what follows from its conversions would be made twice.
+fn steps(mut files: Vec<(Tick, u64, StorePath)>) -> Vec<Vec<StorePath>> {
+    files.sort_by_key(|(cut, ..)| *cut);
+    let (mut steps, mut rows) = (Vec::<Vec<StorePath>>::new(), STEP_ROWS);
+    for (_, held, path) in files {
+        if rows >= STEP_ROWS {
+            steps.push(Vec::new());
+            rows = 0;
+        }
+        rows += held;
+        steps.last_mut().expect("the first begins one").push(path);
+    }
+    steps
+}
+
+/// Reads the accepted records that are wanted, those that enter on a day before those of later ones: each batch with its step.
+/// What a file holds of days after its first waits in memory: a few days of a file that follows time, of an
 /// import in another order all that is needed of it.
 pub(super) async fn records(
     log: &TableLog,
     wanted: &Wanted,
     counts: &Arc<LoadCounts>,
-    mut each: impl FnMut(i64, Vec<RecordRow>),
+    mut each: impl FnMut(Step, Vec<RecordRow>),
 ) -> Result<(), LedgerError> {
-    let mut files: BTreeMap<i64, Vec<StorePath>> = BTreeMap::new();
+    let mut files: BTreeMap<i64, Vec<(Tick, u64, StorePath)>> = BTreeMap::new();
     for file in log.files() {
         let held = stats(file)["numRecords"].as_u64().unwrap_or(0);
         counts.held.fetch_add(held, Ordering::Relaxed);
         if let Some(day) = wanted.first_day(file) {
             counts.of.fetch_add(held, Ordering::Relaxed);
-            files.entry(day).or_default().push(file.location().map_err(LedgerError::delta(log.name()))?);
+            let cut = stats(file)["minValues"]["_cut"].as_u64().unwrap_or(0);
+            let path = file.location().map_err(LedgerError::delta(log.name()))?;
+            files.entry(day).or_default().push((cut, held, path));
         }
     }
     let (of_keep, read_so_far) = (wanted.clone(), Arc::clone(counts));
@@ -187,18 +217,28 @@ pub(super) async fn records(
     let decode = |batch: &RecordBatch| records_rows(batch).map_err(|error| DeltaTableError::Generic(error.to_string()));
     let mut waiting: BTreeMap<i64, Vec<RecordRow>> = BTreeMap::new();
     while let Some(day) = files.keys().next().into_iter().chain(waiting.keys().next()).min().copied() {
-        let of_day = files.remove(&day).unwrap_or_default();
-        let mut deal = |mut rows: Vec<RecordRow>| {
-            counts.loaded.fetch_add(rows.len() as u64, Ordering::Relaxed);
-            for row in rows.extract_if(.., |row| wanted.day(row) != day) {
-                waiting.entry(wanted.day(&row)).or_default().push(row);
-            }
-            each(day, rows);
-        };
-        read(log, of_day, &UNREAD_COLUMNS, Some(keep.clone()), decode, &mut deal).await?;
-        let mut rest = waiting.remove(&day).unwrap_or_default().into_iter();
+        let mut step = Step { day, number: 0 };
+        for of_step in steps(files.remove(&day).unwrap_or_default()) {
+            let mut deal = |mut rows: Vec<RecordRow>| {
+                counts.loaded.fetch_add(rows.len() as u64, Ordering::Relaxed);
+                for row in rows.extract_if(.., |row| wanted.day(row) != day) {
+                    waiting.entry(wanted.day(&row)).or_default().push(row);
+                }
+                each(step, rows);
+            };
+            read(log, of_step, &UNREAD_COLUMNS, Some(keep.clone()), decode, &mut deal).await?;
+            step.number += 1;
+        }
+        let mut rest = waiting.remove(&day).unwrap_or_default();
+        rest.sort_by_key(|row| row.event.as_ref().map(|event| event.event_time));
+        let (mut rest, mut rows) = (rest.into_iter(), 0);
         while rest.len() > 0 {
-            each(day, rest.by_ref().take(WAITING_ROWS).collect());
+            let now: Vec<RecordRow> = rest.by_ref().take(WAITING_ROWS).collect();
+            rows += now.len() as u64;
+            each(step, now);
+            if rows >= STEP_ROWS {
+                (step.number, rows) = (step.number + 1, 0);
+            }
         }
     }
     Ok(())
@@ -414,4 +454,18 @@ async fn read<T: Send + 'static>(
         Ok(())
     };
     futures::try_join!(decoding, consuming).map(|_| ()).map_err(LedgerError::delta(log.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_has_whole_files_in_the_order_of_cuts() {
+        let files = [(7, STEP_ROWS - 1, "d"), (1, 5, "a"), (5, STEP_ROWS * 3, "c"), (1, STEP_ROWS - 5, "b"), (9, 1, "e")];
+        let taken = steps(files.map(|(cut, rows, path)| (cut, rows, StorePath::from(path))).into());
+        let names = |of: &[&str]| of.iter().map(|path| StorePath::from(*path)).collect::<Vec<_>>();
+        assert_eq!(taken, [names(&["a", "b"]), names(&["c"]), names(&["d", "e"])]);
+        assert_eq!(steps(Vec::new()), [names(&[]); 0]);
+    }
 }

@@ -82,7 +82,7 @@ use directory::Lock;
 pub use directory::{Lake, LakeSettings};
 pub use error::LedgerError;
 use file::{Encoded, encode, encode_runs};
-pub use load::{Final, LoadCounts, Wanted};
+pub use load::{Final, LoadCounts, Step, Wanted};
 use log::{CUT, EPOCH, Put, TableLog};
 pub use part::Part;
 pub use partition::{PartitionId, Resume};
@@ -471,7 +471,7 @@ impl Ledger {
         &self,
         wanted: &Wanted,
         counts: &Arc<LoadCounts>,
-        each: impl FnMut(i64, Vec<RecordRow>),
+        each: impl FnMut(Step, Vec<RecordRow>),
     ) -> Result<(), LedgerError> {
         hit("recovery", "begin")?;
         load::records(&self.records, wanted, counts, each).await?;

@@ -32,9 +32,8 @@ use super::context::{IDLE, PanicGuard};
 use super::cuts::Cuts;
 use super::recovery::{Days, so_far};
 use crate::ingest::gate::Gate;
-use crate::lake::LedgerError;
-use crate::lake::LoadCounts;
 use crate::lake::build::{Building, Found, History};
+use crate::lake::{LedgerError, LoadCounts, Step};
 
 /// Batches of records that may wait for a worker, and parts of changes that may wait to be written.
 const WAITING_MAX: usize = 4;
@@ -199,7 +198,7 @@ struct Shared {
     bounds: Bounds,
     /// *N*.
     cut: Tick,
-    records: Mutex<Receiver<(i64, Vec<RecordRow>)>>,
+    records: Mutex<Receiver<(Step, Vec<RecordRow>)>>,
     /// Which thread failed, and how.
     cuts: Cuts,
 }
@@ -247,7 +246,7 @@ fn make(
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
             };
-            let read = history.load(shared.bounds.retention, &counts, |day, rows| drop(to_workers.send((day, rows))));
+            let read = history.load(shared.bounds.retention, &counts, |step, rows| drop(to_workers.send((step, rows))));
             if let Either::Right((Err(error), _)) = runtime.block_on(select(pin!(failed), pin!(read))) {
                 shared.cuts.fail(error.into());
             }
@@ -338,17 +337,17 @@ fn work(worker: &mut timely::worker::Worker, shared: &Shared, handed: &SyncSende
     let (mut batch, mut days) = (feed.batch(), Days::up_to(shared.cut));
     let (mut last_day, mut since_handed) = (None, 0);
     let next = || shared.records.lock().expect("no panic while locked").recv();
-    while let Ok((day, rows)) = next() {
+    while let Ok((step, rows)) = next() {
         if shared.cuts.has_failed() {
             // Whoever reads is to come to its end.
             continue;
         }
-        if last_day != Some(day) || since_handed >= HANDED_OVER_RECORDS {
+        if last_day != Some(step.day) || since_handed >= HANDED_OVER_RECORDS {
             hand_over();
-            (last_day, since_handed) = (Some(day), 0);
+            (last_day, since_handed) = (Some(step.day), 0);
         }
         since_handed += rows.len();
-        days.take(&mut feed, &mut batch, day, rows);
+        days.take(&mut feed, &mut batch, step, rows);
         worker.step();
         while !shared.cuts.has_failed() && days.wait_for(&probe) {
             worker.step_or_park(Some(IDLE));

@@ -17,7 +17,7 @@ use timely::dataflow::ProbeHandle;
 
 use crate::ingest::gate::HotKeys;
 use crate::ingest::source::{PartitionId, Resume};
-use crate::lake::{Final, Ledger, LedgerError, LoadCounts, State, Wanted};
+use crate::lake::{Final, Ledger, LedgerError, LoadCounts, State, Step, Wanted};
 use crate::observe::telemetry::{Health, name};
 
 /// The part of a process that is not ready before records of earlier runs are loaded.
@@ -53,8 +53,8 @@ pub struct Recovered {
 pub enum Loaded {
     /// What is final, from the tables of views.
     Final(Final),
-    /// Accepted records that enter at the end of a day, in days since 1970.
-    Records(i64, Vec<RecordRow>),
+    /// Accepted records, and when they enter.
+    Records(Step, Vec<RecordRow>),
 }
 
 /// Feeds [`Recovered`].
@@ -114,7 +114,7 @@ impl Loader {
             ledger.load_finals(needed, |rows| send(Loaded::Final(rows))).await?;
         }
         ledger
-            .load(&self.wanted, &counts, |day, mut rows| {
+            .load(&self.wanted, &counts, |step, mut rows| {
                 progress.tell_now_and_then();
                 if !self.voids.is_empty() {
                     rows.retain(|row| !self.voids.contains(&*row.topic));
@@ -123,7 +123,7 @@ impl Loader {
                     self.count(row);
                 }
                 if !rows.is_empty() {
-                    send(Loaded::Records(day, rows));
+                    send(Loaded::Records(step, rows));
                 }
             })
             .await?;
@@ -211,10 +211,7 @@ pub(super) fn so_far(what: &str, [read, of]: [u64; 2], elapsed: Duration) -> Str
     said
 }
 
-/// Records that one step may take in. Larger ones cost more a record, as what they sort and visit fits no cache, and hold more memory.
-const STEP_RECORDS: usize = 1 << 17;
-
-/// Steps in which the records of a day enter, at most.
+/// Steps in which the records of a day enter, at most: what is beyond them enters with the last.
 const STEPS_MAX: Tick = 10_000;
 
 /// Days of accepted records on their way into the dataflow of a worker. They enter at the end of their day, or before `load_to` where
@@ -222,42 +219,32 @@ const STEPS_MAX: Tick = 10_000;
 /// that (costs, where they are needed for longer than all else). Those of cuts after `load_to` enter each in its own.
 pub(super) struct Days {
     load_to: Tick,
-    day: i64,
-    /// Records in the step that is being filled.
-    records: usize,
-    /// The step before it.
+    /// The step before that which is being filled.
     before: Option<Tick>,
 }
 
 impl Days {
     /// None yet.
     pub(super) fn up_to(load_to: Tick) -> Days {
-        Days { load_to, day: i64::MIN, records: 0, before: None }
+        Days { load_to, before: None }
     }
 
-    /// Takes in records of a day: that of what came before, or a later one.
-    pub(super) fn take(&mut self, feed: &mut Feed, batch: &mut InputBatch, day: i64, rows: Vec<RecordRow>) {
+    /// Takes in records of a step: of that of what came before, or of a later one.
+    pub(super) fn take(&mut self, feed: &mut Feed, batch: &mut InputBatch, step: Step, rows: Vec<RecordRow>) {
         let load_to = self.load_to;
-        let day_end = (day + 1) * DAY_MS;
+        let day_end = (step.day + 1) * DAY_MS;
         let last = (day_end.max(1) as Tick).min(load_to.max(1)) - 1;
-        let step = match (self.day == day, self.records < STEP_RECORDS) {
-            (false, _) => last.saturating_sub(STEPS_MAX),
-            (true, true) => feed.tick(),
-            (true, false) => last.min(feed.tick() + 1),
-        };
-        let step = step.max(feed.tick());
-        if step > feed.tick() {
-            (self.before, self.records) = (Some(feed.tick()), 0);
+        let tick = (last.saturating_sub(STEPS_MAX) + step.number).min(last).max(feed.tick());
+        if tick > feed.tick() {
+            self.before = Some(feed.tick());
         }
-        self.day = day;
-        self.records += rows.len();
-        feed.advance_to(step);
+        feed.advance_to(tick);
         feed.flush();
         for row in rows {
             if let Some(event) = row.event {
                 let RecordRow { arrival_ms, payload_hash, capped, .. } = row;
                 let accepted = Accepted { event, arrival_ms, payload_hash, capped };
-                batch.push(&accepted, if row.cut <= load_to { step } else { row.cut - 1 });
+                batch.push(&accepted, if row.cut <= load_to { tick } else { row.cut - 1 });
             }
         }
         feed.take(batch);

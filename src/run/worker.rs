@@ -95,8 +95,8 @@ impl Running<'_> {
                 // All of it is durable already: leaving loses nothing.
                 continue;
             }
-            let (day, rows) = match loaded {
-                Loaded::Records(day, rows) => (day, rows),
+            let (step, rows) = match loaded {
+                Loaded::Records(step, rows) => (step, rows),
                 Loaded::Final(rows) => {
                     match rows {
                         Final::Installs(installs) => self.feed.load_installs(installs),
@@ -107,7 +107,7 @@ impl Running<'_> {
                     continue;
                 }
             };
-            days.take(&mut self.feed, &mut batch, day, rows);
+            days.take(&mut self.feed, &mut batch, step, rows);
             self.worker.step();
             while !leaving() && days.wait_for(&self.probe) {
                 self.worker.step_or_park(Some(IDLE));
