@@ -1,5 +1,6 @@
 //! `bidstream sql`, `get`, `audit` and `describe`: what analysts use.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -78,14 +79,14 @@ pub struct Get {
     #[arg(long, value_parser = lake_directory, required_unless_present = "url")]
     lake: Option<PathBuf>,
     /// Read from a running job instead, by its `http` address: what it has in memory, at one tick.
-    #[arg(long, conflicts_with_all = ["lake", "as_of", "memory"])]
+    #[arg(long, value_parser = address, conflicts_with_all = ["lake", "as_of", "memory"])]
     url: Option<url::Url>,
     /// With --url: what is durable, also what has become final and left the memory.
     #[arg(long = "final", requires = "url")]
     finals: bool,
     /// The most rows to print.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[arg(long, default_value = "100")]
+    limit: NonZeroUsize,
     /// Show the view as it was at a cut: ms since the epoch or RFC 3339.
     #[arg(long, value_name = "CUT")]
     as_of: Option<String>,
@@ -148,10 +149,16 @@ impl Sql {
     }
 }
 
+/// The address of a job; its `http` has no scheme.
+fn address(text: &str) -> Result<url::Url, url::ParseError> {
+    if text.contains("://") { url::Url::parse(text) } else { url::Url::parse(&format!("http://{text}")) }
+}
+
 impl Get {
     /// Reads and prints.
     pub fn run(self) -> anyhow::Result<()> {
         let Get { lake, url, finals, view, keys, limit, as_of, format, memory, id_key } = self;
+        let limit = limit.get();
         if let Some(url) = url {
             let get = RemoteGet { url, view, keys, limit, finals, format };
             finish(reads::remote::run(&get, std::io::stdout().lock()))??;

@@ -415,7 +415,7 @@ impl Params {
         }
         if after >= self.forget_after {
             return Err(format!(
-                "views.installs.reattribution_after is {after}: it may be less than views.forget_after, {}, after which a device is \
+                "views.installs.reattribution_after is {after}: it must be less than views.forget_after, {}, after which a device is \
                  a new one",
                 self.forget_after
             ));

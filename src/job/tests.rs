@@ -130,7 +130,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "  installs: {",
             "  forget_after: 62d\n  installs: { reattribution_after: 90d,",
-            r#"10: views.installs.reattribution_after: is 90d: it may be less than views.forget_after, 62d, after which a device is a new one"#,
+            r#"10: views.installs.reattribution_after: is 90d: it must be less than views.forget_after, 62d, after which a device is a new one"#,
         ),
         (
             "views:\n",

@@ -462,7 +462,8 @@ mod tests {
 
     #[test]
     fn a_step_has_whole_files_in_the_order_of_cuts() {
-        let files = [(7, STEP_ROWS - 1, "d"), (1, 5, "a"), (5, STEP_ROWS * 3, "c"), (1, STEP_ROWS - 5, "b"), (9, 1, "e")];
+        let files =
+            [(7, STEP_ROWS - 1, "d"), (1, 5, "a"), (5, STEP_ROWS * 3, "c"), (1, STEP_ROWS - 5, "b"), (9, 1, "e")];
         let taken = steps(files.map(|(cut, rows, path)| (cut, rows, StorePath::from(path))).into());
         let names = |of: &[&str]| of.iter().map(|path| StorePath::from(*path)).collect::<Vec<_>>();
         assert_eq!(taken, [names(&["a", "b"]), names(&["c"]), names(&["d", "e"])]);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -106,7 +106,7 @@ pub const METRICS: [(&str, Kind, &str); 20] = [
     (
         name::FRONTIER_AGE,
         Kind::Gauge,
-        "How far the frontier is behind the clock, ms: what came since is in no view yet.",
+        "How far the frontier is behind the clock, or for how long a source has not answered, ms: what came since is in no view yet.",
     ),
     (
         name::LATE_UPDATES,
@@ -192,7 +192,13 @@ pub fn closed(worker: usize, thread: &'static str, took: Duration) {
 /// Whether a process is ready, and if not, why: each part (the source, the ledger, …) says so for itself. Cheap to
 /// clone; all clones are one.
 #[derive(Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<String, String>>>);
+pub struct Health(Arc<Mutex<BTreeMap<String, NotReady>>>);
+
+/// Why a part is not ready, and since when.
+struct NotReady {
+    reason: String,
+    since: Instant,
+}
 
 impl Health {
     /// Ready; call [`Health::not_ready`] for each part that must start first.
@@ -202,20 +208,29 @@ impl Health {
 
     /// Says that a part is not ready, and why. The last reason of a part counts.
     pub fn not_ready(&self, part: &str, reason: impl Into<String>) {
-        self.reasons_mut().insert(part.to_owned(), reason.into());
+        let mut parts = self.parts();
+        let since = parts.get(part).map_or_else(Instant::now, |before| before.since);
+        parts.insert(part.to_owned(), NotReady { reason: reason.into(), since });
     }
 
     /// Says that a part is ready.
     pub fn ready(&self, part: &str) {
-        self.reasons_mut().remove(part);
+        self.parts().remove(part);
     }
 
     /// The parts that are not ready, with their reasons; none when the process is ready.
     pub fn reasons(&self) -> BTreeMap<String, String> {
-        self.reasons_mut().clone()
+        self.parts().iter().map(|(part, not)| (part.clone(), not.reason.clone())).collect()
     }
 
-    fn reasons_mut(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+    /// For how long some part of these names has not been ready; 0 where all are.
+    pub fn not_ready_for(&self, names: &str) -> Duration {
+        let parts = self.parts();
+        let of_names = parts.iter().filter(|(part, _)| part.starts_with(names));
+        of_names.map(|(_, not)| not.since.elapsed()).max().unwrap_or_default()
+    }
+
+    fn parts(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, NotReady>> {
         self.0.lock().expect("no panic while the lock is held")
     }
 }
@@ -325,7 +340,12 @@ mod tests {
             answer.ends_with(r#"{"ready":false,"reasons":{"source":"127.0.0.1:9092 does not answer"}}"#),
             "{answer}"
         );
+        std::thread::sleep(Duration::from_millis(2));
+        health.not_ready("source", "it still does not");
+        assert!(health.not_ready_for("sou") >= Duration::from_millis(2), "since it first said so");
+        assert_eq!(health.not_ready_for("ledger"), Duration::ZERO);
         health.ready("source");
+        assert_eq!(health.not_ready_for("source"), Duration::ZERO);
         assert!(get(server.address, "/readyz").starts_with("HTTP/1.1 200"));
 
         let taken =

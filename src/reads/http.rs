@@ -120,8 +120,12 @@ async fn read(
 ) -> Result<Response, Failure> {
     let asked = Asked::parse(&query.unwrap_or_default())?;
     let deadline = Instant::now() + READ_MAX;
-    let late =
-        || Failure(StatusCode::GATEWAY_TIMEOUT, format!("this took longer than {READ_MAX:?}: name more columns"));
+    let late = || {
+        Failure(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("this took longer than {READ_MAX:?}: name more columns, or ask again where the machine was busy"),
+        )
+    };
     let [of_memory, of_lake] = turns;
     let turns = if asked.finals || reads.live.rows(&view).is_none() { of_lake } else { of_memory };
     let turn = tokio::time::timeout(READ_MAX, turns.acquire_owned()).await.map_err(|_| late())?;

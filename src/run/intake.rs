@@ -22,6 +22,8 @@ use crate::run::cuts::Cuts;
 use crate::run::status::{RecordCounters, Status};
 use crate::run::step_size::STEP_RECORDS_MAX;
 
+/// How the part of a process that reads is named, before the number of its worker.
+pub(super) const SOURCES: &str = "source of worker";
 /// Records that a poll may hand over: what a reader does between two looks at what was announced.
 const POLL_RECORDS_MAX: usize = 4_096;
 /// Records that may be inside the dataflow (entered, but not yet passed by the frontier) before reading waits for it.
@@ -213,7 +215,7 @@ impl<'a> Intake<'a> {
     /// Tells metrics and readiness how it stands with the source.
     pub fn tell(&self, source: &dyn Source, health: &Health, worker: usize) {
         let standing = source.standing();
-        let part = format!("source of worker {worker}");
+        let part = format!("{SOURCES} {worker}");
         match standing.trouble {
             Some(trouble) => health.not_ready(&part, trouble),
             None => health.ready(&part),

@@ -19,6 +19,7 @@ use crate::run::agreement::RunError;
 use crate::run::committer::{self, CutPart, PartOf};
 use crate::run::context::{GAUGES_EVERY, IDLE, PanicGuard, Shared};
 use crate::run::intake::Arrivals;
+use crate::run::intake::SOURCES;
 use crate::run::reader::{Read, Reader};
 use crate::run::recovery::{Days, Loaded, RECOVERY};
 use crate::run::step_size::StepSize;
@@ -228,7 +229,9 @@ impl Running<'_> {
     fn tell(&self) {
         let frontier = self.frontier();
         metrics::gauge!(name::FRONTIER).set(frontier as f64);
-        metrics::gauge!(name::FRONTIER_AGE).set((self.shared.clock.now_ms() - frontier as i64) as f64);
+        // The frontier goes on with the clock while a source is away, as what it has will arrive later; it is in no view all the same.
+        let away_ms = self.shared.health.not_ready_for(SOURCES).as_millis() as i64;
+        metrics::gauge!(name::FRONTIER_AGE).set((self.shared.clock.now_ms() - frontier as i64).max(away_ms) as f64);
         metrics::gauge!(name::WAITING_BYTES).set(self.shared.cuts.waiting_bytes() as f64);
         // Of the process, whoever tells it.
         metrics::counter!(name::LATE_UPDATES).absolute(operators::late_updates());

@@ -146,12 +146,13 @@ pub const COLUMNS: &[Column] = &[
     of("retention_ppm", Kind::Plain, "share of the users of a cohort that were there at an age, in millionths"),
     of("ltv_micros", Kind::Plain, "revenue up to an age, in millionths of the currency"),
     of("ltv_per_user_micros", Kind::Plain, "the same, for each user of the cohort"),
+    of("period", Kind::Plain, "hour, day, week or month of the calendar, or life: since when is counted"),
     of("path_dropped", Kind::Plain, "number of eligible touches that the path leaves out, all after its first"),
     of("_cut", Kind::Time, "the cut that makes the row durable"),
     of("_diff", Kind::Plain, "how often the row is added (above zero) or withdrawn (below)"),
 ];
 
-/// The column of a name: what all tables mean by it, or what the one view says that has it.
+/// The column of a name: what all tables mean by it, or what a view says that has it.
 pub fn column(name: &str) -> Option<&'static Column> {
     let of_views = || views::maintained().flat_map(|(_, maintained)| maintained.columns);
     let said = |column: &&Column| column.name == name && !column.doc.is_empty();

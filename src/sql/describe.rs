@@ -8,6 +8,7 @@ use dataflows::params::Params;
 use dataflows::view::{Form, View};
 use dataflows::views;
 use schemas::ids::IdHasher;
+use schemas::table::Column;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -83,7 +84,9 @@ pub async fn describe(params: &Params) -> Result<Vec<Description>, SqlError> {
 
 fn description(view: &View, params: &Params, schema: &Schema) -> Description {
     let parameters = serde_json::to_value(params).expect("parameters are plain data");
-    let columns = columns(schema);
+    // What a view says of its own column goes before what others mean by the name.
+    let own = view.maintained.as_ref().map_or(&[][..], |maintained| maintained.columns);
+    let columns = columns_of(schema, own);
     let has = |name: &&str| columns.iter().any(|column| column.name == **name);
     let ratios = RATIOS.iter().filter(|ratio| ratio.arguments.iter().all(has)).collect();
     Description {
@@ -103,10 +106,15 @@ fn description(view: &View, params: &Params, schema: &Schema) -> Description {
 
 /// The columns of a table of the `public` schema.
 pub fn columns(schema: &Schema) -> Vec<ColumnDescription> {
+    columns_of(schema, &[])
+}
+
+fn columns_of(schema: &Schema, own: &'static [Column]) -> Vec<ColumnDescription> {
+    let meant = |name: &str| own.iter().find(|own| own.name == name && !own.doc.is_empty()).or_else(|| column(name));
     let described = schema.fields().iter().map(|field| ColumnDescription {
         name: field.name().clone(),
         data_type: type_name(field.data_type()),
-        meaning: column(field.name()).map_or("", |column| column.doc),
+        meaning: meant(field.name()).map_or("", |column| column.doc),
     });
     described.collect()
 }
@@ -184,6 +192,19 @@ fn type_name(of: &DataType) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_view_says_what_its_own_columns_mean() {
+        let all = describe(&Params::default()).await.unwrap();
+        let meaning = |view: &str, name: &str| {
+            let view = all.iter().find(|described| described.name == view).unwrap();
+            view.columns.iter().find(|column| column.name == name).unwrap().meaning
+        };
+        assert_eq!(meaning("uniques", "kind"), "what they did: any, impression or click");
+        assert!(meaning("uniques", "period").ends_with("hour, day, 7d or 30d"));
+        assert!(meaning("frequency_now", "period").starts_with("hour, day, week or month of the calendar, or life"));
+        assert_eq!(meaning("credits", "tenant"), "account that the event belongs to");
+    }
 
     #[tokio::test]
     async fn every_column_of_every_table_has_a_meaning() {
