@@ -82,6 +82,7 @@ pub const COLUMNS: &[Column] = &[
     of("late", Kind::Plain, "records that came after the allowed lateness"),
     of("dead", Kind::Plain, "records that could not be read"),
     of("imported_at", Kind::Time, "when it was imported"),
+    of("was_noted", Kind::Plain, "whether it was imported by the cut that is read"),
     of("is_void", Kind::Plain, "whether the import was undone, so that its records count in no view"),
     of("declared_at", Kind::Time, "when it was declared void; in effect once is_void"),
     of("topic", Kind::Plain, "topic, or the file that was imported"),
