@@ -467,6 +467,6 @@ mod tests {
         let taken = steps(files.map(|(cut, rows, path)| (cut, rows, StorePath::from(path))).into());
         let names = |of: &[&str]| of.iter().map(|path| StorePath::from(*path)).collect::<Vec<_>>();
         assert_eq!(taken, [names(&["a", "b"]), names(&["c"]), names(&["d", "e"])]);
-        assert_eq!(steps(Vec::new()), [names(&[]); 0]);
+        assert!(steps(Vec::new()).is_empty());
     }
 }
