@@ -136,8 +136,9 @@ async fn nothing(session: &Session, named: &str) -> Result<String, SqlError> {
         if found.num_rows() > 0 {
             let of = cell(found.column(0), 0).unwrap_or_default();
             let after = session.params().installs.reattribution_after;
+            // One that came too late says so already.
             let began_nothing = match of.as_str() {
-                "open" => format!(
+                "open" if what.starts_with("is no install") => format!(
                     ": one with which no attribution began, as its device was in the app within {after} before it, or no touch was eligible"
                 ),
                 _ => String::new(),
