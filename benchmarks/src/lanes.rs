@@ -90,7 +90,7 @@ pub fn bare(worker: &mut Worker) -> Lane {
 }
 
 /// What a lane of ours maintains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Views {
     /// Attribution, its outputs published after every tick.
     Attribution,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use benchmarks::events::Traffic;
 use benchmarks::keyed_reads::keyed_reads;
+use benchmarks::lanes::Views;
 use benchmarks::links::{LinkTraffic, links};
 use benchmarks::machine::Setting;
 use benchmarks::profile::Spent;
@@ -113,6 +114,12 @@ enum Benchmark {
         /// Events in each tick.
         #[arg(long, default_value_t = 4_096)]
         tick_events: u64,
+        /// Events that a user has in one go.
+        #[arg(long, default_value_t = 1)]
+        in_one_go: u64,
+        /// What is maintained.
+        #[arg(long, value_enum, default_value_t = Views::Attribution)]
+        views: Views,
     },
     /// Records of 8 keys at one tick on another thread, in an open loop, while records are visited.
     KeyedRead {
@@ -178,7 +185,9 @@ fn main() {
             memory(&mut report, traffic, tick_events, person);
         }
         Benchmark::Hot { touches, tick_events } => hot(&mut report, touches, tick_events),
-        Benchmark::Profile { tick_events } => return profile(traffic, tick_events, format),
+        Benchmark::Profile { tick_events, in_one_go, views } => {
+            return profile(Traffic { in_one_go, ..traffic }, tick_events, views, format);
+        }
         Benchmark::KeyedRead { keys, updates_per_s, seconds } => {
             keyed_read(&mut report, keys, updates_per_s, seconds);
         }
@@ -191,8 +200,8 @@ fn main() {
     }
 }
 
-fn profile(traffic: Traffic, tick_events: u64, format: Format) {
-    let spent = benchmarks::profile::profile(traffic, tick_events);
+fn profile(traffic: Traffic, tick_events: u64, views: Views, format: Format) {
+    let spent = benchmarks::profile::profile(traffic, tick_events, views);
     if let Format::Json = format {
         return println!("{}", serde_json::to_string_pretty(&spent).expect("times are numbers"));
     }

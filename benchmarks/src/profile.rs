@@ -12,7 +12,7 @@ use serde::Serialize;
 use timely::logging::{StartStop, TimelyEvent, TimelyEventBuilder};
 
 use crate::events::Traffic;
-use crate::lanes::attribution;
+use crate::lanes::{Views, ours};
 
 /// What an operator took.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -59,7 +59,7 @@ impl Log {
 }
 
 /// Runs our lane in one worker; the operators by the time that they took, longest first.
-pub fn profile(traffic: Traffic, tick_events: u64) -> Vec<Spent> {
+pub fn profile(traffic: Traffic, tick_events: u64, views: Views) -> Vec<Spent> {
     let mut spent = timely::execute_directly(move |worker| {
         let log = Rc::new(RefCell::new(Log::default()));
         let noted = Rc::clone(&log);
@@ -69,7 +69,7 @@ pub fn profile(traffic: Traffic, tick_events: u64) -> Vec<Spent> {
             events.for_each(|(at, event)| noted.borrow_mut().note(*at, event));
         });
         drop(registry);
-        let mut lane = attribution(worker, &Hub::new(1), PersonRule::DeviceOrUser);
+        let mut lane = ours(worker, &Hub::new(1), PersonRule::DeviceOrUser, views);
         let mut events: Vec<Accepted> = Vec::new();
         for first in (0..traffic.events).step_by(tick_events as usize) {
             events.clear();

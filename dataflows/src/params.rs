@@ -351,6 +351,22 @@ impl Params {
         self.only.is_empty() || self.only.iter().any(|name| name == view)
     }
 
+    /// What the rows of a view are grouped by, as its column `grouping` has it; none where no job says that.
+    pub fn groupings(&self, view: &str) -> Option<Vec<Grouping>> {
+        let mut groupings = match view {
+            "metrics_sliding" => self.metrics_sliding.groupings.clone(),
+            "uniques" => self.uniques.groupings.clone(),
+            "anomalies" | "forecasts" => self.anomalies.groupings.clone(),
+            "cohorts" | "retention" => {
+                self.cohorts.definitions.iter().flat_map(|cohort| cohort.groupings.clone()).collect()
+            }
+            _ => return None,
+        };
+        groupings.sort_unstable();
+        groupings.dedup();
+        Some(groupings)
+    }
+
     /// Adds to the views that a job names those from whose tables their state comes.
     pub fn complete(&mut self) {
         let links = self.installs.identity.then_some(("installs", &["identity_links"][..]));

@@ -18,6 +18,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use dataflows::live::{Equal, LiveRows};
+use dataflows::params::Params;
 use dataflows::view::View;
 use dataflows::views;
 use operators::TooOld;
@@ -54,6 +55,8 @@ const KEPT_A_LIMIT: usize = 16;
 pub struct Reads {
     /// The published views.
     pub live: Arc<Live>,
+    /// The parameters of the job.
+    pub params: Arc<Params>,
     /// The names of symbols.
     pub symbols: Arc<Symbols>,
     /// Makes ids.
@@ -178,6 +181,7 @@ impl Reads {
     fn answer(&self, name: &str, asked: &Asked, deadline: Instant) -> Result<Option<String>, Failure> {
         let view = views::view(name).ok_or_else(|| SqlError::no_view(name))?;
         let keys = Keys::parse(view, &asked.keys)?;
+        keys.check_grouping(view, &self.params)?;
         let Some(rows) = self.live.rows(name).filter(|_| !asked.finals) else {
             return self.of_lake(view, &keys, asked, deadline);
         };

@@ -160,6 +160,7 @@ pub fn start(plan: Plan, source: impl FnOnce(&State) -> SourceMaker) -> Result<R
     let live = Arc::new(Live::new(plan.workers));
     let reads = Reads {
         live: Arc::clone(&live),
+        params: Arc::new(params.clone()),
         symbols: Arc::clone(&symbols),
         hasher: plan.hasher.clone(),
         lake: plan.lake.clone(),

@@ -28,6 +28,9 @@ use crate::run::intake::{Arrivals, Intake};
 const LEAD_MS_LESS: Tick = 59_000;
 /// How often memory that was not used goes back.
 const TRIM_EVERY: Duration = Duration::from_secs(15);
+/// While nothing is read, the tick is handed over when it has moved so far, or after so long: each time all operators of all workers look
+/// whether anything follows from that.
+const IDLE_TICK: Duration = Duration::from_millis(10);
 /// InputBatch of which the memory is kept for later; those that were used last are used first.
 const SPARES_MAX: usize = 16;
 
@@ -80,6 +83,7 @@ impl Reader {
             reads,
             consumer: std::thread::current(),
             handed: committed,
+            handed_at: Instant::now(),
             closed: shared.cuts.announced(),
             parts,
         };
@@ -134,8 +138,9 @@ struct Reading {
     reused: Receiver<InputBatch>,
     reads: Sender<Read>,
     consumer: Thread,
-    /// The tick that was handed over last.
+    /// The tick that was handed over last, and when.
     handed: Tick,
+    handed_at: Instant,
     /// The cut of which the records were handed to the committer last.
     closed: Tick,
     parts: Sender<CutPart>,
@@ -197,10 +202,13 @@ impl Reading {
     /// Hands over what was read, if anything was or the tick has moved.
     fn hand_over(&mut self, intake: &mut Intake<'_>, last: bool) {
         let tick = intake.tick();
-        if self.batch.records() == 0 && tick == self.handed && !last {
+        let moved = tick != self.handed
+            && (tick.saturating_sub(self.handed) >= IDLE_TICK.as_millis() as Tick
+                || self.handed_at.elapsed() >= IDLE_TICK);
+        if self.batch.records() == 0 && !moved && !last {
             return;
         }
-        self.handed = tick;
+        (self.handed, self.handed_at) = (tick, Instant::now());
         for batch in self.reused.try_iter() {
             if self.spares.len() < SPARES_MAX {
                 self.spares.push(batch);

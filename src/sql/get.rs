@@ -8,6 +8,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use chrono::DateTime;
 use dataflows::live::{Equal, Value};
+use dataflows::params::Params;
 use dataflows::view::View;
 use dataflows::views;
 use datafusion::common::ScalarValue;
@@ -111,6 +112,7 @@ pub async fn get(
     hasher: &IdHasher,
     limit: usize,
 ) -> Result<Found, SqlError> {
+    keys.check_grouping(view, session.params())?;
     let table = session.public().table(view.name).await?;
     let filters = keys.filters(table.schema().as_arrow(), hasher)?;
     let order = view.key.iter().map(|name| ident(*name).sort(true, true)).collect();
@@ -143,11 +145,30 @@ impl<'a> Keys<'a> {
             }
         }
         let has = |name: &&str| keys.iter().any(|(key, value)| key == name && !value.is_empty());
+        let empty = |name: &&&str| keys.iter().any(|(key, value)| key == *name && value.is_empty());
+        if let [names] = view.read_by
+            && let Some(name) = names.iter().find(empty)
+        {
+            return Err(SqlError::BadKey(format!("{name}= has no value: {} is read by {}", view.name, equals(names))));
+        }
         if !view.read_by.iter().any(|names| names.iter().all(has)) {
             let ways = view.read_by.iter().map(|names| equals(names)).collect::<Vec<_>>().join(", or by ");
             return Err(SqlError::BadKey(format!("{} is read by {ways}; other columns may follow", view.name)));
         }
         Ok(Keys(keys))
+    }
+
+    /// Refuses a grouping that the job does not have: that there are no rows of it would be taken for an answer.
+    pub fn check_grouping(&self, view: &View, params: &Params) -> Result<(), SqlError> {
+        let asked = self.0.iter().find(|(name, _)| *name == "grouping");
+        if let (Some((name, text)), Some(groupings)) = (asked, params.groupings(view.name))
+            && !groupings.iter().any(|grouping| grouping.name() == *text)
+        {
+            let names: Vec<&str> = groupings.iter().map(|grouping| grouping.name()).collect();
+            let known = format!("{} is grouped by {} in this job", view.name, names.join(", "));
+            return Err(wrong(name, text, &known));
+        }
+        Ok(())
     }
 
     /// Whether some are made into ids.

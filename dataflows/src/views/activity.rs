@@ -39,7 +39,7 @@ WHERE device_id IS NOT NULL
 /// `activity`.
 pub static ACTIVITY: View = View {
     name: "activity",
-    question: "On which days was a visitor there, and a device?",
+    question: "On which days was a visitor there, and a device, by more than impressions and clicks?",
     key: &["tenant", "app", "whose", "visitor", "device_id", "day"],
     read_by: &[&["tenant", "visitor"], &["tenant", "device_id"]],
     code: 1,

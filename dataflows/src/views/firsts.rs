@@ -87,7 +87,7 @@ columns! {
         app: Option<Symbol> = row.first.app.some(),
         /// user, else device
         visitor: Subject = row.visitor,
-        /// what the visitor did for the first time: install, purchase or event, which is anything
+        /// what the visitor did for the first time: install, purchase or event, which is anything but impressions and clicks
         milestone: &'static str = row.first.milestone.name(),
         event_time: EventTime = row.first.time,
         event_id: EventId = row.first.id,
