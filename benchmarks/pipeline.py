@@ -323,7 +323,8 @@ def windows(args):
             read = bench.records()
             if read > 0 and os.path.exists(f"/proc/{run.pid}/status"):
                 files = sum(len(names) for _, _, names in os.walk(f"{dir}/lake"))
-                samples.append((read / events * args.days, resident(run)[0] >> 20, files))
+                waiting = int(bench.metrics().get(("bidstream_waiting_bytes", ""), 0)) >> 20
+                samples.append((read / events * args.days, resident(run)[0] >> 20, files, waiting))
             if len(samples) % 10 == 9 and (kept is None or kept.poll() is not None):
                 kept = bench.start("maintain", "--lake", f"{dir}/lake", "--retention", "1m")
             time.sleep(0.5)
@@ -338,9 +339,11 @@ def windows(args):
         draw(args.picture, samples, args.days)
     # Allowed lateness 3 d, bound 1 h, click window 7 d.
     window = 10 + 1 / 24
-    by_window = [[mib for day, mib, _ in samples if int(day / window) == n] for n in range(int(args.days / window))]
+    by_window = [[(mib, waiting) for day, mib, _, waiting in samples if int(day / window) == n] for n in range(int(args.days / window))]
+    peaks = [max(of_window, default=(None, None)) for of_window in by_window]
     return {"events": events, "days": args.days, "window_days": round(window, 2),
-            "peak_mib_by_window": [max(mibs, default=None) for mibs in by_window],
+            "peak_mib_by_window": [mib for mib, _ in peaks], "of_which_waits_for_a_commit": [waiting for _, waiting in peaks],
+            "least_mib_by_window": [min(of_window, default=(None, None))[0] for of_window in by_window],
             "most_files": max(files for _, _, files in samples), "last_files": samples[-1][2]}
 
 

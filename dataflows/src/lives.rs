@@ -11,6 +11,7 @@
 mod kept;
 
 use std::collections::HashMap;
+use std::hint::black_box;
 
 use foldhash::fast::FixedState;
 use operators::{Expires, Keyed};
@@ -361,6 +362,10 @@ impl Keyed for Lives {
 
     fn is_empty(&self, Kept(apps): &Kept) -> bool {
         apps.is_empty()
+    }
+
+    fn fetch(&self, Kept(apps): &Kept) {
+        black_box(apps.first().map(|of| of.app));
     }
 
     fn bytes(&self, Kept(apps): &Kept) -> usize {

@@ -14,7 +14,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dataflows::moments::Moments;
 use dataflows::params::{Params, PersonRule, Span};
@@ -471,6 +471,9 @@ fn difference(path: &str, a: &Value, b: &Value) -> Option<(String, String, Strin
     })
 }
 
+/// How long a process that was killed may hold its lock: until the system has all of its memory back.
+const ENDING_MAX: Duration = Duration::from_secs(3);
+
 /// The lock of a lake's writer, or of who builds a table. The system releases it when the process ends, however that comes.
 pub(super) struct Lock {
     file: File,
@@ -483,6 +486,11 @@ impl Lock {
     pub(super) fn take(lake: &Path, writer: &Writer, take_over: bool) -> Result<Lock, LedgerError> {
         std::fs::create_dir_all(lake).map_err(LedgerError::io(lake))?;
         let mut lock = Lock::try_at(lake.join(LOCK), writer)?;
+        let asked = Instant::now();
+        while !lock.held && !take_over && asked.elapsed() < ENDING_MAX {
+            std::thread::sleep(ENDING_MAX / 50);
+            lock.hold(writer)?;
+        }
         if !lock.held && !take_over {
             return Err(LedgerError::InUse { lake: lake.to_owned(), holder: lock.holder()? });
         }

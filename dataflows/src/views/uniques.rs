@@ -8,6 +8,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
+use std::hint::black_box;
 
 use differential_dataflow::VecCollection;
 use foldhash::fast::FixedState;
@@ -458,6 +459,10 @@ impl Keyed for Uniques {
 
     fn is_empty(&self, seen: &Seen) -> bool {
         seen.tiles.is_empty()
+    }
+
+    fn fetch(&self, seen: &Seen) {
+        black_box(seen.tiles.first().copied());
     }
 
     fn bytes(&self, seen: &Seen) -> usize {
