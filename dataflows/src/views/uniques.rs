@@ -8,7 +8,6 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
-use std::hint::black_box;
 
 use differential_dataflow::VecCollection;
 use foldhash::fast::FixedState;
@@ -372,13 +371,12 @@ impl Uniques {
         let kinds = if kind == Kind::Any { &[Kind::Any][..] } else { &[Kind::Any, kind] };
         for kind in kinds {
             let (mut same_hour, mut same_day, mut before, mut after) = (false, false, None, None);
-            for other in tiles.clone().filter(|tile| tile.is_of(*kind)) {
-                same_hour |= other.hour() == hour;
-                let other_day = other.hour().day();
-                match other_day.cmp(&day) {
-                    Ordering::Less => before = Some(other_day),
+            for other in tiles.clone().filter(|tile| tile.is_of(*kind)).map(|tile| tile.hour()) {
+                same_hour |= other == hour;
+                match other.day().cmp(&day) {
+                    Ordering::Less => before = Some(other.day()),
                     Ordering::Equal => same_day = true,
-                    Ordering::Greater => after = after.or(Some(other_day)),
+                    Ordering::Greater => after = after.or(Some(other.day())),
                 }
             }
             let kind = *kind as usize;
@@ -462,7 +460,7 @@ impl Keyed for Uniques {
     }
 
     fn fetch(&self, seen: &Seen) {
-        black_box(seen.tiles.first().copied());
+        std::hint::black_box(seen.tiles.first().copied());
     }
 
     fn bytes(&self, seen: &Seen) -> usize {
@@ -588,14 +586,11 @@ impl Keyed for DayEnds {
 /// The view, as it follows from what visitors add to groups.
 pub fn output<'scope>(told: VecCollection<'scope, Tick, Told, isize>, zones: Zones) -> Output<'scope> {
     let of_days = zones.clone();
-    let counts = told.clone().flat_map(move |told| {
-        let (group, period, begins, visitors) = match told {
-            Told::Hour(group, hour, visitors) => (group, Period::Hour, hour, visitors),
-            Told::Day(group, day, visitors, _) => {
-                (group, Period::Day, of_days.day_of_number(group.tenant, day).begins, visitors)
-            }
-        };
-        rows(group, period, begins, visitors)
+    let counts = told.clone().flat_map(move |told| match told {
+        Told::Hour(group, hour, visitors) => rows(group, Period::Hour, hour, visitors),
+        Told::Day(group, day, visitors, _) => {
+            rows(group, Period::Day, of_days.day_of_number(group.tenant, day).begins, visitors)
+        }
     });
     let windows = told.flat_map(|told| match told {
         Told::Day(group, day, _, windows) if windows != Windows::default() => Some((group, (day, windows))),
