@@ -11,7 +11,6 @@
 mod kept;
 
 use std::collections::HashMap;
-use std::hint::black_box;
 
 use foldhash::fast::FixedState;
 use operators::{Expires, Keyed};
@@ -362,10 +361,6 @@ impl Keyed for Lives {
 
     fn is_empty(&self, Kept(apps): &Kept) -> bool {
         apps.is_empty()
-    }
-
-    fn fetch(&self, Kept(apps): &Kept) {
-        black_box(apps.first().map(|of| of.app));
     }
 
     fn bytes(&self, Kept(apps): &Kept) -> usize {

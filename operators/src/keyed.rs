@@ -95,10 +95,6 @@ pub trait Keyed: 'static {
     /// Whether nothing need be kept.
     fn is_empty(&self, record: &Self::Record) -> bool;
 
-    /// Reads a little of each list that a visit of the record looks at, so that a processor brings those of many records into its cache at
-    /// a time.
-    fn fetch(&self, _: &Self::Record) {}
-
     /// About how many bytes a record has on the heap. Where other threads read, a large one is not copied when it changes: who reads
     /// it, or one of the few beside it, may have to ask again until the change is published.
     fn bytes(&self, _: &Self::Record) -> usize {
@@ -171,17 +167,14 @@ impl<K: Keyed> Step<'_, K> {
 
     /// Has the timers of a tick go off.
     fn go_off(&mut self, logic: &mut K, tick: Tick, out: &mut impl FnMut(K::Output, isize)) {
-        for block in self.timers.remove(&tick).unwrap_or_default().chunks(FETCHED) {
-            self.writer.fetch(block.iter().map(|key| (key.hashed().into(), *key)), |record| logic.fetch(record));
-            for key in block {
-                self.visit(logic, *key, tick, |logic, slot| {
-                    // One that was set to an earlier tick since has gone off then.
-                    if slot.is_set_to(tick) {
-                        slot.goes_off();
-                        logic.on_timer(*key, &mut slot.record, tick, out);
-                    }
-                });
-            }
+        for key in self.timers.remove(&tick).unwrap_or_default() {
+            self.visit(logic, key, tick, |logic, slot| {
+                // One that was set to an earlier tick since has gone off then.
+                if slot.is_set_to(tick) {
+                    slot.goes_off();
+                    logic.on_timer(key, &mut slot.record, tick, out);
+                }
+            });
         }
     }
 }
@@ -257,8 +250,7 @@ fn operator<'scope, K: Keyed>(
                     for of_hash in places.chunk_by(|(_, one, _), (_, other, _)| one == other) {
                         if unfetched.first().is_some_and(|next| of_hash[0] >= *next) {
                             let (block, rest) = unfetched.split_at(unfetched.len().min(FETCHED));
-                            let keys = block.iter().map(|(_, hash, at)| (*hash, ready[*at as usize].0.0));
-                            table.writer.fetch(keys, |record| logic.fetch(record));
+                            table.writer.fetch(block.iter().map(|(_, hash, at)| (*hash, ready[*at as usize].0.0)));
                             unfetched = rest;
                         }
                         table.take_in(&mut logic, of_hash.iter().map(|(.., at)| &ready[*at as usize]), now, &mut out);

@@ -34,8 +34,6 @@ const SHARDS: usize = 4096;
 const WANTED_TICKS: u64 = 60_000;
 /// Shards whose copies are let go at a time, whether or not anything changes in them.
 const TIDIED: usize = 8;
-/// Shards that are locked at a time while records are brought into the cache: readers wait for no more than that.
-const LOCKED: usize = 16;
 /// Copies that a shard may have beyond the number of its records.
 const SPARE_COPIES: usize = 16;
 /// The most bytes of a record that is copied.
@@ -205,12 +203,8 @@ impl<K: Clone + Eq, R> Records<K, R> {
         }))
     }
 
-    fn of(&self, hash: u64) -> &Mutex<Shard<K, R>> {
-        &self.0.shards[(hash >> 8) as usize % SHARDS]
-    }
-
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<K, R>> {
-        self.of(hash).lock().expect("no panic while locked")
+        self.0.shards[(hash >> 8) as usize % SHARDS].lock().expect("no panic while locked")
     }
 
     /// The last tick that is complete; none before the first, the maximum once nothing follows.
@@ -270,20 +264,12 @@ pub(crate) struct Writer<'a, K, R> {
 }
 
 impl<K: Clone + Eq, R: Clone + Default> Writer<'_, K, R> {
-    /// Brings the records of keys into the processor's cache, and what `fetch` reads of them. A processor waits for memory of several keys
-    /// at a time as long as it comes to no lock meanwhile, so those of a few are taken first; one that somebody else has is left out.
-    pub(crate) fn fetch(&self, keys: impl Iterator<Item = (u64, K)>, fetch: impl Fn(&R)) {
-        let mut keys = keys.fuse();
-        loop {
-            let mut locked: [Option<(MutexGuard<'_, Shard<K, R>>, Hashed<K>)>; LOCKED] = [const { None }; LOCKED];
-            for (place, (hash, key)) in locked.iter_mut().zip(&mut keys) {
-                *place = self.records.of(hash).try_lock().ok().map(|shard| (shard, Hashed(hash, key)));
-            }
-            let slots = locked.each_ref().map(|of| of.as_ref().and_then(|(shard, key)| shard.slots.get(key)));
-            if locked.iter().all(Option::is_none) {
-                return;
-            }
-            slots.iter().flatten().for_each(|slot| fetch(&slot.record));
+    /// Brings the records of keys into the processor's cache: it waits for many at a time, not for one after the other.
+    pub(crate) fn fetch(&self, keys: impl Iterator<Item = (u64, K)>) {
+        for (hash, key) in keys {
+            let shard = self.records.shard(hash);
+            let slot = shard.slots.get(&Hashed(hash, key));
+            std::hint::black_box(slot.is_some_and(|slot| slot.set_to == UNSET));
         }
     }
 

@@ -9,8 +9,6 @@
 //!
 //! **State.** Of each visitor how many events a day has, for as long as it can change: 12 bytes a day. Of devices: [`crate::devices`].
 
-use std::hint::black_box;
-
 use operators::{Expires, Keyed};
 use schemas::units::{DAY_MS, HOUR_MS};
 use schemas::{DeviceId, EventTime, EventType, Micros, Subject, Symbol, Tick, Zones, columns};
@@ -217,10 +215,6 @@ impl Keyed for Activity {
 
     fn is_empty(&self, days: &Days) -> bool {
         days.tiles.is_empty()
-    }
-
-    fn fetch(&self, days: &Days) {
-        black_box(days.tiles.last().copied());
     }
 
     fn bytes(&self, days: &Days) -> usize {

@@ -9,7 +9,6 @@
 //! is added to its row.
 
 use std::collections::HashMap;
-use std::hint::black_box;
 use std::sync::{Arc, RwLock};
 
 use foldhash::fast::FixedState;
@@ -355,10 +354,6 @@ impl Keyed for Frequency {
 
     fn is_empty(&self, counts: &Counts) -> bool {
         counts.tiles.is_empty()
-    }
-
-    fn fetch(&self, counts: &Counts) {
-        black_box(counts.tiles.first().copied());
     }
 
     fn bytes(&self, counts: &Counts) -> usize {

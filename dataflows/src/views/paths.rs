@@ -8,7 +8,6 @@
 //! **State.** Of each visitor and app its touches, 16 bytes each, its conversions, and the paths that were told, as long as any can
 //! change: the idle time after its end and as long as records are accepted.
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
@@ -397,10 +396,6 @@ impl Keyed for Paths {
 
     fn is_empty(&self, Journeys(apps): &Journeys) -> bool {
         apps.is_empty()
-    }
-
-    fn fetch(&self, Journeys(apps): &Journeys) {
-        black_box(apps.first().and_then(|of| of.touches.last()).copied());
     }
 
     fn bytes(&self, Journeys(apps): &Journeys) -> usize {

@@ -6,7 +6,6 @@
 //! may still lengthen, join or split what is closed; its rows change then.
 
 use std::collections::HashMap;
-use std::hint::black_box;
 use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
@@ -356,10 +355,6 @@ impl Keyed for Sessions {
 
     fn is_empty(&self, Chains(chains): &Chains) -> bool {
         chains.is_empty()
-    }
-
-    fn fetch(&self, Chains(chains): &Chains) {
-        black_box(chains.last().and_then(|chain| chain.visits.last()).copied());
     }
 
     fn bytes(&self, Chains(chains): &Chains) -> usize {

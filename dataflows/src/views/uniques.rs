@@ -371,12 +371,13 @@ impl Uniques {
         let kinds = if kind == Kind::Any { &[Kind::Any][..] } else { &[Kind::Any, kind] };
         for kind in kinds {
             let (mut same_hour, mut same_day, mut before, mut after) = (false, false, None, None);
-            for other in tiles.clone().filter(|tile| tile.is_of(*kind)).map(|tile| tile.hour()) {
-                same_hour |= other == hour;
-                match other.day().cmp(&day) {
-                    Ordering::Less => before = Some(other.day()),
+            for other in tiles.clone().filter(|tile| tile.is_of(*kind)) {
+                same_hour |= other.hour() == hour;
+                let other_day = other.hour().day();
+                match other_day.cmp(&day) {
+                    Ordering::Less => before = Some(other_day),
                     Ordering::Equal => same_day = true,
-                    Ordering::Greater => after = after.or(Some(other.day())),
+                    Ordering::Greater => after = after.or(Some(other_day)),
                 }
             }
             let kind = *kind as usize;
@@ -457,10 +458,6 @@ impl Keyed for Uniques {
 
     fn is_empty(&self, seen: &Seen) -> bool {
         seen.tiles.is_empty()
-    }
-
-    fn fetch(&self, seen: &Seen) {
-        std::hint::black_box(seen.tiles.first().copied());
     }
 
     fn bytes(&self, seen: &Seen) -> usize {
@@ -586,11 +583,14 @@ impl Keyed for DayEnds {
 /// The view, as it follows from what visitors add to groups.
 pub fn output<'scope>(told: VecCollection<'scope, Tick, Told, isize>, zones: Zones) -> Output<'scope> {
     let of_days = zones.clone();
-    let counts = told.clone().flat_map(move |told| match told {
-        Told::Hour(group, hour, visitors) => rows(group, Period::Hour, hour, visitors),
-        Told::Day(group, day, visitors, _) => {
-            rows(group, Period::Day, of_days.day_of_number(group.tenant, day).begins, visitors)
-        }
+    let counts = told.clone().flat_map(move |told| {
+        let (group, period, begins, visitors) = match told {
+            Told::Hour(group, hour, visitors) => (group, Period::Hour, hour, visitors),
+            Told::Day(group, day, visitors, _) => {
+                (group, Period::Day, of_days.day_of_number(group.tenant, day).begins, visitors)
+            }
+        };
+        rows(group, period, begins, visitors)
     });
     let windows = told.flat_map(|told| match told {
         Told::Day(group, day, _, windows) if windows != Windows::default() => Some((group, (day, windows))),

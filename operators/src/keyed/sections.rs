@@ -195,12 +195,6 @@ macro_rules! keyed_sections {
                 $(self.$name.as_ref().is_none_or(|logic| logic.is_empty(&record.$name)))&&*
             }
 
-            fn fetch(&self, record: &$Record) {
-                $(if let Some(logic) = &self.$name {
-                    logic.fetch(&record.$name);
-                })*
-            }
-
             fn bytes(&self, record: &$Record) -> usize {
                 [$(self.$name.as_ref().map_or(0, |logic| logic.bytes(&record.$name)),)*].into_iter().sum()
             }
