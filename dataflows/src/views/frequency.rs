@@ -131,7 +131,7 @@ columns! {
         tenant: Symbol = row.key.series.tenant,
         /// user, else device
         visitor: Subject = row.key.visitor,
-        /// what the visitor's events are counted by: campaign or channel
+        /// what the row is grouped by, as campaign or campaign+source; tenant: all of it
         grouping: &'static str = row.key.series.grouping(),
         campaign: Option<Symbol> = row.key.series.campaign.some(),
         channel: Option<Symbol> = row.key.series.channel.some(),

@@ -96,6 +96,7 @@ columns! {
         channel: Option<Symbol> = row.key.group.channel.some(),
         country: Option<Symbol> = row.key.group.country.some(),
         currency: Option<Symbol> = row.key.currency.some(),
+        /// the window: 7d or 30d
         period: &'static str = WINDOWS[row.window as usize].0,
         /// when the last hour of the window was over
         until: EventTime = row.until,
