@@ -1,11 +1,11 @@
-//! `bidstream check`: what `run` would refuse, found without asking any broker and without touching the lake.
+//! `bidstream check`: what `run`, or an import by the job file, would refuse, found without asking any broker and without touching the lake.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bidstream::ingest::source::file::report::printable;
 use bidstream::ingest::source::kafka::KafkaConfig;
-use bidstream::job::Job;
+use bidstream::job::{Job, Source};
 use bidstream::lake::Lake;
 use bidstream::sql::steps;
 
@@ -19,7 +19,7 @@ key of ids, and that the lake, where there is one, was made with the same settin
 what the lake has never seen is warned of, with the names that there are.
 
 Exit codes:
-  0  `run` would start
+  0  `run` would start; or the file names no source, and `import --job` would take it
   2  the job file, or a file that it names, is wrong
   3  the lake has another format, or was made with other settings";
 
@@ -47,8 +47,9 @@ impl Check {
 
     fn execute(&self) -> anyhow::Result<String> {
         let job = Job::read(&self.job)?;
-        let kafka = job.kafka(&self.job)?;
-        KafkaConfig::read(kafka)?;
+        if let Some(source) = &job.source {
+            KafkaConfig::read(&source.kafka)?;
+        }
         let plan = plan(&job, false)?;
         let lake = match Lake::exists(&job.lake) {
             true => {
@@ -60,13 +61,16 @@ impl Check {
             }
             false => "makes",
         };
+        let lake = format!("{lake} the lake {}", job.lake.display());
+        let lateness = plan.settings.lateness();
+        let Some(Source { kafka }) = &job.source else {
+            return Ok(format!("It names no source, so it is for `import --job` alone; {lake}."));
+        };
         let topics: Vec<&str> = kafka.topics.keys().map(String::as_str).collect();
         Ok(format!(
-            "Reads {} at {}, with {} allowed lateness; {lake} the lake {} and commits every {} with {} worker(s).",
+            "Reads {} at {}, with {lateness} allowed lateness; {lake} and commits every {} with {} worker(s).",
             topics.join(", "),
             kafka.brokers,
-            plan.settings.lateness(),
-            job.lake.display(),
             job.commit_every,
             job.workers,
         ))

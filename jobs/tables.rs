@@ -23,10 +23,10 @@ Examples:
   bidstream sql --lake ./lake --as-of 2026-11-01T12:00:00Z \"SELECT count(*) FROM credits\"
   bidstream sql --lake ./lake --plot clicks.svg \"SELECT hour, channel, sum(clicks) FROM metrics_hourly GROUP BY 1, 2 ORDER BY 1\"
   bidstream sql --lake ./lake                 a prompt; \\? lists its commands
-Tables: events, late_events, dead_letters, field_faults, unknown_fields, imports, costs, installs, credits,
-metrics_hourly, metrics_daily, metrics_sliding, anomalies, sessions, frequency, frequency_now, activity, firsts,
-cohorts, retention, funnel_steps, funnels, paths, path_counts, credits_shapley, uniques, identity, identity_links,
-records, symbols; what each cut wrote of a view that has
+Tables: events, superseded, late_events, dead_letters, field_faults, unknown_fields, contested_events, imports, zones, costs,
+installs, credits, metrics_hourly, metrics_daily, metrics_sliding, anomalies, forecasts, uniques, sessions, frequency,
+frequency_now, activity, firsts, cohorts, retention, funnel_steps, funnels, paths, path_counts, credits_shapley,
+credits_markov, removal_effects, identity, identity_links, attributed_ids, shared_hours, likely_links, records, symbols; what each cut wrote of a view that has
 a table is in costs_changes and so on; the schema `raw` has the same with symbols and times as the integers that the files hold.")]
 pub struct Sql {
     /// Directory of the lake.

@@ -47,7 +47,6 @@ fn mistakes_are_found_before_anything_is_touched() {
             JOB.replace("LAKE", "s3://bucket/lake"),
             "job.yaml:1: lake: \"s3://bucket/lake\": s3:// is no local directory",
         ),
-        ("lake: LAKE\n".to_owned(), "source: is missing"),
     ] {
         for command in ["check", "run"] {
             let (code, said) = answer(dir, command, &job);
@@ -55,6 +54,10 @@ fn mistakes_are_found_before_anything_is_touched() {
             assert!(said.contains(expected), "{command}: {said}\ninstead of\n{expected}");
         }
     }
+    let (code, said) = answer(dir, "run", "lake: LAKE\n");
+    assert!(code == Some(2) && said.contains("source: is missing"), "{said}");
+    let (code, said) = answer(dir, "check", "lake: LAKE\n");
+    assert!(code == Some(0) && said.contains("It names no source, so it is for `import --job` alone; makes the lake"), "{said}");
     assert!(!dir.join("lake").exists(), "a mistake makes no lake");
 }
 

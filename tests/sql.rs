@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use dataflows::views;
+
 use crate::exactly_once::bidstream;
 use crate::files::import;
 
@@ -39,4 +41,12 @@ fn ctrl_c_ends_a_query_at_once_and_removes_what_it_spilled() {
         assert!(took < Duration::from_secs(2), "{took:?}");
         assert_eq!(entries(&spills), 0, "{signal}");
     }
+}
+
+#[test]
+fn the_help_names_every_table() {
+    let help = String::from_utf8(bidstream().args(["sql", "--help"]).output().unwrap().stdout).unwrap();
+    let named = |table: &str| help.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').any(|word| word == table);
+    let missing: Vec<&str> = views::views().iter().map(|view| view.name).filter(|name| !named(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

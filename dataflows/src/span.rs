@@ -26,6 +26,9 @@ impl FromStr for Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("0s");
+        }
         let (unit, factor) = UNITS.iter().find(|(_, factor)| self.0 % factor == 0).expect("every span is whole ms");
         write!(f, "{}{unit}", self.0 / factor)
     }

@@ -73,6 +73,7 @@ fn a_zone_is_one_of_the_database() {
     assert!(said.starts_with(place) && said.contains("similar are Europe/Berlin, "), "{said}");
     let said = mistake("commit_every: 5s", "zones:\n  acme: CET\n");
     assert!(said.starts_with(r#"job.yaml:8: zones.acme: "CET" is no time zone"#), "{said}");
+    assert!(said.ends_with("write one by its place, as Europe/Berlin, or UTC"), "{said}");
     let said = mistake("commit_every: 5s", "zones: { ' acme': UTC }");
     assert_eq!(
         said,
@@ -176,7 +177,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "allowed_lateness: 3d",
             "allowed_lateness: 0s",
-            r#"6: allowed_lateness: is 0d: it may be 1s to 365d, or `unbounded`"#,
+            r#"6: allowed_lateness: is 0s: it may be 1s to 365d, or `unbounded`"#,
         ),
         (
             "allowed_lateness: 3d",
@@ -186,7 +187,7 @@ fn mistakes_name_file_line_field_and_what_to_write() {
         (
             "allowed_lateness: 3d",
             "allowed_lateness: { cost: 0s }",
-            r#"6: allowed_lateness: of cost: is 0d: it may be 1s to 365d"#,
+            r#"6: allowed_lateness: of cost: is 0s: it may be 1s to 365d"#,
         ),
         ("half_life: 7d", "half_life: 37m", r#"10: views.credits.half_life: is 37m: it may be 36h to 365d"#),
         ("views:\n", "views:\n  paths: { idle: 91d }\n", "9: views.paths.idle: is 91d: it may be 1h to 90d"),

@@ -153,6 +153,16 @@ pub const COLUMNS: &[Column] = &[
     of("_diff", Kind::Plain, "how often the row is added (above zero) or withdrawn (below)"),
 ];
 
+/// What a view that is computed when it is read means by a column that other tables mean otherwise.
+pub const OF_VIEWS: &[(&str, Column)] = &[
+    ("path_counts", of("conversions", Kind::Plain, "number of paths that led to a conversion")),
+    ("credits_shapley", of("model", Kind::Plain, "shapley or shapley_ordered")),
+    ("likely_links", of("id_kind", Kind::Plain, "what the id is: user or device")),
+    ("likely_links", of("id", Kind::Id, "user or device, hashed")),
+    ("likely_links", of("other_kind", Kind::Plain, "what the other id is: user or device")),
+    ("likely_links", of("other_id", Kind::Id, "a user or device that is likely the same person, hashed; greater than the id")),
+];
+
 /// The column of a name: what all tables mean by it, or what a view says that has it.
 pub fn column(name: &str) -> Option<&'static Column> {
     let of_views = || views::maintained().flat_map(|(_, maintained)| maintained.columns);

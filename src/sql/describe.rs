@@ -12,7 +12,7 @@ use schemas::table::Column;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::columns::column;
+use super::columns::{OF_VIEWS, column};
 use super::format::aligned;
 use super::ratios::{RATIOS, Ratio};
 use super::{Format, SqlError, catalog};
@@ -85,8 +85,11 @@ pub async fn describe(params: &Params) -> Result<Vec<Description>, SqlError> {
 fn description(view: &View, params: &Params, schema: &Schema) -> Description {
     let parameters = serde_json::to_value(params).expect("parameters are plain data");
     // What a view says of its own column goes before what others mean by the name.
-    let own = view.maintained.as_ref().map_or(&[][..], |maintained| maintained.columns);
-    let columns = columns_of(schema, own);
+    let own: Vec<&'static Column> = match &view.maintained {
+        Some(maintained) => maintained.columns.iter().collect(),
+        None => OF_VIEWS.iter().filter(|(name, _)| *name == view.name).map(|(_, column)| column).collect(),
+    };
+    let columns = columns_of(schema, &own);
     let has = |name: &&str| columns.iter().any(|column| column.name == **name);
     let ratios = RATIOS.iter().filter(|ratio| ratio.arguments.iter().all(has)).collect();
     Description {
@@ -109,8 +112,8 @@ pub fn columns(schema: &Schema) -> Vec<ColumnDescription> {
     columns_of(schema, &[])
 }
 
-fn columns_of(schema: &Schema, own: &'static [Column]) -> Vec<ColumnDescription> {
-    let meant = |name: &str| own.iter().find(|own| own.name == name && !own.doc.is_empty()).or_else(|| column(name));
+fn columns_of(schema: &Schema, own: &[&'static Column]) -> Vec<ColumnDescription> {
+    let meant = |name: &str| own.iter().find(|own| own.name == name && !own.doc.is_empty()).copied().or_else(|| column(name));
     let described = schema.fields().iter().map(|field| ColumnDescription {
         name: field.name().clone(),
         data_type: type_name(field.data_type()),
@@ -204,6 +207,9 @@ mod tests {
         assert!(meaning("uniques", "period").ends_with("hour, day, 7d or 30d"));
         assert!(meaning("frequency_now", "period").starts_with("hour, day, week or month of the calendar, or life"));
         assert_eq!(meaning("credits", "tenant"), "account that the event belongs to");
+        assert_eq!(meaning("path_counts", "conversions"), "number of paths that led to a conversion");
+        assert_eq!(meaning("likely_links", "id_kind"), "what the id is: user or device");
+        assert_eq!(meaning("credits_shapley", "model"), "shapley or shapley_ordered");
     }
 
     #[tokio::test]

@@ -179,6 +179,7 @@ columns! {
         /// visitors of the cohort that were there at this age
         active_users: i64 = row.sums[1],
         revenue_micros: Micros = Micros(row.sums[2]),
+        /// number of visitors, at age 0 and at each age at which they are there, and of conversions that the row sums
         rows: i64 = row.sums[3],
     }
 }

@@ -299,7 +299,7 @@ columns! {
         subject: Subject = row.subject,
         event_time: EventTime = row.event_time,
         name: Option<Symbol> = row.name.some(),
-        /// first, last, last_non_direct, linear, time_decay or position, over a path of at most 128 touches; shapley or shapley_ordered
+        /// first, last, last_non_direct, linear, time_decay or position, over a path of at most 128 touches
         model: Model = row.model,
         touch_event_id: Option<EventId> = row.touch.map(|touch| touch.event_id),
         touch_subject: Option<Subject> = row.touch.map(|touch| touch.subject),

@@ -12,7 +12,7 @@ GROUP BY tenant, app, channels
 /// `path_counts`.
 pub static PATH_COUNTS: View = View {
     name: "path_counts",
-    question: "How many visitors came by each path of channels to a conversion, and how many to none?",
+    question: "How many paths of channels led to a conversion, and how many to none?",
     key: &["tenant", "app", "channels"],
     read_by: &[&["tenant", "app"]],
     code: 1,

@@ -19,8 +19,11 @@ pub fn check(text: &str) -> Result<(), String> {
 
 pub(super) fn parse(text: &str) -> Result<Tz, String> {
     Tz::from_str(text).ok().filter(|_| is_name(text)).ok_or_else(|| {
-        let similar = similar(text).join(", ");
-        format!("{text:?} is no time zone of the IANA database ({}): similar are {similar}", database())
+        let said = format!("{text:?} is no time zone of the IANA database ({})", database());
+        match text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            true => format!("{said}: an abbreviation stands for several; write one by its place, as Europe/Berlin, or UTC"),
+            false => format!("{said}: similar are {}", similar(text).join(", ")),
+        }
     })
 }
 

@@ -140,19 +140,21 @@ GROUP BY step, step_name, funnel ORDER BY funnel, step";
 const METRIC: &str = "\
 WITH hours AS (
   SELECT hour, {currency} AS currency, sum({measure}){scale} AS measured FROM metrics_hourly WHERE ({where}) AND {kept} GROUP BY 1, 2
+), odd AS (
+  SELECT DISTINCT hour, {currency} AS currency, TRUE AS is_odd FROM anomalies WHERE metric = '{metric}' AND ({where})
 ), span AS (
-  SELECT currency AS unit, min(hour) AS since, max(hour) AS until FROM hours GROUP BY 1
+  SELECT currency AS unit, min(hour) AS since, max(hour) AS until
+  FROM (SELECT hour, currency FROM hours UNION ALL SELECT hour, currency FROM odd) GROUP BY 1
 ), beside AS (
   -- The hours before and after each: where one has no row, nothing was measured, and the line is at 0.
   SELECT hour + INTERVAL '1 hour' AS hour, currency FROM hours UNION SELECT hour - INTERVAL '1 hour', currency FROM hours
+  UNION SELECT hour, currency FROM odd
 ), measured AS (
   SELECT * FROM hours
   UNION ALL
   SELECT beside.hour, beside.currency, 0
-  FROM beside JOIN span ON coalesce(unit, '') = coalesce(beside.currency, '') AND beside.hour > since AND beside.hour < until
+  FROM beside JOIN span ON coalesce(unit, '') = coalesce(beside.currency, '') AND beside.hour >= since AND beside.hour <= until
   WHERE NOT EXISTS (SELECT 1 FROM hours WHERE hours.hour = beside.hour AND coalesce(hours.currency, '') = coalesce(beside.currency, ''))
-), odd AS (
-  SELECT DISTINCT hour, {currency} AS currency, TRUE AS is_odd FROM anomalies WHERE metric = '{metric}' AND ({where})
 ), told AS (
   SELECT measured.*, is_odd
   FROM measured LEFT JOIN odd ON measured.hour = odd.hour AND coalesce(measured.currency, '') = coalesce(odd.currency, '')
