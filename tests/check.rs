@@ -57,7 +57,10 @@ fn mistakes_are_found_before_anything_is_touched() {
     let (code, said) = answer(dir, "run", "lake: LAKE\n");
     assert!(code == Some(2) && said.contains("source: is missing"), "{said}");
     let (code, said) = answer(dir, "check", "lake: LAKE\n");
-    assert!(code == Some(0) && said.contains("It names no source, so it is for `import --job` alone; makes the lake"), "{said}");
+    assert!(
+        code == Some(0) && said.contains("It names no source, so it is for `import --job` alone; makes the lake"),
+        "{said}"
+    );
     assert!(!dir.join("lake").exists(), "a mistake makes no lake");
 }
 

@@ -46,7 +46,9 @@ fn ctrl_c_ends_a_query_at_once_and_removes_what_it_spilled() {
 #[test]
 fn the_help_names_every_table() {
     let help = String::from_utf8(bidstream().args(["sql", "--help"]).output().unwrap().stdout).unwrap();
-    let named = |table: &str| help.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').any(|word| word == table);
+    let named = |table: &str| {
+        help.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').any(|word| word == table)
+    };
     let missing: Vec<&str> = views::views().iter().map(|view| view.name).filter(|name| !named(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -158,6 +158,9 @@ pub fn events() -> String {
         format!("A tenant may bring {NAMES_MAX} names in a field, and there may be as many tenants: a record with one more is a dead letter. \
                  What is new with each record is an id, no name."),
         "Numbers beyond ±2^53 are out of range.".to_owned(),
+        "A `tombstone` withdraws for good the event that has the same `tenant`, `event_id` and `event_time` and is about the same: `user`, \
+         else `device`, else `click_id`, else nobody. It may come before the event or after it, within the allowed lateness."
+            .to_owned(),
     ];
     line(&mut out, "\n## Every encoding");
     notes.iter().for_each(|note| line(&mut out, &format!("* {note}")));

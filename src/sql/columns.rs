@@ -160,7 +160,10 @@ pub const OF_VIEWS: &[(&str, Column)] = &[
     ("likely_links", of("id_kind", Kind::Plain, "what the id is: user or device")),
     ("likely_links", of("id", Kind::Id, "user or device, hashed")),
     ("likely_links", of("other_kind", Kind::Plain, "what the other id is: user or device")),
-    ("likely_links", of("other_id", Kind::Id, "a user or device that is likely the same person, hashed; greater than the id")),
+    (
+        "likely_links",
+        of("other_id", Kind::Id, "a user or device that is likely the same person, hashed; greater than the id"),
+    ),
 ];
 
 /// The column of a name: what all tables mean by it, or what a view says that has it.

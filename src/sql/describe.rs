@@ -113,7 +113,8 @@ pub fn columns(schema: &Schema) -> Vec<ColumnDescription> {
 }
 
 fn columns_of(schema: &Schema, own: &[&'static Column]) -> Vec<ColumnDescription> {
-    let meant = |name: &str| own.iter().find(|own| own.name == name && !own.doc.is_empty()).copied().or_else(|| column(name));
+    let meant =
+        |name: &str| own.iter().find(|own| own.name == name && !own.doc.is_empty()).copied().or_else(|| column(name));
     let described = schema.fields().iter().map(|field| ColumnDescription {
         name: field.name().clone(),
         data_type: type_name(field.data_type()),
