@@ -292,7 +292,7 @@ fn mistakes_of_funnels_are_named() {
         ),
         (
             "- { name: a, steps: [x, w], max_time: 0s }",
-            "10: views.funnels[0].max_time: is 0d: it may be 1s to 400d (views.forget_after), or `unlimited`, which is as long",
+            "10: views.funnels[0].max_time: is 0s: it may be 1s to 400d (views.forget_after), or `unlimited`, which is as long",
         ),
         (
             "- { name: a, steps: [x, w], max_time: 401d }",

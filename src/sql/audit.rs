@@ -5,6 +5,7 @@
 //! in the table where it is and not in those after it. Besides, no row may stand less than zero times, no record may
 //! be stored twice, and no symbol may have two names.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
@@ -28,9 +29,6 @@ use super::differences::{Difference, compare};
 use super::format::{cell, rfc3339};
 use super::interrupt::{self, unless_interrupted};
 use super::{Format, Memory, Resources, SqlError, open};
-
-/// The view that all definitions start from.
-const EVENTS: &str = "events";
 
 /// What `bidstream audit` is asked to do.
 #[derive(Clone, Debug)]
@@ -125,7 +123,8 @@ pub async fn audit(session: &Session, names: &[String]) -> Result<Report, SqlErr
     // because a definition that reads another one thrice would compute it thrice.
     let oracle = session.scratch().await?;
     let mut views = Vec::new();
-    for view in &all[..=last] {
+    let read = reads_of(&all[..=last], wanted, session.params());
+    for view in all[..=last].iter().filter(|view| wanted(view) || read.contains(view.name)) {
         let expected = recompute(&oracle, session.params(), view).await?;
         if let Some(maintained) = view.maintained.as_ref().filter(|_| wanted(view)) {
             views.push(differences(session, view, maintained.form, &expected).await?);
@@ -134,13 +133,21 @@ pub async fn audit(session: &Session, names: &[String]) -> Result<Report, SqlErr
     Ok(Report { cut: session.cut(), views, findings: findings(session).await? })
 }
 
-/// Computes a view by its definition and binds its name to the rows. What is only read by people stays a view.
+/// The names that definitions of the wanted views read, also through others. Each reads only those before it, and by these
+/// parameters perhaps not all that it may.
+fn reads_of(all: &[&'static View], wanted: impl Fn(&View) -> bool, params: &Params) -> BTreeSet<&'static str> {
+    all.iter().rev().fold(BTreeSet::new(), |mut read, view| {
+        if wanted(view) || read.contains(view.name) {
+            let sql = (view.sql)(params);
+            read.extend(view.reads.iter().filter(|name| sql.contains(**name)));
+        }
+        read
+    })
+}
+
+/// Computes a view by its definition and binds its name to the rows.
 async fn recompute(oracle: &SessionContext, params: &Params, view: &View) -> Result<Vec<RecordBatch>, SqlError> {
     let definition = oracle.sql(&(view.sql)(params)).await?;
-    if view.maintained.is_none() && view.name != EVENTS {
-        oracle.register_table(view.name, definition.into_view())?;
-        return Ok(Vec::new());
-    }
     let rows = definition.execute_stream().await?;
     let schema = rows.schema();
     let batches: Vec<RecordBatch> = rows.try_collect().await?;
