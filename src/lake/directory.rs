@@ -552,3 +552,24 @@ impl Lock {
         written.map_err(LedgerError::io(&self.path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_released_soon_is_waited_for() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let writer = Writer::here();
+        let take = || Lock::take(dir.path(), &writer, false);
+        let killed = take().unwrap();
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(ENDING_MAX / 10);
+            drop(killed);
+        });
+        let lock = take().unwrap();
+        assert!(lock.is_held());
+        ending.join().unwrap();
+        assert!(matches!(take(), Err(LedgerError::InUse { .. })), "one that goes on holds it");
+    }
+}

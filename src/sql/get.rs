@@ -321,4 +321,19 @@ mod tests {
         assert_eq!(of("visitor", Some("shop"), &user), Ok(vec![hasher.user("shop", digits).0]));
         assert!(of("user_id", None, "u1").is_err() && of("visitor", Some("shop"), "u1").is_err());
     }
+
+    #[test]
+    fn a_grouping_that_no_row_has_is_refused() {
+        let check = |view: &str, grouping: &str| {
+            let texts = ["tenant=t".to_owned(), format!("grouping={grouping}"), "milestone=install".to_owned()];
+            let view = views::view(view).expect("it is one");
+            let keys = texts.iter().filter_map(|text| text.split_once('='));
+            Keys(keys.collect()).check_grouping(view, &Params::default())
+        };
+        assert!(check("metrics_sliding", "campaign+source").is_ok() && check("cohorts", "tenant").is_ok());
+        // `frequency` has its own, whatever the job says.
+        assert!(check("frequency", "channel").is_ok());
+        let said = check("metrics_sliding", "country+channel").unwrap_err().to_string();
+        assert!(said.contains("metrics_sliding is grouped by tenant, ") && said.contains(" in this job"), "{said}");
+    }
 }
