@@ -317,7 +317,10 @@ def windows(args):
         history(f"{dir}/history.csv", args.days, args.a_day, args.users, args.new_a_day)
         with open(f"{dir}/mapping.yaml", "w") as file:
             file.write(MAPPING)
-        run = bench.start("import", f"{dir}/history.csv", "--mapping", f"{dir}/mapping.yaml", "--lake", f"{dir}/lake", "--http", bench.http)
+        # A visitor is known for as short as can be, so that the days of the history are many times that.
+        with open(f"{dir}/job.yaml", "w") as file:
+            file.write(f"lake: {dir}/lake\nviews: {{ forget_after: 62d, installs: {{ reattribution_after: 30d }} }}\n")
+        run = bench.start("import", f"{dir}/history.csv", "--mapping", f"{dir}/mapping.yaml", "--job", f"{dir}/job.yaml", "--http", bench.http)
         kept = None
         while run.poll() is None:
             read = bench.records()
@@ -344,7 +347,7 @@ def windows(args):
     return {"events": events, "days": args.days, "window_days": round(window, 2),
             "peak_mib_by_window": [mib for mib, _ in peaks], "of_which_waits_for_a_commit": [waiting for _, waiting in peaks],
             "least_mib_by_window": [min(of_window, default=(None, None))[0] for of_window in by_window],
-            "most_files": max(files for _, _, files in samples), "last_files": samples[-1][2]}
+            "most_files": max(files for _, _, files, _ in samples), "last_files": samples[-1][2]}
 
 
 def draw(path, samples, days):
