@@ -124,7 +124,7 @@ pub struct Audit {
 #[command(after_help = "\
 Examples:
   bidstream describe                          the views and the questions that they answer
-  bidstream describe credits                  one view: columns, parameters, SQL
+  bidstream describe credits                  one view: columns, parameters, SQL; of another table, as records: columns
   bidstream describe --lake ./lake            what this lake runs: parameters, views, voids, columns
   bidstream describe --lake ./lake credits    one view with the parameters of this lake")]
 pub struct Describe {

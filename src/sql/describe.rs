@@ -1,9 +1,10 @@
 //! `bidstream describe`: what the views answer, what their columns mean, and the SQL that defines them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use dataflows::params::Params;
 use dataflows::view::{Form, View};
 use dataflows::views;
@@ -56,30 +57,53 @@ pub struct ColumnDescription {
     pub meaning: &'static str,
 }
 
-/// Prints the views with their questions, or all about one. JSON is an array, or one object; any other form is text.
+/// What is known of a table that is no view, as `records`.
+#[derive(Debug, Serialize)]
+pub struct TableDescription<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its columns.
+    pub columns: Vec<ColumnDescription>,
+}
+
+/// Prints the views with their questions, or all about one, or about another table. JSON is an array, or one object; any other form is
+/// text.
 pub async fn run(view: Option<&str>, params: &Params, format: Format, mut out: impl Write) -> Result<(), SqlError> {
-    let all = describe(params).await?;
+    let tables = tables(params).await?;
+    let all = describe(params, &tables);
     let text = match view {
         None if format == Format::Json => as_json(&all),
         None => list(&all),
         Some(name) => {
-            let Some(found) = all.iter().find(|view| view.name == name) else {
-                let known = all.iter().map(|view| view.name.to_owned()).collect();
-                return Err(SqlError::NoView { name: name.to_owned(), known });
-            };
-            if format == Format::Json { as_json(found) } else { found.text() }
+            let found = all.iter().find(|view| view.name == name);
+            match (found, tables.get(name)) {
+                (Some(view), _) if format == Format::Json => as_json(view),
+                (Some(view), _) => view.text(),
+                (None, Some(schema)) => table_text(name, schema, format),
+                (None, None) => return Err(SqlError::no_view(name)),
+            }
         }
     };
     Ok(out.write_all(text.as_bytes())?)
 }
 
-/// All views with these parameters.
-pub async fn describe(params: &Params) -> Result<Vec<Description>, SqlError> {
+/// All tables of the `public` schema with these parameters.
+async fn tables(params: &Params) -> Result<BTreeMap<String, SchemaRef>, SqlError> {
     // No id is made here, so the key does not matter.
-    let session = catalog::empty(params.clone(), &IdHasher::new(b"")).await?;
-    let tables = session.tables().await?;
-    let views = views::views().iter();
-    Ok(views.map(|view| description(view, params, &tables[view.name])).collect())
+    catalog::empty(params.clone(), &IdHasher::new(b"")).await?.tables().await
+}
+
+/// All views with these parameters.
+fn describe(params: &Params, tables: &BTreeMap<String, SchemaRef>) -> Vec<Description> {
+    views::views().iter().map(|view| description(view, params, &tables[view.name])).collect()
+}
+
+fn table_text(name: &str, schema: &Schema, format: Format) -> String {
+    let columns = columns(schema);
+    if format == Format::Json {
+        return as_json(&TableDescription { name, columns });
+    }
+    format!("{name}: a table that views or people read\n\n{}", columns_text(&columns))
 }
 
 fn description(view: &View, params: &Params, schema: &Schema) -> Description {
@@ -199,7 +223,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_view_says_what_its_own_columns_mean() {
-        let all = describe(&Params::default()).await.unwrap();
+        let params = Params::default();
+        let all = describe(&params, &tables(&params).await.unwrap());
         let meaning = |view: &str, name: &str| {
             let view = all.iter().find(|described| described.name == view).unwrap();
             view.columns.iter().find(|column| column.name == name).unwrap().meaning
@@ -225,7 +250,8 @@ mod tests {
 
     #[tokio::test]
     async fn keys_and_texts() {
-        for view in describe(&Params::default()).await.unwrap() {
+        let params = Params::default();
+        for view in describe(&params, &tables(&params).await.unwrap()) {
             assert!(
                 !view.read_by.is_empty() && view.read_by.iter().all(|columns| !columns.is_empty()),
                 "{}",
@@ -241,6 +267,10 @@ mod tests {
         run(None, &Params::default(), Format::Json, &mut out).await.unwrap();
         let listed: Vec<Value> = serde_json::from_slice(&out).unwrap();
         assert_eq!(listed.len(), views::views().len());
+        let mut out = Vec::new();
+        run(Some("records"), &params, Format::Table, &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("records: ") && text.contains("verdict"), "{text}");
         let unknown = run(Some("instals"), &Params::default(), Format::Table, Vec::new()).await.unwrap_err();
         assert!(unknown.to_string().starts_with("there is no view \"instals\"; there are: events"));
     }
