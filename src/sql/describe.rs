@@ -231,7 +231,10 @@ mod tests {
         };
         assert_eq!(meaning("uniques", "kind"), "what they did: any, impression or click");
         assert!(meaning("uniques", "period").ends_with("hour, day, 7d or 30d"));
-        assert!(meaning("frequency_now", "period").starts_with("hour, day, week or month of the calendar, or life"));
+        assert!(
+            meaning("frequency_now", "period")
+                .starts_with("what is counted: the hour, day, week or month of the calendar")
+        );
         assert_eq!(meaning("credits", "tenant"), "account that the event belongs to");
         assert_eq!(meaning("path_counts", "conversions"), "number of paths that led to a conversion");
         assert_eq!(meaning("likely_links", "id_kind"), "what the id is: user or device");

@@ -60,7 +60,7 @@ columns! {
         touches: i64 = row.touches,
         /// how many of them are conversions
         conversions: i64 = row.conversions,
-        /// what the conversions brought in each currency; null where nothing is known
+        /// what the conversions brought in each currency, in an order that says nothing; null where nothing is known
         revenue: Option<&[Revenue]> = Some(&row.revenue[..]).filter(|revenue| !revenue.is_empty()),
         /// channel of the first event that has one
         channel: Option<Symbol> = row.channel.some(),
