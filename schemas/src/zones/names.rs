@@ -20,7 +20,7 @@ pub fn check(text: &str) -> Result<(), String> {
 pub(super) fn parse(text: &str) -> Result<Tz, String> {
     Tz::from_str(text).ok().filter(|_| is_name(text)).ok_or_else(|| {
         let said = format!("{text:?} is no time zone of the IANA database ({})", database());
-        match text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
             true => {
                 format!("{said}: an abbreviation stands for several; write one by its place, as Europe/Berlin, or UTC")
             }
